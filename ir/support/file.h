@@ -1,0 +1,44 @@
+/* Files in and out.
+ *
+ * Inputs are mapped, reference counted and never copied. Outputs are written
+ * to a temporary file in the target's folder and renamed on commit, so a
+ * failure leaves an existing file untouched and no half file behind. */
+#ifndef PRN_IR_SUPPORT_FILE_H
+#define PRN_IR_SUPPORT_FILE_H
+
+#include "ir/support/diag.h"
+
+typedef struct prn_file prn_file;
+
+/* Maps path read-only ("-" reads stdin into memory). Reports and fails when
+ * it cannot be opened or is not a regular file (stdin excepted). */
+PRN_NODISCARD prn_status prn_file_open(prn_diag_sink *sink, const char *path,
+                                       prn_file **out);
+/* Maps `location`, relative to folder `dir`, refusing absolute paths, "..",
+ * backslashes, symbolic links, and anything that is not a regular file. */
+PRN_NODISCARD prn_status prn_file_open_beneath(prn_diag_sink *sink,
+                                               const char *dir,
+                                               prn_str location,
+                                               prn_str subject,
+                                               prn_file **out);
+prn_file *prn_file_retain(prn_file *f);
+void prn_file_release(prn_file *f); /* NULL is allowed */
+prn_str prn_file_bytes(const prn_file *f);
+const char *prn_file_path(const prn_file *f); /* as it was given */
+/* Tells the kernel that bytes [offset, offset+size) were used and may go. */
+void prn_file_done(const prn_file *f, size_t offset, size_t size);
+
+typedef struct prn_out prn_out;
+
+/* Starts writing path ("-" is stdout). Nothing exists at path until commit. */
+PRN_NODISCARD prn_status prn_out_open(prn_diag_sink *sink, const char *path,
+                                      prn_out **out);
+/* Appends; an error is remembered and reported by commit. */
+void prn_out_write(prn_out *o, const void *data, size_t size);
+uint64_t prn_out_offset(const prn_out *o);
+/* Flushes, renames into place and frees o, also on failure. */
+PRN_NODISCARD prn_status prn_out_commit(prn_out *o);
+/* Removes what was written and frees o; NULL is allowed. */
+void prn_out_abandon(prn_out *o);
+
+#endif
