@@ -1,0 +1,51 @@
+# lit configuration. Run through ctest, or by hand:
+#   lit.py -v build/test/passes
+#
+# Substitutions beside lit's own (%s, %S, %t):
+#   %python    the Python that has onnx and onnxruntime
+#   %models    models made by test/models/make_models.py
+#   %scripts   test/scripts, helpers for comparing
+#   %shared    the folder that PRUNE_SHARED names (REQUIRES: shared)
+# Features: llvm, sanitized, x86, onnx (onnx and onnxruntime), shared.
+import os
+import platform
+import subprocess
+
+import lit.formats
+
+config.name = "prune"
+config.test_format = lit.formats.ShTest(execute_external=False)
+config.suffixes = [".test", ".prn"]
+config.excludes = ["Inputs", "unit", "lint", "models", "bench", "scripts"]
+config.test_source_root = os.path.join(config.source_dir, "test")
+config.test_exec_root = os.path.join(config.build_dir, "test")
+
+config.environment["PATH"] = os.pathsep.join(
+    [os.path.join(config.build_dir, "bin"), config.llvm_tools,
+     os.environ.get("PATH", "")])
+config.environment["FILECHECK_OPTS"] = "--enable-var-scope --dump-input=fail"
+for name in ("ASAN_OPTIONS", "UBSAN_OPTIONS", "LSAN_OPTIONS", "PRUNE_SHARED"):
+    if name in os.environ:
+        config.environment[name] = os.environ[name]
+
+models = os.path.join(config.build_dir, "test", "models")
+shared = os.environ.get("PRUNE_SHARED", "")
+config.substitutions += [
+    ("%python", config.python),
+    ("%models", models),
+    ("%scripts", os.path.join(config.test_source_root, "scripts")),
+    ("%shared", shared),
+]
+
+have_onnx = subprocess.run(
+    [config.python, "-c", "import importlib.util as u, sys; sys.exit(not all("
+     "u.find_spec(m) for m in ('numpy', 'onnx', 'onnxruntime')))"],
+    check=False).returncode == 0
+features = {
+    "llvm": config.have_llvm,
+    "sanitized": config.sanitized,
+    "x86": platform.machine() in ("x86_64", "AMD64"),
+    "onnx": have_onnx,
+    "shared": os.path.isdir(shared),
+}
+config.available_features |= {name for name, have in features.items() if have}
