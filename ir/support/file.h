@@ -14,13 +14,13 @@ typedef struct prn_file prn_file;
  * it cannot be opened or is not a regular file (stdin excepted). */
 PRN_NODISCARD prn_status prn_file_open(prn_diag_sink *sink, const char *path,
                                        prn_file **out);
-/* Maps `location`, relative to folder `dir`, refusing absolute paths, "..",
- * backslashes, symbolic links, and anything that is not a regular file. */
+/* Maps `location`, relative to folder `dir` ("" is the current one), refusing
+ * absolute paths, "..", backslashes, symbolic links, and anything that is not
+ * a regular file. loc and subject say who asked. */
 PRN_NODISCARD prn_status prn_file_open_beneath(prn_diag_sink *sink,
                                                const char *dir,
-                                               prn_str location,
-                                               prn_str subject,
-                                               prn_file **out);
+                                               prn_str location, prn_loc loc,
+                                               prn_str subject, prn_file **out);
 prn_file *prn_file_retain(prn_file *f);
 void prn_file_release(prn_file *f); /* NULL is allowed */
 prn_str prn_file_bytes(const prn_file *f);
@@ -30,7 +30,9 @@ void prn_file_done(const prn_file *f, size_t offset, size_t size);
 
 typedef struct prn_out prn_out;
 
-/* Starts writing path ("-" is stdout). Nothing exists at path until commit. */
+/* Starts writing path ("-" is stdout). Nothing exists at path until commit.
+ * A symbolic link is followed, a device or pipe is written directly, and an
+ * existing file that may not be written is refused. */
 PRN_NODISCARD prn_status prn_out_open(prn_diag_sink *sink, const char *path,
                                       prn_out **out);
 /* Appends; an error is remembered and reported by commit. */

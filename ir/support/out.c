@@ -1,0 +1,205 @@
+/* Output files that appear whole or not at all.
+ *
+ * The bytes go to a nameless file (O_TMPFILE) in the target's folder, which
+ * vanishes by itself when the process dies; commit links it under a temporary
+ * name and renames that into place. File systems without nameless files get a
+ * named temporary file. What is not a regular file (a pipe, /dev/null) is
+ * written directly. No fsync: a failed write must not hurt the old file, but
+ * surviving a power cut is the user's file system's business, as for cp. */
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "ir/support/arena.h"
+#include "ir/support/file.h"
+
+enum { BUFFER = 1 << 18, BIGGEST_WRITE = 1 << 30, TRIES = 100 };
+
+struct prn_out {
+  prn_diag_sink *sink;
+  char *path;   /* for messages, as given */
+  char *target; /* where rename puts it, links resolved; NULL: direct */
+  char *temp;   /* named temporary file, NULL while nameless */
+  int fd;
+  bool owns_fd;
+  int error; /* first errno, 0 while all is well */
+  uint64_t offset;
+  size_t used;
+  char buffer[BUFFER];
+};
+
+static char *copy_path(const char *s) {
+  size_t n = strlen(s) + 1;
+  char *p = prn_alloc(n);
+  memcpy(p, s, n);
+  return p;
+}
+
+static void free_out(prn_out *o) {
+  prn_free(o->path);
+  prn_free(o->temp);
+  free(o->target); /* realpath allocates it */
+  prn_free(o);
+}
+
+static prn_status report(prn_diag_sink *sink, const char *path, int error) {
+  return prn_diag_emit(sink, PRN_ERROR, (prn_loc){0}, PRN_STR(""),
+                       "cannot write '%s': %s", path, strerror(error));
+}
+
+/* "FOLDER/.NAME.N.tmp" for the n-th try at a name nobody uses. */
+static char *temp_name(const char *target, unsigned n) {
+  const char *slash = strrchr(target, '/');
+  int folder = slash ? (int)(slash - target) + 1 : 0;
+  prn_strbuf b = {0};
+  prn_strbuf_fmt(&b, "%.*s.%.200s.%ld-%u.tmp", folder, target, target + folder,
+                 (long)getpid(), n);
+  return b.data;
+}
+
+static int open_nameless(const char *target, mode_t mode) {
+  if (access("/proc/self/fd", X_OK) != 0) { /* commit could not link it */
+    errno = EOPNOTSUPP;
+    return -1;
+  }
+  const char *slash = strrchr(target, '/');
+  size_t n = slash ? (size_t)(slash - target) : 0;
+  prn_strbuf folder = {0};
+  prn_strbuf_str(&folder, (prn_str){target, n});
+  if (slash && n == 0) prn_strbuf_char(&folder, '/');
+  if (!slash) prn_strbuf_char(&folder, '.');
+  int fd = open(folder.data, O_TMPFILE | O_WRONLY | O_CLOEXEC, mode);
+  int saved = errno;
+  prn_strbuf_destroy(&folder);
+  errno = saved;
+  return fd;
+}
+
+static int open_named(prn_out *o, mode_t mode) {
+  for (unsigned n = 0; n < TRIES; n++) {
+    char *name = temp_name(o->target, n);
+    int flags = O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW;
+    int fd = open(name, flags, mode);
+    int saved = errno;
+    if (fd >= 0) {
+      o->temp = name;
+      return fd;
+    }
+    prn_free(name);
+    errno = saved;
+    if (errno != EEXIST) return -1;
+  }
+  return -1;
+}
+
+/* Opens the temporary file for o->target; an existing target keeps its mode,
+ * and is refused when it may not be written. */
+static int open_temp(prn_out *o, const struct stat *existing) {
+  mode_t mode = 0666;
+  if (existing && faccessat(AT_FDCWD, o->target, W_OK, AT_EACCESS) != 0)
+    return -1;
+  int fd = open_nameless(o->target, mode);
+  if (fd < 0 && (errno == EOPNOTSUPP || errno == EISDIR || errno == ENOENT ||
+                 errno == EINVAL))
+    fd = open_named(o, mode);
+  if (fd >= 0 && existing) (void)fchmod(fd, existing->st_mode & 07777);
+  return fd;
+}
+
+prn_status prn_out_open(prn_diag_sink *sink, const char *path, prn_out **out) {
+  *out = NULL;
+  prn_out *o = prn_alloc(sizeof *o);
+  memset(o, 0, offsetof(prn_out, buffer));
+  o->sink = sink;
+  o->path = copy_path(path);
+  struct stat st;
+  bool exists = strcmp(path, "-") != 0 && stat(path, &st) == 0;
+  if (strcmp(path, "-") == 0) {
+    o->fd = STDOUT_FILENO;
+  } else if (exists && !S_ISREG(st.st_mode)) {
+    o->fd = open(path, O_WRONLY | O_CLOEXEC);
+    o->owns_fd = true;
+  } else {
+    o->target = exists ? realpath(path, NULL) : strdup(path);
+    o->fd = o->target ? open_temp(o, exists ? &st : NULL) : -1;
+    o->owns_fd = true;
+  }
+  if (o->fd < 0) {
+    int error = errno;
+    free_out(o);
+    return report(sink, path, error);
+  }
+  *out = o;
+  return PRN_OK;
+}
+
+static void write_all(prn_out *o, const char *p, size_t size) {
+  while (size && !o->error) {
+    ssize_t n = write(o->fd, p, size < BIGGEST_WRITE ? size : BIGGEST_WRITE);
+    if (n >= 0) {
+      p += n;
+      size -= (size_t)n;
+    } else if (errno != EINTR) {
+      o->error = errno;
+    }
+  }
+}
+
+static void flush(prn_out *o) {
+  write_all(o, o->buffer, o->used);
+  o->used = 0;
+}
+
+void prn_out_write(prn_out *o, const void *data, size_t size) {
+  o->offset += size;
+  if (size > BUFFER - o->used) flush(o);
+  if (size >= BUFFER) {
+    write_all(o, data, size);
+  } else if (size) {
+    memcpy(o->buffer + o->used, data, size);
+    o->used += size;
+  }
+}
+
+uint64_t prn_out_offset(const prn_out *o) { return o->offset; }
+
+/* Gives a nameless file a temporary name. */
+static void link_temp(prn_out *o) {
+  prn_strbuf self = {0};
+  prn_strbuf_fmt(&self, "/proc/self/fd/%d", o->fd);
+  for (unsigned n = 0; n < TRIES && !o->temp; n++) {
+    char *name = temp_name(o->target, n);
+    int flags = AT_SYMLINK_FOLLOW;
+    if (linkat(AT_FDCWD, self.data, AT_FDCWD, name, flags) == 0) {
+      o->temp = name;
+    } else {
+      o->error = errno;
+      prn_free(name);
+      if (o->error != EEXIST) break;
+    }
+  }
+  if (o->temp) o->error = 0;
+  prn_strbuf_destroy(&self);
+}
+
+prn_status prn_out_commit(prn_out *o) {
+  flush(o);
+  if (!o->error && o->target && !o->temp) link_temp(o);
+  if (o->owns_fd && close(o->fd) != 0 && !o->error) o->error = errno;
+  if (!o->error && o->target && rename(o->temp, o->target) != 0)
+    o->error = errno;
+  if (o->error && o->temp) (void)unlink(o->temp);
+  prn_status status = o->error ? report(o->sink, o->path, o->error) : PRN_OK;
+  free_out(o);
+  return status;
+}
+
+void prn_out_abandon(prn_out *o) {
+  if (!o) return;
+  if (o->owns_fd) (void)close(o->fd);
+  if (o->temp) (void)unlink(o->temp);
+  free_out(o);
+}
