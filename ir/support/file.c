@@ -131,8 +131,12 @@ static int open_beneath_slowly(int dirfd, char *path) {
     if (slash) *slash = 0;
     int flags = O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK;
     flags |= slash ? O_PATH | O_DIRECTORY : O_RDONLY;
+    struct stat st;
     int next = openat(at, *path ? path : ".", flags);
     int saved = errno;
+    if (next < 0 && fstatat(at, path, &st, AT_SYMLINK_NOFOLLOW) == 0 &&
+        S_ISLNK(st.st_mode))
+      saved = ELOOP; /* as openat2 says it */
     (void)close(at);
     errno = saved;
     at = next;
