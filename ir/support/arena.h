@@ -24,7 +24,7 @@ void prn_arena_reset(prn_arena *a);
 void *prn_arena_alloc(prn_arena *a, size_t size);
 void *prn_arena_copy(prn_arena *a, const void *data, size_t size);
 #define PRN_ARENA_NEW(a, type) ((type *)prn_arena_alloc((a), sizeof(type)))
-#define PRN_ARENA_ARRAY(a, type, n)                                          \
+#define PRN_ARENA_ARRAY(a, type, n) \
   ((type *)prn_arena_alloc((a), prn_array_size(sizeof(type), (size_t)(n))))
 
 /* size * n, aborting on overflow: for the compiler's own arrays. */

@@ -32,8 +32,7 @@ static prn_str line_of(prn_str text, uint32_t line) {
   return (prn_str){p, (size_t)((stop ? stop : end) - p)};
 }
 
-static void format_caret(const prn_diag_sink *s, prn_loc loc,
-                         prn_strbuf *out) {
+static void format_caret(const prn_diag_sink *s, prn_loc loc, prn_strbuf *out) {
   for (size_t i = 0; i < s->num_sources; i++) {
     if (!loc.file || strcmp(s->sources[i].file, loc.file) != 0) continue;
     prn_str line = line_of(s->sources[i].text, loc.line);
@@ -65,6 +64,10 @@ void prn_diag_format(const prn_diag_sink *s, const prn_diag *d,
     prn_strbuf_cstr(out, ": ");
   }
   prn_strbuf_fmt(out, "%s: ", severity_names[d->severity]);
+  if (d->subject.size && d->loc.line) {
+    prn_strbuf_str(out, d->subject);
+    prn_strbuf_cstr(out, ": ");
+  }
   prn_strbuf_str(out, d->text);
   prn_strbuf_char(out, '\n');
   if (d->loc.line) format_caret(s, d->loc, out);

@@ -101,7 +101,8 @@ bool prn_str_glob(prn_str pattern, prn_str text) {
       return false;
     }
   }
-  while (p < pattern.size && pattern.data[p] == '*') p++;
+  while (p < pattern.size && pattern.data[p] == '*')
+    p++;
   return p >= pattern.size;
 }
 
@@ -177,11 +178,16 @@ void prn_strbuf_quoted(prn_strbuf *b, prn_str s) {
   for (size_t i = 0; i < s.size;) {
     size_t len = utf8_length(p + i, s.size - i);
     unsigned char c = p[i];
-    if (c == '\n') prn_strbuf_cstr(b, "\\n");
-    else if (c == '\t') prn_strbuf_cstr(b, "\\t");
-    else if (c == '"' || c == '\\') prn_strbuf_fmt(b, "\\%c", c);
-    else if (len == 0 || c < 0x20 || c == 0x7f) prn_strbuf_fmt(b, "\\%02x", c);
-    else prn_strbuf_bytes(b, p + i, len);
+    if (c == '\n')
+      prn_strbuf_cstr(b, "\\n");
+    else if (c == '\t')
+      prn_strbuf_cstr(b, "\\t");
+    else if (c == '"' || c == '\\')
+      prn_strbuf_fmt(b, "\\%c", c);
+    else if (len == 0 || c < 0x20 || c == 0x7f)
+      prn_strbuf_fmt(b, "\\%02x", c);
+    else
+      prn_strbuf_bytes(b, p + i, len);
     i += len ? len : 1;
   }
   prn_strbuf_char(b, '"');
@@ -197,7 +203,8 @@ enum { SUGGEST_MAX = 64 };
 static size_t edit_distance(prn_str a, prn_str b) {
   size_t row[3][SUGGEST_MAX + 1];
   if (a.size > SUGGEST_MAX || b.size > SUGGEST_MAX) return SIZE_MAX;
-  for (size_t j = 0; j <= b.size; j++) row[0][j] = j;
+  for (size_t j = 0; j <= b.size; j++)
+    row[0][j] = j;
   for (size_t i = 1; i <= a.size; i++) {
     size_t *cur = row[i % 3], *up = row[(i + 2) % 3], *up2 = row[(i + 1) % 3];
     cur[0] = i;

@@ -18,7 +18,7 @@ typedef struct prn_str {
 
 #define PRN_STR(literal) ((prn_str){(literal), sizeof(literal) - 1})
 /* For printf: printf("%.*s", PRN_STR_ARG(s)). */
-#define PRN_STR_ARG(s)   (int)(s).size, (s).data
+#define PRN_STR_ARG(s) (int)(s).size, (s).data
 
 prn_str prn_str_from(const char *cstr); /* NULL gives the empty string */
 bool prn_str_eq(prn_str a, prn_str b);

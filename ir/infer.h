@@ -1,0 +1,45 @@
+/* Shape inference: result types from operand types, op by op.
+ *
+ * Sizes are symbolic (ir/dim.h). Besides types, inference tracks the contents
+ * of small integer tensors as dimensions, so that exporters' Shape -> Gather
+ * -> Concat -> Reshape chains resolve to symbols. Inference only ever adds
+ * knowledge: what it finds is merged with the type already there, and a
+ * contradiction is an error that names the op. */
+#ifndef PRN_IR_INFER_H
+#define PRN_IR_INFER_H
+
+#include "ir/op.h"
+
+enum { PRN_INFER_MAX_CONTENT = 64 };
+
+/* Infers every op of the module, nested blocks included. Unranked and `any`
+ * stay where nothing is known; that is not an error. When assign_symbols is
+ * set, unknown ('?') dimensions of graph inputs get fresh symbols d0, d1, ...
+ * first. All errors are reported before it fails. */
+PRN_NODISCARD prn_status prn_infer_module(prn_module *m, bool assign_symbols);
+
+/* ---- for the operators' hooks ---- */
+prn_ctx *prn_infer_ctx(prn_infer *env);
+prn_module *prn_infer_module_of(prn_infer *env);
+/* Merges type into result i of op (ignored when op has no such result).
+ * Reports and fails when it contradicts what is known. */
+PRN_NODISCARD prn_status prn_infer_result(prn_infer *env, prn_op *op,
+                                          uint32_t i, const prn_type *type);
+/* Known integer contents of v (row-major, at most PRN_INFER_MAX_CONTENT
+ * elements), constants included; NULL when not known. Elements may be the
+ * unknown dimension. *n is the number of elements. */
+const prn_dim *prn_infer_content(prn_infer *env, const prn_value *v, size_t *n);
+/* Records the contents of result i. */
+void prn_infer_set_content(prn_infer *env, prn_op *op, uint32_t i,
+                           const prn_dim *elems, size_t n);
+/* Infers the ops of a nested block whose argument types are set. */
+PRN_NODISCARD prn_status prn_infer_block(prn_infer *env, prn_block *b);
+
+/* Numpy broadcasting of two dims; false (no report) when they cannot. */
+PRN_NODISCARD bool prn_infer_broadcast_dim(prn_infer *env, prn_dim a, prn_dim b,
+                                           prn_dim *out);
+/* What is common to two types (for If results); `any` when nothing is. */
+const prn_type *prn_infer_join(prn_infer *env, const prn_type *a,
+                               const prn_type *b);
+
+#endif

@@ -1,0 +1,65 @@
+/* Tensors: the value of a constant.
+ *
+ * A tensor is a type, the packed little-endian bytes of its elements, and an
+ * optional mask of one bit per element (1 = keep). The mask is applied when
+ * the data is read or written out; pruning therefore never copies weights.
+ * Tensors are immutable once attached to an op: a pass that changes weights
+ * makes a new tensor (cheap: the bytes are shared). */
+#ifndef PRN_IR_TENSOR_H
+#define PRN_IR_TENSOR_H
+
+#include "ir/blob.h"
+#include "ir/type.h"
+
+typedef struct prn_attr prn_attr;
+
+/* How an ONNX file held the data, so that export can do the same. */
+typedef enum prn_storage {
+  PRN_STORE_RAW,      /* raw_data */
+  PRN_STORE_TYPED,    /* float_data, int32_data, ... */
+  PRN_STORE_EXTERNAL, /* external_data; details in extra */
+  PRN_STORE_EMPTY,    /* no data field at all (zero elements) */
+} prn_storage;
+
+typedef struct prn_tensor {
+  const prn_type *type;   /* static TENSOR type; dtype may be STRING */
+  const prn_blob *data;   /* NULL for strings */
+  const prn_blob *mask;   /* (count+7)/8 bytes, LSB first, 1 = keep; or NULL */
+  const prn_str *strings; /* STRING: one per element */
+  prn_str name;           /* TensorProto.name or resource name; may be empty */
+  prn_storage storage;
+  const prn_attr *extra; /* dictionary of remaining TensorProto fields */
+} prn_tensor;
+
+/* Arena copy of t, to be changed before use. */
+prn_tensor *prn_tensor_clone(prn_ctx *ctx, const prn_tensor *t);
+/* A tensor over count*bits/8 bytes copied from data. */
+const prn_tensor *prn_tensor_from_data(prn_ctx *ctx, const prn_type *type,
+                                       const void *data);
+int64_t prn_tensor_count(const prn_tensor *t);
+
+/* Elements [at, at+n) as float/double/int64, mask applied. Any numeric or bool
+ * element type; 64-bit integers lose precision in the float forms. */
+void prn_tensor_read_f32(const prn_tensor *t, int64_t at, int64_t n,
+                         float *out);
+void prn_tensor_read_f64(const prn_tensor *t, int64_t at, int64_t n,
+                         double *out);
+void prn_tensor_read_i64(const prn_tensor *t, int64_t at, int64_t n,
+                         int64_t *out);
+/* Packed bytes of elements [at, at+n), mask applied; at*bits must be a
+ * multiple of 8. */
+void prn_tensor_read_bytes(const prn_tensor *t, int64_t at, int64_t n,
+                           void *out);
+static inline bool prn_mask_keeps(const void *mask, int64_t i) {
+  return ((const unsigned char *)mask)[i >> 3] >> (i & 7) & 1;
+}
+/* Number of elements that are not zero, mask applied. */
+int64_t prn_tensor_nonzeros(const prn_tensor *t);
+/* Index of the first NaN or infinity, -1 when all are finite. */
+int64_t prn_tensor_find_nonfinite(const prn_tensor *t);
+
+/* One element <-> double, for element types a backend does not read natively
+ * (float16, bfloat16, float8, 4- and 2-bit). */
+double prn_element_to_f64(prn_dtype t, const void *data, int64_t index);
+
+#endif
