@@ -4,14 +4,23 @@ usage: run_lit.py LIT BUILD_TEST_DIR FOLDER
 
 ctest shows one line for each folder; the count of this script's last line is
 what says how many tests there were. The results stay in
-BUILD_TEST_DIR/FOLDER.json, where ./check adds them up."""
+BUILD_TEST_DIR/FOLDER.json, where summary.py adds them up."""
 import json
 import os
 import subprocess
 import sys
+from collections import Counter
 
 GOOD = ("PASS", "XFAIL", "FLAKYPASS")
 SKIPPED = ("UNSUPPORTED", "SKIPPED", "EXCLUDED")
+
+
+def tally(tests):
+    """Counts of passed, failed, skipped; and the tests skipped."""
+    skipped = [t for t in tests if t["code"] in SKIPPED]
+    good = sum(t["code"] in GOOD for t in tests)
+    return Counter(passed=good, skipped=len(skipped),
+                   failed=len(tests) - good - len(skipped)), skipped
 
 
 def main():
@@ -25,14 +34,12 @@ def main():
     if not os.path.exists(out):
         sys.exit("lit wrote no results")
     with open(out, encoding="utf-8") as f:
-        tests = json.load(f)["tests"]
-    skipped = [t for t in tests if t["code"] in SKIPPED]
-    good = sum(t["code"] in GOOD for t in tests)
+        counts, skipped = tally(json.load(f)["tests"])
     for t in skipped:
         print("skipped:", t["name"], t["output"].strip())
-    failed = len(tests) - good - len(skipped)
-    print(f"{good} passed, {failed} failed, {len(skipped)} skipped")
-    return run.returncode or failed != 0 or good + len(skipped) == 0
+    print(f"{counts['passed']} passed, {counts['failed']} failed, "
+          f"{counts['skipped']} skipped")
+    return run.returncode or counts["failed"] != 0 or not sum(counts.values())
 
 
 if __name__ == "__main__":

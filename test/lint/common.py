@@ -1,7 +1,6 @@
 """What the lint scripts share: the list of source files and the report."""
 import os
 import re
-import subprocess
 import sys
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(
@@ -9,18 +8,15 @@ ROOT = os.path.dirname(os.path.dirname(os.path.dirname(
 
 
 def files(*suffixes):
-    """Project files, tracked or new, whose names end in one of suffixes."""
-    git = subprocess.run(
-        ["git", "-C", ROOT, "ls-files", "-co", "--exclude-standard"],
-        capture_output=True, text=True, check=False)
-    if git.returncode == 0:
-        names = git.stdout.split("\n")
-    else:  # a tarball
-        names = [os.path.relpath(os.path.join(d, f), ROOT)
-                 for d, _, fs in os.walk(ROOT) for f in fs
-                 if "/build" not in d and "/.git" not in d]
-    return sorted(n for n in names if n.endswith(suffixes)
-                  and os.path.isfile(os.path.join(ROOT, n)))
+    """The project's files whose names end in one of suffixes. Build folders
+    and hidden ones are left out, as .gitignore has it."""
+    names = []
+    for folder, subfolders, members in os.walk(ROOT):
+        subfolders[:] = [d for d in subfolders if d != "__pycache__" and
+                         not d.startswith((".", "build", "out"))]
+        names += [os.path.relpath(os.path.join(folder, m), ROOT)
+                  for m in members if m.endswith(suffixes)]
+    return sorted(names)
 
 
 def read(name):
