@@ -3,10 +3,12 @@
 #
 # Substitutions beside lit's own (%s, %S, %t):
 #   %python    the Python that has onnx and onnxruntime
-#   %models    models made by test/models/make_models.py
+#   %models    cnn.onnx, mlp.onnx, transformer.onnx, each with inputs in
+#              NAME.npz, made by test/models/make_models.py (REQUIRES: onnx)
 #   %scripts   test/scripts, helpers for comparing
 #   %shared    the folder that PRUNE_SHARED names (REQUIRES: shared)
-# Features: llvm, sanitized, x86, onnx (onnx and onnxruntime), shared.
+# Features: llvm, sanitized, x86, shared, onnx (%python has the packages of
+# scripts/requirements.txt).
 import os
 import platform
 import subprocess
@@ -39,7 +41,7 @@ config.substitutions += [
 
 have_onnx = subprocess.run(
     [config.python, "-c", "import importlib.util as u, sys; sys.exit(not all("
-     "u.find_spec(m) for m in ('numpy', 'onnx', 'onnxruntime')))"],
+     "u.find_spec(m) for m in ('numpy', 'onnx', 'onnxruntime', 'sklearn')))"],
     check=False).returncode == 0
 features = {
     "llvm": config.have_llvm,
