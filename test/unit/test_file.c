@@ -36,7 +36,7 @@ static void listen_in(void *user, const prn_diag *d) {
 static int setup(void **state) {
   fixture *f = calloc(1, sizeof *f);
   if (!f) return -1;
-  strcpy(f->dir, "/tmp/prn_file_XXXXXX");
+  (void)snprintf(f->dir, sizeof f->dir, "%s/prn_file_XXXXXX", P_tmpdir);
   f->sink.handler = listen_in;
   f->sink.user = f;
   *state = f;
