@@ -1,0 +1,24 @@
+/* Lowering: onnx -> nn -> mem. One direction, one entry point per step.
+ *
+ * Each step reports everything it cannot do, naming the node, before it
+ * fails. The module holds only the new dialect afterwards. */
+#ifndef PRN_PASSES_LOWER_LOWER_H
+#define PRN_PASSES_LOWER_LOWER_H
+
+#include "ir/op.h"
+
+/* What lowering to memory needs to know about the machine. */
+typedef struct prn_lower_target {
+  int nr; /* columns of a packed f32 weight panel (multiple of the vector) */
+} prn_lower_target;
+
+/* onnx.graph -> nn.func. Runs shape inference itself. */
+PRN_NODISCARD prn_status prn_lower_onnx_to_nn(prn_module *m);
+/* nn.func -> mem.func with unplaced memory. */
+PRN_NODISCARD prn_status prn_lower_nn_to_mem(prn_module *m,
+                                             const prn_lower_target *target);
+/* Gives every mem.alloc and mem.constant its offset; sets `arena` and
+ * `weights` of the mem.func. */
+PRN_NODISCARD prn_status prn_plan_memory(prn_module *m);
+
+#endif
