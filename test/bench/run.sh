@@ -1,0 +1,37 @@
+#!/usr/bin/env bash
+# All figures, into docs/performance.md and docs/quality.md.
+#
+#   PRUNE_SHARED=… test/bench/run.sh [performance|quality]
+#
+# Takes the tools of build/bin (or PRUNE_BIN). Let the machine rest meanwhile.
+set -euo pipefail
+cd "$(dirname "$0")/../.."
+python=${PRUNE_PYTHON:-build/venv/bin/python}
+what=${1:-performance quality}
+
+# page FILE TITLE SCRIPT…
+page() {
+  local file=$1 title=$2 script
+  shift 2
+  {
+    printf '# %s\n\nMade by `test/bench/run.sh`; do not edit.\n\n' "$title"
+    for script in "$@"; do
+      # shellcheck disable=SC2086
+      "$python" test/bench/$script ||
+        printf '**`test/bench/%s` did not finish.**\n\n' "$script"
+    done
+  } >"$file.new"
+  mv "$file.new" "$file"
+  printf '%s\n' "$file"
+}
+
+for page in $what; do
+  case $page in
+  performance)
+    page docs/performance.md 'How fast, how large' \
+      startup.py chain.py big.py minilm.py same.py
+    ;;
+  quality) page docs/quality.md 'How exact, how good' 'agreement.py --metrics' ;;
+  *) echo "no page called $page" >&2; exit 1 ;;
+  esac
+done
