@@ -17,6 +17,11 @@ enum { PRN_INFER_MAX_CONTENT = 64 };
  * set, unknown ('?') dimensions of graph inputs get fresh symbols d0, d1, ...
  * first. All errors are reported before it fails. */
 PRN_NODISCARD prn_status prn_infer_module(prn_module *m, bool assign_symbols);
+/* The same, keeping what was found: prn_infer_content answers for every value
+ * of the module until prn_infer_free. *out_env is set also on failure. */
+PRN_NODISCARD prn_status prn_infer_run(prn_module *m, bool assign_symbols,
+                                       prn_infer **out_env);
+void prn_infer_free(prn_infer *env); /* NULL is allowed */
 
 /* ---- for the operators' hooks ---- */
 prn_ctx *prn_infer_ctx(prn_infer *env);
