@@ -64,7 +64,7 @@ def pruned(dense, passes, folder):
 
 
 def number(found):
-    return f"{found[0]} {found[1]:.4f}" if found else "–"
+    return f"{found[0].replace('|', '')} {found[1]:.4f}" if found else "–"
 
 
 def rows_of(model, metrics, folder):

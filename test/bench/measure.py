@@ -28,32 +28,38 @@ class Run:
             start = time.perf_counter()
             child = subprocess.Popen(command, stdout=out, stderr=err,
                                      stdin=subprocess.DEVNULL)
-            self.private = self.watch(child.pid, poll) if poll else 0
+            self.private, self.peak = (self.watch(child.pid, poll)
+                                       if poll else (0, 0))
             _, status, usage = os.wait4(child.pid, 0)
             self.seconds = time.perf_counter() - start
             child.returncode = self.code = os.waitstatus_to_exitcode(status)
             self.cpu = usage.ru_utime + usage.ru_stime
-            self.peak = usage.ru_maxrss * 1024
             self.out, self.err = read(out), read(err)
 
     @staticmethod
     def watch(pid, poll):
-        """Peak of the anonymous memory: what the process has for itself,
-        without the pages of mapped files. Sampled, so that spikes shorter
-        than POLL seconds can be missed."""
-        peak = 0
+        """Peaks of the anonymous memory, which the process has for itself,
+        and of all resident memory, mapped files included. The first is
+        sampled, so that spikes shorter than POLL seconds can be missed.
+        (What wait4 tells includes the memory of the process that forked.)"""
+        private = peak = 0
         with open(f"/proc/{pid}/status", "rb", buffering=0) as status:
             while True:
                 status.seek(0)
                 try:
                     text = status.read()
                 except OSError:
-                    return peak
-                at = text.find(b"RssAnon:")
-                if at < 0:  # it has ended
-                    return peak
-                peak = max(peak, int(text[at + 8:].split(None, 1)[0]) * 1024)
+                    return private, peak
+                if b"RssAnon:" not in text:  # it has ended
+                    return private, peak
+                private = max(private, kilobytes(text, b"RssAnon:"))
+                peak = kilobytes(text, b"VmHWM:")
                 time.sleep(poll)
+
+
+def kilobytes(text, key):
+    """The bytes that line KEY of a status file tells in kB."""
+    return int(text[text.find(key) + len(key):].split(None, 1)[0]) * 1024
 
 
 def read(file):

@@ -69,10 +69,6 @@ def efficientnet(folder):
     return {"images": np.ascontiguousarray(x.transpose(0, 3, 1, 2))}
 
 
-def digits(folder):
-    return {"X": data(folder)["test_x"].astype(np.float32)}
-
-
 def minilm(folder):
     ids = data(folder)["a"][:16].astype(np.int64)
     ids = ids[:, :(ids > 0).sum(1).max()]
