@@ -193,6 +193,24 @@ void prn_strbuf_quoted(prn_strbuf *b, prn_str s) {
   prn_strbuf_char(b, '"');
 }
 
+void prn_strbuf_json(prn_strbuf *b, prn_str s) {
+  const unsigned char *p = (const unsigned char *)s.data;
+  prn_strbuf_char(b, '"');
+  for (size_t i = 0; i < s.size;) {
+    size_t len = utf8_length(p + i, s.size - i);
+    if (p[i] == '"' || p[i] == '\\')
+      prn_strbuf_fmt(b, "\\%c", p[i]);
+    else if (p[i] < 0x20 || p[i] == 0x7f)
+      prn_strbuf_fmt(b, "\\u%04x", p[i]);
+    else if (len == 0)
+      prn_strbuf_cstr(b, "\\ufffd");
+    else
+      prn_strbuf_bytes(b, p + i, len);
+    i += len ? len : 1;
+  }
+  prn_strbuf_char(b, '"');
+}
+
 prn_str prn_strbuf_view(const prn_strbuf *b) {
   return (prn_str){b->data ? b->data : "", b->size};
 }

@@ -49,6 +49,9 @@ void prn_strbuf_vfmt(prn_strbuf *b, const char *fmt, va_list ap);
 /* Appends s between quotes; control bytes, quote, backslash and bytes that are
  * not valid UTF-8 come out as \n \t \" \\ or \xx (two hex digits). */
 void prn_strbuf_quoted(prn_strbuf *b, prn_str s);
+/* Appends s as a JSON string; bytes that are not valid UTF-8 come out as
+ * U+FFFD. */
+void prn_strbuf_json(prn_strbuf *b, prn_str s);
 prn_str prn_strbuf_view(const prn_strbuf *b);
 
 /* Names closest to `wanted`: appends " (did you mean 'x'?)" to b when one of

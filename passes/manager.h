@@ -1,0 +1,60 @@
+/* Running a pipeline: contracts, verification, statistics, instruments.
+ *
+ * Around each pass the manager checks that the module holds only dialects the
+ * pass reads, computes the analyses it needs, runs it, checks the dialects it
+ * left, drops the analyses it does not keep and verifies the module. */
+#ifndef PRN_PASSES_MANAGER_H
+#define PRN_PASSES_MANAGER_H
+
+#include "passes/pipeline.h"
+
+/* Something that watches passes run. Hooks may be NULL; index counts the
+ * passes run so far, from 1; depth is the number of enclosing groups. */
+typedef struct prn_instrument prn_instrument;
+typedef struct prn_pass_event {
+  const prn_pipeline_item *item;
+  prn_module *module;
+  unsigned index, depth;
+  bool failed; /* after only */
+} prn_pass_event;
+struct prn_instrument {
+  void (*before)(prn_instrument *self, const prn_pass_event *e);
+  void (*after)(prn_instrument *self, const prn_pass_event *e);
+};
+
+typedef struct prn_remarks prn_remarks;
+
+typedef struct prn_run_config {
+  unsigned threads; /* 0: 1 */
+  bool verify_each; /* also compares the analyses that passes keep */
+  prn_status (*verify)(prn_module *m);
+  bool measure; /* peak and private memory of each pass */
+  prn_instrument *const *instruments;
+  size_t num_instruments;
+  prn_remarks *remarks; /* NULL: nobody listens */
+  prn_strbuf *out;      /* what passes print; NULL: thrown away */
+} prn_run_config;
+
+/* Runs the checks of every pass, then every pass. Stops at the first pass
+ * that fails. */
+PRN_NODISCARD prn_status prn_pipeline_run(const prn_pipeline *p, prn_module *m,
+                                          const prn_run_config *config);
+
+/* ---- after running ---- */
+
+/* The statistics of every pass that ran, as a table or as JSON. */
+void prn_stats_print(const prn_pipeline *p, prn_strbuf *b);
+void prn_stats_json(const prn_pipeline *p, prn_strbuf *b);
+/* Wall time and memory as a tree, slowest shown by share of the total. */
+void prn_timing_print(const prn_pipeline *p, prn_strbuf *b);
+
+/* ---- memory of this process, in bytes; 0 when it cannot be told ---- */
+typedef struct prn_memory {
+  uint64_t peak_rss, private_now;
+} prn_memory;
+prn_memory prn_memory_now(void);
+/* Starts a new peak, where the system allows it. */
+void prn_memory_reset_peak(void);
+double prn_seconds(void); /* monotonic */
+
+#endif

@@ -1,0 +1,129 @@
+/* What passes counted and how long they took. */
+#include <stdio.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <time.h>
+
+#include "ir/support/file.h"
+#include "passes/manager.h"
+
+/* ---- this process ---- */
+
+double prn_seconds(void) {
+  struct timespec t;
+  (void)clock_gettime(CLOCK_MONOTONIC, &t);
+  return (double)t.tv_sec + (double)t.tv_nsec * 1e-9;
+}
+
+prn_memory prn_memory_now(void) {
+  prn_memory m = {0};
+  char line[256];
+  unsigned long long kib;
+  FILE *f = fopen("/proc/self/status", "re");
+  if (!f) return m;
+  while (fgets(line, sizeof line, f)) {
+    if (sscanf(line, "VmHWM: %llu", &kib) == 1) m.peak_rss = kib << 10;
+    if (sscanf(line, "RssAnon: %llu", &kib) == 1) m.private_now = kib << 10;
+  }
+  (void)fclose(f);
+  return m;
+}
+
+void prn_memory_reset_peak(void) {
+  FILE *f = fopen("/proc/self/clear_refs", "we");
+  if (!f) return;
+  (void)fputs("5", f);
+  (void)fclose(f);
+}
+
+/* ---- statistics ---- */
+
+static uint64_t stat_value(const prn_pipeline_item *item,
+                           const prn_stat_info *s) {
+  uint64_t v;
+  memcpy(&v, (const char *)item->stats + s->offset, sizeof v);
+  return v;
+}
+
+static void print_item_stats(const prn_pipeline_item *item, prn_strbuf *b) {
+  if (!item->ran) return;
+  for (const prn_stat_info *s = item->pass->stats; s->name; s++)
+    prn_strbuf_fmt(b, "%12llu  %s.%s - %s\n",
+                   (unsigned long long)stat_value(item, s), item->pass->name,
+                   s->name, s->doc);
+}
+
+static void print_stats(const prn_pipeline *p, prn_strbuf *b) {
+  for (size_t i = 0; i < p->size; i++) {
+    print_item_stats(p->items[i], b);
+    if (p->items[i]->body) print_stats(p->items[i]->body, b);
+  }
+}
+
+void prn_stats_print(const prn_pipeline *p, prn_strbuf *b) {
+  prn_strbuf_cstr(b, "===== statistics, pass by pass =====\n");
+  print_stats(p, b);
+}
+
+static void json_items(const prn_pipeline *p, prn_strbuf *b, bool *any) {
+  for (size_t i = 0; i < p->size; i++) {
+    const prn_pipeline_item *item = p->items[i];
+    if (item->ran) {
+      prn_strbuf text = {0};
+      prn_pipeline_item_print(item, &text);
+      prn_strbuf_cstr(b, *any ? ",\n  " : "\n  ");
+      *any = true;
+      prn_strbuf_fmt(b, "{\"pass\": \"%s\", \"text\": ", item->pass->name);
+      prn_strbuf_json(b, prn_strbuf_view(&text));
+      prn_strbuf_cstr(b, ", \"stats\": {");
+      prn_strbuf_destroy(&text);
+      for (const prn_stat_info *s = item->pass->stats; s->name; s++)
+        prn_strbuf_fmt(b, "%s\"%s\": %llu", s == item->pass->stats ? "" : ", ",
+                       s->name, (unsigned long long)stat_value(item, s));
+      prn_strbuf_cstr(b, "}}");
+    }
+    if (item->body) json_items(item->body, b, any);
+  }
+}
+
+void prn_stats_json(const prn_pipeline *p, prn_strbuf *b) {
+  bool any = false;
+  prn_strbuf_char(b, '[');
+  json_items(p, b, &any);
+  prn_strbuf_cstr(b, any ? "\n]\n" : "]\n");
+}
+
+/* ---- timing ---- */
+
+static double total_of(const prn_pipeline *p) {
+  double t = 0;
+  for (size_t i = 0; i < p->size; i++)
+    t += p->items[i]->wall_s;
+  return t;
+}
+
+static void print_times(const prn_pipeline *p, double all, unsigned depth,
+                        prn_strbuf *b) {
+  for (size_t i = 0; i < p->size; i++) {
+    const prn_pipeline_item *item = p->items[i];
+    if (!item->ran) continue;
+    prn_strbuf_fmt(b, "%10.3f %6.1f%%", item->wall_s * 1e3,
+                   all > 0 ? item->wall_s / all * 100 : 0);
+    if (item->peak_rss)
+      prn_strbuf_fmt(b, " %9.1f %9.1f", (double)item->peak_rss / 1048576,
+                     (double)item->private_bytes / 1048576);
+    else
+      prn_strbuf_fmt(b, " %9s %9s", "-", "-");
+    prn_strbuf_fmt(b, "  %*s%s\n", (int)depth * 2, "", item->pass->name);
+    if (item->body) print_times(item->body, all, depth + 1, b);
+  }
+}
+
+void prn_timing_print(const prn_pipeline *p, prn_strbuf *b) {
+  double all = total_of(p);
+  prn_strbuf_cstr(b, "===== time and memory, pass by pass =====\n");
+  prn_strbuf_fmt(b, "%10s %7s %9s %9s  %s\n", "wall ms", "share", "peak MiB",
+                 "priv MiB", "pass");
+  print_times(p, all, 0, b);
+  prn_strbuf_fmt(b, "%10.3f %6.1f%%\n", all * 1e3, 100.0);
+}
