@@ -1,0 +1,233 @@
+/* lower-nn-to-mem: tensors become views of memory, operators kernels.
+ *
+ * Transposes, broadcasts, slices and most reshapes become view types and cost
+ * nothing; the rest become kernels that write a fresh allocation or, for the
+ * function's outputs, the caller's memory. Memory has no place yet: that is
+ * plan_memory.c. */
+#include "passes/lower/nn_to_mem.h"
+
+#include <assert.h>
+
+prn_op *prn_to_mem_op(prn_to_mem *s, prn_opcode code,
+                      prn_value *const *operands, uint32_t n,
+                      const prn_type *result) {
+  prn_op *op = prn_op_create(s->m, prn_opname_code(s->ctx, code), s->loc,
+                             operands, n, &result, result != NULL);
+  prn_block_append(s->at, op);
+  return op;
+}
+
+void prn_to_mem_set(prn_to_mem *s, const prn_value *v, prn_value *view) {
+  *prn_ptrmap_slot(&s->views, v) = view;
+}
+
+static const prn_type *dense_view(prn_to_mem *s, const prn_type *t) {
+  return prn_type_view_dense(s->ctx, t->dtype, t->rank, t->dims);
+}
+
+prn_value *prn_to_mem_get(prn_to_mem *s, prn_value *v) {
+  prn_value *view = prn_ptrmap_get(&s->views, v);
+  const prn_tensor *t = prn_value_constant(v);
+  if (view || !t) return view;
+  prn_op *op =
+      prn_to_mem_op(s, PRN_OP_mem_constant, NULL, 0, dense_view(s, v->type));
+  prn_op_set_attr(op, "value", prn_attr_tensor(s->ctx, t));
+  return prn_op_result(op, 0);
+}
+
+prn_value *prn_to_mem_operand(prn_to_mem *s, const prn_op *op, uint32_t i) {
+  prn_value *v = prn_op_operand(op, i);
+  return v ? prn_to_mem_get(s, v) : NULL;
+}
+
+prn_value *prn_to_mem_alloc(prn_to_mem *s, prn_dtype dtype, int32_t rank,
+                            const prn_dim *dims) {
+  const prn_type *t = prn_type_view_dense(s->ctx, dtype, rank, dims);
+  return prn_op_result(prn_to_mem_op(s, PRN_OP_mem_alloc, NULL, 0, t), 0);
+}
+
+prn_value *prn_to_mem_scratch(prn_to_mem *s, prn_dim bytes) {
+  prn_dim line = prn_dim_const(s->ctx, 64);
+  prn_dim dims[2] = {
+      prn_dim_sym(s->ctx, PRN_STR("workers")),
+      prn_dim_mul(s->ctx, line, prn_dim_ceildiv(s->ctx, bytes, line))};
+  return prn_to_mem_alloc(s, PRN_U8, 2, dims);
+}
+
+prn_value *prn_to_mem_result(prn_to_mem *s, const prn_value *v) {
+  prn_value *view = prn_ptrmap_get(&s->targets, v);
+  if (!view)
+    view = prn_to_mem_alloc(s, v->type->dtype, v->type->rank, v->type->dims);
+  prn_to_mem_set(s, v, view);
+  return view;
+}
+
+prn_value *prn_to_mem_view(prn_to_mem *s, prn_value *base,
+                           const prn_type *type) {
+  if (base->type == type) return base;
+  return prn_op_result(prn_to_mem_op(s, PRN_OP_mem_view, &base, 1, type), 0);
+}
+
+prn_value *prn_to_mem_broadcast(prn_to_mem *s, const prn_op *op, prn_value *x,
+                                int32_t rank, const prn_dim *dims) {
+  const prn_type *t = prn_view_broadcast(s->ctx, x->type, rank, dims);
+  if (t) return prn_to_mem_view(s, x, t);
+  const prn_type *to = prn_type_tensor(s->ctx, x->type->dtype, rank, dims);
+  (void)prn_op_error(op, "cannot show that %s broadcasts to %s",
+                     prn_type_str(s->ctx, x->type), prn_type_str(s->ctx, to));
+  return NULL;
+}
+
+void prn_to_mem_copy(prn_to_mem *s, prn_value *in, prn_value *out) {
+  prn_value *views[2] = {in, out};
+  prn_op *map = prn_to_mem_op(s, PRN_OP_mem_map, views, 2, NULL);
+  prn_block *body = prn_block_create(s->m), *outer = s->at;
+  prn_value *x = prn_block_add_arg(
+      body, prn_type_scalar(s->ctx, in->type->dtype), PRN_STR(""));
+  s->at = body;
+  (void)prn_to_mem_op(s, PRN_OP_nn_yield, &x, 1, NULL);
+  s->at = outer;
+  prn_op_add_block(map, body);
+  prn_op_set_attr(map, "ins", prn_attr_int(s->ctx, 1));
+  prn_op_set_attr(map, "body", prn_attr_region(s->ctx, 0));
+}
+
+prn_value *prn_to_mem_reshape(prn_to_mem *s, prn_value *x, int32_t rank,
+                              const prn_dim *dims) {
+  const prn_type *t = prn_view_reshape(s->ctx, x->type, rank, dims);
+  if (t) return prn_to_mem_view(s, x, t);
+  prn_value *copy =
+      prn_to_mem_alloc(s, x->type->dtype, x->type->rank, x->type->dims);
+  prn_to_mem_copy(s, x, copy);
+  t = prn_view_reshape(s->ctx, copy->type, rank, dims);
+  return prn_to_mem_view(s, copy, t);
+}
+
+void prn_to_mem_attr(const prn_op *from, prn_op *to, const char *name) {
+  const prn_attr *a = prn_op_attr(from, name);
+  if (a) prn_op_set_attr(to, name, a);
+}
+
+void prn_to_mem_body(prn_to_mem *s, const prn_op *from, prn_op *op,
+                     const char *name) {
+  const prn_block *b = prn_op_block(from, name);
+  if (!b) return;
+  prn_ptrmap map = {0};
+  prn_block *copy = prn_block_create(s->m);
+  for (uint32_t i = 0; i < b->num_args; i++)
+    *prn_ptrmap_slot(&map, b->args[i]) =
+        prn_block_add_arg(copy, b->args[i]->type, b->args[i]->name);
+  PRN_EACH_OP(inner, b)
+    prn_block_append(copy, prn_op_clone(s->m, inner, &map));
+  prn_ptrmap_destroy(&map);
+  prn_op_add_block(op, copy);
+  prn_op_set_attr(op, name, prn_attr_region(s->ctx, op->num_blocks - 1));
+}
+
+static prn_to_mem_fn *const table[PRN_OP_count] = {
+    [PRN_OP_nn_unary] = prn_to_mem_scalar,
+    [PRN_OP_nn_binary] = prn_to_mem_scalar,
+    [PRN_OP_nn_select] = prn_to_mem_scalar,
+    [PRN_OP_nn_cast] = prn_to_mem_scalar,
+    [PRN_OP_nn_map] = prn_to_mem_map,
+    [PRN_OP_nn_reshape] = prn_to_mem_reshape_op,
+    [PRN_OP_nn_transpose] = prn_to_mem_transpose,
+    [PRN_OP_nn_broadcast] = prn_to_mem_broadcast_op,
+    [PRN_OP_nn_slice] = prn_to_mem_slice,
+    [PRN_OP_nn_concat] = prn_to_mem_concat,
+    [PRN_OP_nn_pad] = prn_to_mem_pad,
+    [PRN_OP_nn_gather] = prn_to_mem_gather,
+    [PRN_OP_nn_gather_elements] = prn_to_mem_gather,
+    [PRN_OP_nn_dims] = prn_to_mem_dims,
+    [PRN_OP_nn_iota] = prn_to_mem_iota,
+    [PRN_OP_nn_matmul] = prn_to_mem_matmul,
+    [PRN_OP_nn_conv] = prn_to_mem_conv,
+    [PRN_OP_nn_pool] = prn_to_mem_pool,
+    [PRN_OP_nn_reduce] = prn_to_mem_reduce,
+    [PRN_OP_nn_arg_reduce] = prn_to_mem_arg_reduce,
+    [PRN_OP_nn_cumsum] = prn_to_mem_cumsum,
+    [PRN_OP_nn_softmax] = prn_to_mem_softmax,
+    [PRN_OP_nn_layer_norm] = prn_to_mem_layer_norm,
+    [PRN_OP_nn_lstm] = prn_to_mem_lstm,
+    [PRN_OP_nn_gru] = prn_to_mem_gru,
+    [PRN_OP_nn_if] = prn_to_mem_if,
+};
+
+prn_status prn_to_mem_block(prn_to_mem *s, prn_block *nn) {
+  prn_status status = PRN_OK;
+  PRN_EACH_OP(op, nn) {
+    if (prn_op_has_trait(op, PRN_TERMINATOR)) break;
+    if (prn_op_is(op, PRN_OP_nn_constant)) continue; /* where it is used */
+    prn_to_mem_fn *fn = table[prn_op_code(op)];
+    s->loc = op->loc;
+    if (!fn) {
+      status = prn_op_error(op, "has no form in memory");
+    } else if (fn(s, op) != PRN_OK) {
+      status = PRN_FAIL;
+    }
+    if (status != PRN_OK) return status; /* later ops need the missing view */
+  }
+  return status;
+}
+
+/* Whether v can be computed straight into an output argument: it is made by a
+ * kernel of this block (not a view, constant or argument). */
+static bool computed(const prn_value *v) {
+  return v->def && !prn_op_has_trait(v->def, PRN_CONSTANT) &&
+         !prn_op_has_trait(v->def, PRN_VIEW_LIKE);
+}
+
+static prn_op *make_func(prn_to_mem *s, prn_op *nn, prn_block *body) {
+  prn_block *src = prn_op_block(nn, "body");
+  prn_op *func = prn_op_create(s->m, prn_opname_code(s->ctx, PRN_OP_mem_func),
+                               nn->loc, NULL, 0, NULL, 0);
+  prn_op_add_block(func, body);
+  prn_op_set_attr(func, "body", prn_attr_region(s->ctx, 0));
+  prn_op_set_attr(func, "inputs", prn_attr_int(s->ctx, src->num_args));
+  prn_to_mem_attr(nn, func, "input_names");
+  prn_to_mem_attr(nn, func, "output_names");
+  for (uint32_t i = 0; i < src->num_args; i++) {
+    const prn_value *a = src->args[i];
+    prn_to_mem_set(s, a,
+                   prn_block_add_arg(body, dense_view(s, a->type), a->name));
+  }
+  return func;
+}
+
+static prn_status lower_func(prn_to_mem *s, prn_op *nn) {
+  prn_block *src = prn_op_block(nn, "body");
+  prn_block *body = prn_block_create(s->m);
+  prn_op *func = make_func(s, nn, body);
+  prn_op *ret = src->last;
+  assert(prn_op_is(ret, PRN_OP_nn_return));
+  for (uint32_t i = 0; i < ret->num_operands; i++) {
+    const prn_value *v = prn_op_operand(ret, i);
+    prn_value *out =
+        prn_block_add_arg(body, dense_view(s, v->type), PRN_STR(""));
+    if (computed(v) && !prn_ptrmap_has(&s->targets, v))
+      *prn_ptrmap_slot(&s->targets, v) = out;
+  }
+  s->at = body;
+  PRN_TRY(prn_to_mem_block(s, src));
+  for (uint32_t i = 0; i < ret->num_operands; i++) {
+    prn_value *v = prn_op_operand(ret, i), *out = body->args[src->num_args + i];
+    prn_value *view = prn_to_mem_get(s, v);
+    if (view != out) prn_to_mem_copy(s, view, out);
+  }
+  (void)prn_to_mem_op(s, PRN_OP_mem_return, NULL, 0, NULL);
+  prn_op_insert_before(func, nn);
+  prn_op_erase(nn);
+  return PRN_OK;
+}
+
+prn_status prn_lower_nn_to_mem(prn_module *m, const prn_lower_target *target) {
+  prn_status status = PRN_OK;
+  PRN_EACH_OP_SAFE(op, m->body) {
+    prn_to_mem s = {.m = m, .ctx = m->ctx, .target = target};
+    if (!prn_op_is(op, PRN_OP_nn_func)) continue;
+    if (lower_func(&s, op) != PRN_OK) status = PRN_FAIL;
+    prn_ptrmap_destroy(&s.views);
+    prn_ptrmap_destroy(&s.targets);
+  }
+  return status;
+}

@@ -1,0 +1,65 @@
+/* Shared by the files of lower-nn-to-mem. */
+#ifndef PRN_PASSES_LOWER_NN_TO_MEM_H
+#define PRN_PASSES_LOWER_NN_TO_MEM_H
+
+#include "passes/lower/lower.h"
+#include "passes/lower/views.h"
+
+/* The state of one lowering. Views are made where `at` points: new operations
+ * are appended to the block. */
+typedef struct prn_to_mem {
+  prn_module *m;
+  prn_ctx *ctx;
+  const prn_lower_target *target;
+  prn_block *at;
+  prn_ptrmap views;   /* nn value -> mem view holding it */
+  prn_ptrmap targets; /* nn value -> view it should be computed into */
+  prn_loc loc;        /* of the operation being lowered */
+} prn_to_mem;
+
+/* Appends an operation; results get the given type (NULL: no result). */
+prn_op *prn_to_mem_op(prn_to_mem *s, prn_opcode code,
+                      prn_value *const *operands, uint32_t n,
+                      const prn_type *result);
+/* The view of an nn value; constants are materialised dense. */
+prn_value *prn_to_mem_get(prn_to_mem *s, prn_value *v);
+/* The view of operand i of an nn op, NULL when it is absent. */
+prn_value *prn_to_mem_operand(prn_to_mem *s, const prn_op *op, uint32_t i);
+void prn_to_mem_set(prn_to_mem *s, const prn_value *v, prn_value *view);
+/* Where result v is to be written: its target, or a new allocation. */
+prn_value *prn_to_mem_result(prn_to_mem *s, const prn_value *v);
+/* A new dense allocation. */
+prn_value *prn_to_mem_alloc(prn_to_mem *s, prn_dtype dtype, int32_t rank,
+                            const prn_dim *dims);
+/* Working memory of `bytes` for each worker. */
+prn_value *prn_to_mem_scratch(prn_to_mem *s, prn_dim bytes);
+/* base under another type (base itself when the type is the same). */
+prn_value *prn_to_mem_view(prn_to_mem *s, prn_value *base,
+                           const prn_type *type);
+/* x broadcast to dims; reports against op and returns NULL when it cannot. */
+prn_value *prn_to_mem_broadcast(prn_to_mem *s, const prn_op *op, prn_value *x,
+                                int32_t rank, const prn_dim *dims);
+/* x under dims, copied when it must be. */
+prn_value *prn_to_mem_reshape(prn_to_mem *s, prn_value *x, int32_t rank,
+                              const prn_dim *dims);
+/* out = in, element by element; both of one shape. */
+void prn_to_mem_copy(prn_to_mem *s, prn_value *in, prn_value *out);
+/* Copies attribute `name` of from to to, when present. */
+void prn_to_mem_attr(const prn_op *from, prn_op *to, const char *name);
+/* Clones the block of attribute `name` onto op. */
+void prn_to_mem_body(prn_to_mem *s, const prn_op *from, prn_op *op,
+                     const char *name);
+/* Lowers every op of an nn block up to its terminator. */
+PRN_NODISCARD prn_status prn_to_mem_block(prn_to_mem *s, prn_block *nn);
+
+/* One operation each. */
+typedef prn_status prn_to_mem_fn(prn_to_mem *s, prn_op *op);
+prn_to_mem_fn prn_to_mem_scalar, prn_to_mem_map, prn_to_mem_reshape_op,
+    prn_to_mem_transpose, prn_to_mem_broadcast_op, prn_to_mem_slice,
+    prn_to_mem_concat, prn_to_mem_pad, prn_to_mem_gather, prn_to_mem_dims,
+    prn_to_mem_iota, prn_to_mem_matmul, prn_to_mem_conv, prn_to_mem_pool,
+    prn_to_mem_reduce, prn_to_mem_arg_reduce, prn_to_mem_cumsum,
+    prn_to_mem_softmax, prn_to_mem_layer_norm, prn_to_mem_lstm, prn_to_mem_gru,
+    prn_to_mem_if;
+
+#endif

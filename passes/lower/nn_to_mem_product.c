@@ -1,0 +1,251 @@
+/* lower-nn-to-mem: matrix products, convolutions and recurrent cells.
+ *
+ * Constant weights are laid out in panels when the library is made. Leading
+ * dimensions are merged into the rows whenever the views allow, so that one
+ * product with many rows replaces many with few. */
+#include "passes/lower/nn_to_mem.h"
+
+enum { MAX_EXTRAS = 32 };
+
+/* The constant behind v, through a swap of the axes of a matrix. */
+static const prn_tensor *matrix(const prn_value *v, bool *transposed) {
+  const prn_tensor *t = prn_value_constant(v);
+  *transposed = false;
+  if (!t && v->def && prn_op_is(v->def, PRN_OP_nn_transpose)) {
+    t = prn_value_constant(prn_op_operand(v->def, 0));
+    *transposed = true;
+  }
+  bool fits = t && t->type->rank == 2 && t->type->dtype == PRN_F32;
+  return fits ? t : NULL;
+}
+
+static prn_value *packed(prn_to_mem *s, const prn_tensor *t, bool transposed) {
+  const prn_dim *d = t->type->dims;
+  prn_dim dims[2] = {d[transposed ? 1 : 0], d[transposed ? 0 : 1]};
+  prn_op *op =
+      prn_to_mem_op(s, PRN_OP_mem_constant, NULL, 0,
+                    prn_type_view_dense(s->ctx, t->type->dtype, 2, dims));
+  prn_op_set_attr(op, "value", prn_attr_tensor(s->ctx, t));
+  prn_op_set_attr(op, "pack",
+                  prn_attr_string(s->ctx, transposed ? PRN_STR("transposed")
+                                                     : PRN_STR("panels")));
+  prn_op_set_attr(op, "nr", prn_attr_int(s->ctx, s->target->nr));
+  return prn_op_result(op, 0);
+}
+
+/* The product's operands while they are put into one shape. */
+typedef struct product {
+  prn_value *a, *b, *out;
+  prn_value *extra[MAX_EXTRAS];
+  uint32_t num_extras;
+  bool packed;
+} product;
+
+/* Merges all but the last dimension of every view; false (and nothing
+ * changed) when one of them would have to be copied. b is a packed matrix. */
+static bool merge_rows(prn_to_mem *s, product *p) {
+  const prn_type *t = p->out->type, *views[MAX_EXTRAS + 2];
+  prn_dim rows = prn_dim_const(s->ctx, 1);
+  for (int32_t i = 0; i + 1 < t->rank; i++)
+    rows = prn_dim_mul(s->ctx, rows, t->dims[i]);
+  prn_dim out_dims[2] = {rows, t->dims[t->rank - 1]};
+  prn_dim a_dims[2] = {rows, p->a->type->dims[t->rank - 1]};
+  views[0] = prn_view_reshape(s->ctx, p->a->type, 2, a_dims);
+  views[1] = prn_view_reshape(s->ctx, t, 2, out_dims);
+  if (!views[0] || !views[1]) return false;
+  for (uint32_t i = 0; i < p->num_extras; i++) {
+    views[i + 2] = prn_view_reshape(s->ctx, p->extra[i]->type, 2, out_dims);
+    if (!views[i + 2]) return false;
+  }
+  p->a = prn_to_mem_view(s, p->a, views[0]);
+  p->out = prn_to_mem_view(s, p->out, views[1]);
+  for (uint32_t i = 0; i < p->num_extras; i++)
+    p->extra[i] = prn_to_mem_view(s, p->extra[i], views[i + 2]);
+  return true;
+}
+
+/* x[..., r, c] with the leading sizes of t. */
+static prn_value *with_lead(prn_to_mem *s, const prn_op *op, prn_value *x,
+                            const prn_type *t) {
+  prn_dim dims[PRN_VIEW_MAX_RANK];
+  for (int32_t i = 0; i < t->rank; i++)
+    dims[i] = i + 2 < t->rank ? t->dims[i]
+                              : x->type->dims[x->type->rank - (t->rank - i)];
+  return prn_to_mem_broadcast(s, op, x, t->rank, dims);
+}
+
+static prn_status gather_extras(prn_to_mem *s, prn_op *op, product *p) {
+  const prn_type *t = p->out->type;
+  for (uint32_t i = 2; i < op->num_operands; i++) {
+    if (p->num_extras == MAX_EXTRAS)
+      return prn_op_error(op, "has more than %d extra operands", MAX_EXTRAS);
+    prn_value *x = prn_to_mem_operand(s, op, i);
+    x = prn_to_mem_broadcast(s, op, x, t->rank, t->dims);
+    if (!x) return PRN_FAIL;
+    p->extra[p->num_extras++] = x;
+  }
+  return PRN_OK;
+}
+
+/* Appends the kernel: a, b, out, scratch, extras. */
+static prn_op *emit(prn_to_mem *s, prn_opcode code, const product *p,
+                    prn_dim scratch_bytes) {
+  prn_value *views[MAX_EXTRAS + 4] = {p->a, p->b, p->out, NULL};
+  if (scratch_bytes) views[3] = prn_to_mem_scratch(s, scratch_bytes);
+  for (uint32_t i = 0; i < p->num_extras; i++)
+    views[4 + i] = p->extra[i];
+  return prn_to_mem_op(s, code, views, 4 + p->num_extras, NULL);
+}
+
+/* Bytes of one unfolded panel of k rows. */
+static prn_dim panel_bytes(prn_to_mem *s, prn_dim k, prn_dtype dtype) {
+  int64_t row = (int64_t)s->target->nr * prn_dtype_bits(dtype) / 8;
+  return prn_dim_mul(s->ctx, k, prn_dim_const(s->ctx, row));
+}
+
+prn_status prn_to_mem_matmul(prn_to_mem *s, prn_op *op) {
+  bool transposed;
+  product p = {.a = prn_to_mem_operand(s, op, 0)};
+  const prn_tensor *w = matrix(prn_op_operand(op, 1), &transposed);
+  p.packed = w != NULL;
+  p.b = w ? packed(s, w, transposed) : prn_to_mem_operand(s, op, 1);
+  p.out = prn_to_mem_result(s, prn_op_result(op, 0));
+  const prn_type *t = p.out->type;
+  PRN_TRY(gather_extras(s, op, &p));
+  p.a = with_lead(s, op, p.a, t);
+  if (!p.a) return PRN_FAIL;
+  if (!p.packed || !merge_rows(s, &p)) {
+    p.b = with_lead(s, op, p.b, t);
+    if (!p.b) return PRN_FAIL;
+  }
+  prn_dim k = p.a->type->dims[p.a->type->rank - 1];
+  prn_op *r = emit(s, PRN_OP_mem_matmul, &p,
+                   p.packed ? NULL : panel_bytes(s, k, t->dtype));
+  prn_to_mem_body(s, op, r, "body");
+  return PRN_OK;
+}
+
+prn_status prn_to_mem_conv(prn_to_mem *s, prn_op *op) {
+  static const char *const names[] = {"strides", "dilations", "pads", "group"};
+  product p = {.a = prn_to_mem_operand(s, op, 0),
+               .b = prn_to_mem_operand(s, op, 1)};
+  p.out = prn_to_mem_result(s, prn_op_result(op, 0));
+  PRN_TRY(gather_extras(s, op, &p));
+  prn_dim k = prn_dim_const(s->ctx, 1);
+  for (int32_t i = 1; i < p.b->type->rank; i++)
+    k = prn_dim_mul(s->ctx, k, p.b->type->dims[i]);
+  prn_op *r =
+      emit(s, PRN_OP_mem_conv, &p, panel_bytes(s, k, p.out->type->dtype));
+  for (size_t i = 0; i < PRN_COUNT(names); i++)
+    prn_to_mem_attr(op, r, names[i]);
+  prn_to_mem_body(s, op, r, "body");
+  return PRN_OK;
+}
+
+/* ---- recurrent ---- */
+
+static void add_bias_body(prn_to_mem *s, prn_op *product_op, prn_dtype dtype) {
+  prn_block *body = prn_block_create(s->m), *outer = s->at;
+  const prn_type *t = prn_type_scalar(s->ctx, dtype);
+  prn_value *args[2];
+  args[0] = prn_block_add_arg(body, t, PRN_STR(""));
+  args[1] = prn_block_add_arg(body, t, PRN_STR(""));
+  s->at = body;
+  prn_op *add = prn_to_mem_op(s, PRN_OP_nn_binary, args, 2, t);
+  prn_op_set_attr(add, "fn", prn_attr_string(s->ctx, PRN_STR("add")));
+  prn_value *sum = prn_op_result(add, 0);
+  (void)prn_to_mem_op(s, PRN_OP_nn_yield, &sum, 1, NULL);
+  s->at = outer;
+  prn_op_add_block(product_op, body);
+  prn_op_set_attr(product_op, "body", prn_attr_region(s->ctx, 0));
+}
+
+/* x[seq, batch, in] w[gates, in]' + bias[gates]: the part of a recurrent cell
+ * that needs no recurrence. */
+static prn_value *input_products(prn_to_mem *s, prn_op *op, prn_value *bias) {
+  bool transposed;
+  product p = {.a = prn_to_mem_operand(s, op, 0)};
+  const prn_tensor *w = matrix(prn_op_operand(op, 1), &transposed);
+  const prn_type *x = p.a->type;
+  if (!w || transposed) {
+    (void)prn_op_error(op, "weights that are not a constant f32 matrix are "
+                           "not supported");
+    return NULL;
+  }
+  prn_dim dims[3] = {x->dims[0], x->dims[1], w->type->dims[0]};
+  prn_value *xw = p.out = prn_to_mem_alloc(s, x->dtype, 3, dims);
+  p.b = packed(s, w, true);
+  p.packed = true;
+  if (bias) {
+    bias = prn_to_mem_broadcast(s, op, bias, 3, dims);
+    if (!bias) return NULL;
+    p.extra[p.num_extras++] = bias;
+  }
+  if (!merge_rows(s, &p)) p.b = with_lead(s, op, p.b, p.out->type);
+  prn_op *r = emit(s, PRN_OP_mem_matmul, &p, NULL);
+  if (bias) add_bias_body(s, r, x->dtype);
+  return xw;
+}
+
+/* The recurrence weights, packed; NULL after a report. */
+static prn_value *recurrence(prn_to_mem *s, prn_op *op) {
+  bool transposed;
+  const prn_tensor *r = matrix(prn_op_operand(op, 2), &transposed);
+  if (r && !transposed) return packed(s, r, true);
+  (void)prn_op_error(op, "recurrence weights that are not a constant f32 "
+                         "matrix are not supported");
+  return NULL;
+}
+
+/* Gates and state of every batch row. */
+static prn_value *cell_scratch(prn_to_mem *s, const prn_value *h,
+                               int64_t vectors) {
+  prn_dim dims[2] = {
+      h->type->dims[0],
+      prn_dim_mul(s->ctx, h->type->dims[1], prn_dim_const(s->ctx, vectors))};
+  return prn_to_mem_alloc(s, h->type->dtype, 2, dims);
+}
+
+prn_status prn_to_mem_lstm(prn_to_mem *s, prn_op *op) {
+  prn_value *xw =
+      input_products(s, op, prn_to_mem_operand(s, op, PRN_SLOT(nn_lstm, bias)));
+  prn_value *r = xw ? recurrence(s, op) : NULL;
+  if (!r) return PRN_FAIL;
+  prn_value *views[8] = {xw, r};
+  for (uint32_t i = 0; i < 3; i++)
+    views[2 + i] = prn_to_mem_result(s, prn_op_result(op, i));
+  views[5] = prn_to_mem_operand(s, op, PRN_SLOT(nn_lstm, h0));
+  views[6] = prn_to_mem_operand(s, op, PRN_SLOT(nn_lstm, c0));
+  views[7] = cell_scratch(s, views[3], 6);
+  prn_op *cell = prn_to_mem_op(s, PRN_OP_mem_lstm, views, 8, NULL);
+  prn_to_mem_attr(op, cell, "reverse");
+  return PRN_OK;
+}
+
+prn_status prn_to_mem_gru(prn_to_mem *s, prn_op *op) {
+  prn_value *bias = prn_to_mem_operand(s, op, PRN_SLOT(nn_gru, bias));
+  prn_value *wb = NULL, *rb = NULL;
+  if (bias) {
+    int64_t step = 1;
+    prn_dim zero = prn_dim_const(s->ctx, 0);
+    prn_dim half =
+        prn_dim_floordiv(s->ctx, bias->type->dims[0], prn_dim_const(s->ctx, 2));
+    wb = prn_to_mem_view(
+        s, bias, prn_view_slice(s->ctx, bias->type, &zero, &step, &half));
+    rb = prn_to_mem_view(
+        s, bias, prn_view_slice(s->ctx, bias->type, &half, &step, &half));
+  }
+  prn_value *xw = input_products(s, op, wb);
+  prn_value *r = xw ? recurrence(s, op) : NULL;
+  if (!r) return PRN_FAIL;
+  prn_value *views[7] = {xw, r};
+  for (uint32_t i = 0; i < 2; i++)
+    views[2 + i] = prn_to_mem_result(s, prn_op_result(op, i));
+  views[4] = rb;
+  views[5] = prn_to_mem_operand(s, op, PRN_SLOT(nn_gru, h0));
+  views[6] = cell_scratch(s, views[3], 5);
+  prn_op *cell = prn_to_mem_op(s, PRN_OP_mem_gru, views, 7, NULL);
+  prn_to_mem_attr(op, cell, "reverse");
+  prn_to_mem_attr(op, cell, "linear_before_reset");
+  return PRN_OK;
+}
