@@ -8,6 +8,8 @@
 
 #include <assert.h>
 
+#include "passes/pass.h"
+
 prn_op *prn_to_mem_op(prn_to_mem *s, prn_opcode code,
                       prn_value *const *operands, uint32_t n,
                       const prn_type *result) {
@@ -231,3 +233,23 @@ prn_status prn_lower_nn_to_mem(prn_module *m, const prn_lower_target *target) {
   }
   return status;
 }
+
+#define OPTIONS(X)           \
+  X(INT, nr, 64, "[1,4096]", \
+    "Columns of a packed weight panel; the backend's register tile")
+#define STATS(X)
+PRN_PASS_TABLES;
+
+static prn_status run(prn_pass_env *env, prn_module *m) {
+  const struct opts *o = env->opts;
+  prn_lower_target target = {.nr = (int)o->nr};
+  return prn_lower_nn_to_mem(m, &target);
+}
+
+const prn_pass prn_pass_lower_nn_to_mem = {
+    .name = "lower-nn-to-mem",
+    .summary = "Turn tensors into views of memory and operators into kernels",
+    .reads = PRN_DIALECT_NN,
+    .writes = PRN_DIALECT_MEM | PRN_DIALECT_NN,
+    PRN_PASS_COMMON,
+};

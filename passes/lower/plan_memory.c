@@ -13,6 +13,7 @@
 #include <string.h>
 
 #include "passes/lower/lower.h"
+#include "passes/pass.h"
 
 enum { LINE = 64, BEST_FIT_MAX = 4096 };
 
@@ -338,3 +339,20 @@ prn_status prn_plan_memory(prn_module *m) {
       status = PRN_FAIL;
   return status;
 }
+
+#define OPTIONS(X)
+#define STATS(X)
+PRN_PASS_TABLES;
+
+static prn_status run(prn_pass_env *env, prn_module *m) {
+  (void)env;
+  return prn_plan_memory(m);
+}
+
+const prn_pass prn_pass_plan_memory = {
+    .name = "plan-memory",
+    .summary = "Give every allocation its place in one arena",
+    .reads = PRN_DIALECT_MEM | PRN_DIALECT_NN,
+    .writes = PRN_DIALECT_MEM | PRN_DIALECT_NN,
+    PRN_PASS_COMMON,
+};
