@@ -53,27 +53,13 @@ static double small_float(uint32_t bits, int e, int m, int special,
   return sign ? -v : v;
 }
 
-static uint32_t sub_byte(const unsigned char *p, int64_t i, uint32_t bits) {
-  int64_t at = i * (int64_t)bits;
-  return p[at >> 3] >> (at & 7) & ((1u << bits) - 1);
-}
-
 static int64_t sign_extend(uint32_t v, uint32_t bits) {
   uint32_t top = 1u << (bits - 1);
   return (int64_t)(v ^ top) - (int64_t)top;
 }
 
-static uint64_t load_bits(const void *data, int64_t i, uint32_t bits) {
-  const unsigned char *p = data;
-  uint64_t v = 0;
-  if (bits < 8) return sub_byte(p, i, bits);
-  size_t bytes = bits / 8;
-  memcpy(&v, p + (size_t)i * bytes, bytes); /* little-endian hosts only */
-  return v;
-}
-
-static int64_t load_int(prn_dtype t, const void *data, int64_t i) {
-  uint64_t v = load_bits(data, i, prn_dtype_bits(t));
+int64_t prn_element_to_i64(prn_dtype t, const void *data, int64_t i) {
+  uint64_t v = prn_element_bits(t, data, i);
   switch (t) {
   case PRN_I2:
     return sign_extend((uint32_t)v, 2);
@@ -93,8 +79,7 @@ static int64_t load_int(prn_dtype t, const void *data, int64_t i) {
 }
 
 double prn_element_to_f64(prn_dtype t, const void *data, int64_t i) {
-  uint64_t bits =
-      load_bits(data, i, prn_dtype_bits(t) <= 64 ? prn_dtype_bits(t) : 64);
+  uint64_t bits = prn_element_bits(t, data, i);
   uint32_t low = (uint32_t)bits;
   float f;
   double d;
@@ -126,7 +111,7 @@ double prn_element_to_f64(prn_dtype t, const void *data, int64_t i) {
   case PRN_U64:
     return (double)bits;
   default:
-    return (double)load_int(t, data, i);
+    return (double)prn_element_to_i64(t, data, i);
   }
 }
 
@@ -163,7 +148,7 @@ void prn_tensor_read_i64(const prn_tensor *t, int64_t at, int64_t n,
     if (dropped(t, at + i))
       out[i] = 0;
     else if (is_int)
-      out[i] = load_int(dt, t->data->data, at + i);
+      out[i] = prn_element_to_i64(dt, t->data->data, at + i);
     else
       out[i] = (int64_t)prn_element_to_f64(dt, t->data->data, at + i);
   }
@@ -191,12 +176,23 @@ void prn_tensor_read_bytes(const prn_tensor *t, int64_t at, int64_t n,
     if (dropped(t, at + i)) clear(out, i, bits);
 }
 
+/* Elements as floats that are zero or not finite exactly when the elements
+ * are: doubles may underflow or overflow on the way. */
+static void read_class(const prn_tensor *t, int64_t at, int64_t n, float *out) {
+  prn_tensor_read_f32(t, at, n, out);
+  if (t->type->dtype != PRN_F64) return;
+  for (int64_t i = 0; i < n; i++) {
+    double v = prn_element_to_f64(PRN_F64, t->data->data, at + i);
+    if (!dropped(t, at + i)) out[i] = isfinite(v) ? v != 0 : (float)v;
+  }
+}
+
 int64_t prn_tensor_nonzeros(const prn_tensor *t) {
   float buf[CHUNK];
   int64_t count = prn_tensor_count(t), nonzero = 0;
   for (int64_t at = 0; at < count; at += CHUNK) {
     int64_t n = count - at < CHUNK ? count - at : CHUNK;
-    prn_tensor_read_f32(t, at, n, buf);
+    read_class(t, at, n, buf);
     for (int64_t i = 0; i < n; i++)
       nonzero += !(buf[i] == 0);
   }
@@ -209,7 +205,7 @@ int64_t prn_tensor_find_nonfinite(const prn_tensor *t) {
   if (!prn_dtype_is_float(t->type->dtype)) return -1;
   for (int64_t at = 0; at < count; at += CHUNK) {
     int64_t n = count - at < CHUNK ? count - at : CHUNK;
-    prn_tensor_read_f32(t, at, n, buf);
+    read_class(t, at, n, buf);
     for (int64_t i = 0; i < n; i++)
       if (!isfinite(buf[i])) return at + i;
   }

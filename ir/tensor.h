@@ -58,8 +58,23 @@ int64_t prn_tensor_nonzeros(const prn_tensor *t);
 /* Index of the first NaN or infinity, -1 when all are finite. */
 int64_t prn_tensor_find_nonfinite(const prn_tensor *t);
 
-/* One element <-> double, for element types a backend does not read natively
- * (float16, bfloat16, float8, 4- and 2-bit). */
+/* ---- single elements of packed data (ir/element.c) ---- */
+/* Exact for every element type but 64-bit integers and complex numbers. */
 double prn_element_to_f64(prn_dtype t, const void *data, int64_t index);
+/* Integers and bool; unsigned 64-bit values wrap. */
+int64_t prn_element_to_i64(prn_dtype t, const void *data, int64_t index);
+/* Stores the nearest value (ties to even; overflow gives infinity, or NaN or
+ * the largest value where there is none). False for what is no number, and
+ * for integers out of range: then nothing is stored. */
+PRN_NODISCARD bool prn_element_from_f64(prn_dtype t, double v, void *data,
+                                        int64_t index);
+/* Raw bits of elements of at most 64 bits. */
+uint64_t prn_element_bits(prn_dtype t, const void *data, int64_t index);
+void prn_element_set_bits(prn_dtype t, void *data, int64_t index,
+                          uint64_t bits);
+/* Text that reads back as the same bits: 3, 0.1, -inf, nan, true, (0.0, 1.0),
+ * or 0x7fc00001 for what has no decimal. */
+void prn_element_print(prn_strbuf *b, prn_dtype t, const void *data,
+                       int64_t index);
 
 #endif

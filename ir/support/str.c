@@ -154,8 +154,9 @@ void prn_strbuf_fmt(prn_strbuf *b, const char *fmt, ...) {
   va_end(ap);
 }
 
-/* Length of the valid UTF-8 sequence at s[0..n), 0 when there is none. */
-static size_t utf8_length(const unsigned char *s, size_t n) {
+size_t prn_utf8_length(const char *text, size_t n) {
+  const unsigned char *s = (const unsigned char *)text;
+  if (n == 0) return 0;
   size_t len = s[0] < 0x80   ? 1
                : s[0] < 0xc2 ? 0
                : s[0] < 0xe0 ? 2
@@ -176,7 +177,7 @@ void prn_strbuf_quoted(prn_strbuf *b, prn_str s) {
   const unsigned char *p = (const unsigned char *)s.data;
   prn_strbuf_char(b, '"');
   for (size_t i = 0; i < s.size;) {
-    size_t len = utf8_length(p + i, s.size - i);
+    size_t len = prn_utf8_length(s.data + i, s.size - i);
     unsigned char c = p[i];
     if (c == '\n')
       prn_strbuf_cstr(b, "\\n");
@@ -197,7 +198,7 @@ void prn_strbuf_json(prn_strbuf *b, prn_str s) {
   const unsigned char *p = (const unsigned char *)s.data;
   prn_strbuf_char(b, '"');
   for (size_t i = 0; i < s.size;) {
-    size_t len = utf8_length(p + i, s.size - i);
+    size_t len = prn_utf8_length(s.data + i, s.size - i);
     if (p[i] == '"' || p[i] == '\\')
       prn_strbuf_fmt(b, "\\%c", p[i]);
     else if (p[i] < 0x20 || p[i] == 0x7f)

@@ -31,6 +31,10 @@ uint64_t prn_hash_bytes(const void *data, size_t size, uint64_t seed);
 /* Shell-like match: '*' any run (dots included), '?' one byte, '[a-z]'. */
 bool prn_str_glob(prn_str pattern, prn_str text);
 
+/* Length of the valid UTF-8 sequence that text[0..n) starts with, 0 when it
+ * starts with none. */
+size_t prn_utf8_length(const char *text, size_t n);
+
 /* Heap buffer. Zero bytes are a valid empty buffer; data is NUL-terminated
  * once anything was appended. */
 typedef struct prn_strbuf {
