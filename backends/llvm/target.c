@@ -1,0 +1,288 @@
+/* Target selection and emission; see target.h. */
+#include "backends/llvm/target.h"
+
+#include <llvm-c/Analysis.h>
+#include <llvm-c/Core.h>
+#include <llvm-c/Target.h>
+#include <string.h>
+
+#include "ir/support/arena.h"
+
+enum {
+  F_SSE41 = 1,
+  F_AVX2 = 2,
+  F_FMA = 4,
+  F_AVX512F = 8,
+  F_AVX512BW = 16,
+  F_AVX512DQ = 32,
+  F_AVX512VL = 64,
+  F_NEON = 128,
+  L_V2 = F_SSE41,
+  L_V3 = L_V2 | F_AVX2 | F_FMA,
+  L_V4 = L_V3 | F_AVX512F | F_AVX512BW | F_AVX512DQ | F_AVX512VL,
+};
+
+static const struct {
+  const char *name;
+  prn_arch arch;
+  unsigned level;
+} cpus[] = {
+    {"x86-64-v2", PRN_ARCH_X86_64, L_V2},
+    {"x86-64-v3", PRN_ARCH_X86_64, L_V3},
+    {"x86-64-v4", PRN_ARCH_X86_64, L_V4},
+    {"nehalem", PRN_ARCH_X86_64, L_V2},
+    {"westmere", PRN_ARCH_X86_64, L_V2},
+    {"sandybridge", PRN_ARCH_X86_64, L_V2},
+    {"ivybridge", PRN_ARCH_X86_64, L_V2},
+    {"haswell", PRN_ARCH_X86_64, L_V3},
+    {"broadwell", PRN_ARCH_X86_64, L_V3},
+    {"skylake", PRN_ARCH_X86_64, L_V3},
+    {"alderlake", PRN_ARCH_X86_64, L_V3},
+    {"raptorlake", PRN_ARCH_X86_64, L_V3},
+    {"skylake-avx512", PRN_ARCH_X86_64, L_V4},
+    {"cascadelake", PRN_ARCH_X86_64, L_V4},
+    {"cooperlake", PRN_ARCH_X86_64, L_V4},
+    {"icelake-client", PRN_ARCH_X86_64, L_V4},
+    {"icelake-server", PRN_ARCH_X86_64, L_V4},
+    {"tigerlake", PRN_ARCH_X86_64, L_V4},
+    {"rocketlake", PRN_ARCH_X86_64, L_V4},
+    {"sapphirerapids", PRN_ARCH_X86_64, L_V4},
+    {"emeraldrapids", PRN_ARCH_X86_64, L_V4},
+    {"graniterapids", PRN_ARCH_X86_64, L_V4},
+    {"znver1", PRN_ARCH_X86_64, L_V3},
+    {"znver2", PRN_ARCH_X86_64, L_V3},
+    {"znver3", PRN_ARCH_X86_64, L_V3},
+    {"znver4", PRN_ARCH_X86_64, L_V4},
+    {"generic", PRN_ARCH_AARCH64, F_NEON},
+    {"cortex-a53", PRN_ARCH_AARCH64, F_NEON},
+    {"cortex-a72", PRN_ARCH_AARCH64, F_NEON},
+    {"cortex-a76", PRN_ARCH_AARCH64, F_NEON},
+    {"neoverse-n1", PRN_ARCH_AARCH64, F_NEON},
+    {"neoverse-n2", PRN_ARCH_AARCH64, F_NEON},
+    {"neoverse-v1", PRN_ARCH_AARCH64, F_NEON},
+    {"neoverse-v2", PRN_ARCH_AARCH64, F_NEON},
+    {"apple-m1", PRN_ARCH_AARCH64, F_NEON},
+    {"apple-m2", PRN_ARCH_AARCH64, F_NEON},
+    {"apple-m3", PRN_ARCH_AARCH64, F_NEON},
+};
+
+static const struct {
+  const char *name;
+  unsigned bit;
+} feature_bits[] = {
+    {"sse4.1", F_SSE41},      {"avx2", F_AVX2},
+    {"fma", F_FMA},           {"avx512f", F_AVX512F},
+    {"avx512bw", F_AVX512BW}, {"avx512dq", F_AVX512DQ},
+    {"avx512vl", F_AVX512VL}, {"neon", F_NEON},
+};
+
+/* Applies "+a,-b,..." to the bits we know; the rest is LLVM's business. */
+static unsigned apply_features(unsigned bits, const char *features) {
+  while (features && *features) {
+    const char *end = strchr(features, ',');
+    size_t n = end ? (size_t)(end - features) : strlen(features);
+    for (size_t i = 0; i < PRN_COUNT(feature_bits); i++) {
+      prn_str f = {features + 1, n ? n - 1 : 0};
+      if (!prn_str_is(f, feature_bits[i].name)) continue;
+      if (*features == '-')
+        bits &= ~feature_bits[i].bit;
+      else
+        bits |= feature_bits[i].bit;
+    }
+    features = end ? end + 1 : NULL;
+  }
+  return bits;
+}
+
+static prn_status fail(prn_diag_sink *sink, const char *what,
+                       const char *detail) {
+  return prn_diag_emit(sink, PRN_ERROR, (prn_loc){0}, (prn_str){0}, "%s%s",
+                       what, detail);
+}
+
+static prn_status unknown_cpu(prn_diag_sink *sink, prn_arch arch,
+                              const char *name) {
+  prn_str names[PRN_COUNT(cpus) + 1];
+  size_t n = 0;
+  for (size_t i = 0; i < PRN_COUNT(cpus); i++)
+    if (cpus[i].arch == arch) names[n++] = prn_str_from(cpus[i].name);
+  names[n++] = PRN_STR("native");
+  prn_strbuf hint = {0};
+  prn_suggest(&hint, prn_str_from(name), names, n);
+  prn_status s = prn_diag_emit(sink, PRN_ERROR, (prn_loc){0}, (prn_str){0},
+                               "--march: unknown CPU '%s'%s", name,
+                               hint.data ? hint.data : "");
+  prn_strbuf_destroy(&hint);
+  return s;
+}
+
+static char *dup_string(const char *s) {
+  size_t n = strlen(s) + 1;
+  char *p = prn_alloc(n);
+  memcpy(p, s, n);
+  return p;
+}
+
+static char *joined(const char *a, const char *b) {
+  prn_strbuf s = {0};
+  prn_strbuf_cstr(&s, a);
+  if (s.size && b && *b) prn_strbuf_char(&s, ',');
+  prn_strbuf_cstr(&s, b ? b : "");
+  char *r = dup_string(s.data ? s.data : "");
+  prn_strbuf_destroy(&s);
+  return r;
+}
+
+/* Triple and architecture. */
+static prn_status pick_triple(prn_diag_sink *sink, const char *wanted,
+                              prn_target *t) {
+  char *host = LLVMGetDefaultTargetTriple();
+  char *norm = LLVMNormalizeTargetTriple(wanted ? wanted : host);
+  t->triple = dup_string(norm);
+  bool x86 = strncmp(norm, "x86_64", 6) == 0;
+  bool arm = strncmp(norm, "aarch64", 7) == 0 || strncmp(norm, "arm64", 5) == 0;
+  /* Same architecture and system: what is generated can run here. */
+  t->host = strncmp(host, norm, x86 ? 6 : 7) == 0 && strstr(norm, "linux") &&
+            strstr(host, "linux");
+  t->arch = x86 ? PRN_ARCH_X86_64 : PRN_ARCH_AARCH64;
+  LLVMDisposeMessage(host);
+  LLVMDisposeMessage(norm);
+  if (!x86 && !arm)
+    return fail(sink, "--target: expected an x86_64 or aarch64 triple, found ",
+                t->triple);
+  return PRN_OK;
+}
+
+/* CPU name and features; returns the level bits through bits. */
+static prn_status pick_cpu(prn_diag_sink *sink, const prn_target_spec *spec,
+                           prn_target *t, unsigned *bits) {
+  const char *march = spec->march;
+  if (!march && t->host) march = "native";
+  if (march && strcmp(march, "native") == 0) {
+    if (!t->host)
+      return fail(sink, "--march=native: this machine is not a ", t->triple);
+    char *cpu = LLVMGetHostCPUName(), *features = LLVMGetHostCPUFeatures();
+    t->cpu = dup_string(cpu);
+    t->features = joined(features, spec->features);
+    LLVMDisposeMessage(cpu);
+    LLVMDisposeMessage(features);
+    *bits = apply_features(0, t->features);
+    return PRN_OK;
+  }
+  if (!march) march = t->arch == PRN_ARCH_X86_64 ? "x86-64-v3" : "generic";
+  t->cpu = dup_string(march);
+  t->features = joined("", spec->features);
+  for (size_t i = 0; i < PRN_COUNT(cpus); i++)
+    if (cpus[i].arch == t->arch && strcmp(cpus[i].name, march) == 0) {
+      *bits = apply_features(cpus[i].level, t->features);
+      return PRN_OK;
+    }
+  return unknown_cpu(sink, t->arch, march);
+}
+
+/* Vector width and tile. The tile leaves room for one row of B and one
+ * broadcast element: 24 + 4 + 1 of 32 registers, 12 + 2 + 1 of 16. */
+static prn_status derive(prn_diag_sink *sink, prn_target *t, unsigned bits) {
+  t->mr = 6;
+  if (t->arch == PRN_ARCH_AARCH64) {
+    t->fma = true;
+    t->lanes = 4;
+    t->nv = 4;
+    return PRN_OK;
+  }
+  if (!(bits & F_SSE41))
+    return fail(sink, "--march: at least x86-64-v2 (SSE4.1) is needed, not ",
+                t->cpu);
+  t->fma = bits & F_FMA;
+  t->avx512 = (bits & L_V4) == L_V4;
+  t->masks = bits & F_AVX2;
+  t->lanes = t->avx512 ? 16 : (bits & F_AVX2) ? 8 : 4;
+  t->nv = t->avx512 ? 4 : 2;
+  return PRN_OK;
+}
+
+static void init_targets(void) {
+  LLVMInitializeX86TargetInfo();
+  LLVMInitializeX86Target();
+  LLVMInitializeX86TargetMC();
+  LLVMInitializeX86AsmPrinter();
+  LLVMInitializeAArch64TargetInfo();
+  LLVMInitializeAArch64Target();
+  LLVMInitializeAArch64TargetMC();
+  LLVMInitializeAArch64AsmPrinter();
+}
+
+static prn_status create(prn_diag_sink *sink, const prn_target_spec *spec,
+                         prn_target *t) {
+  unsigned bits = 0;
+  PRN_TRY(pick_triple(sink, spec->triple, t));
+  PRN_TRY(pick_cpu(sink, spec, t, &bits));
+  PRN_TRY(derive(sink, t, bits));
+  LLVMTargetRef target;
+  char *why = NULL;
+  if (LLVMGetTargetFromTriple(t->triple, &target, &why)) {
+    prn_status s = fail(sink, "--target: ", why);
+    LLVMDisposeMessage(why);
+    return s;
+  }
+  t->machine = LLVMCreateTargetMachine(target, t->triple, t->cpu, t->features,
+                                       LLVMCodeGenLevelDefault, LLVMRelocPIC,
+                                       LLVMCodeModelDefault);
+  if (!t->machine)
+    return fail(sink, "--target: cannot generate for ", t->triple);
+  t->layout = LLVMCreateTargetDataLayout(t->machine);
+  return PRN_OK;
+}
+
+prn_status prn_target_create(prn_diag_sink *sink, const prn_target_spec *spec,
+                             prn_target **out) {
+  init_targets();
+  prn_target *t = prn_alloc(sizeof *t);
+  memset(t, 0, sizeof *t);
+  if (create(sink, spec, t) != PRN_OK) {
+    prn_target_destroy(t);
+    return PRN_FAIL;
+  }
+  *out = t;
+  return PRN_OK;
+}
+
+void prn_target_destroy(prn_target *t) {
+  if (!t) return;
+  if (t->layout) LLVMDisposeTargetData(t->layout);
+  if (t->machine) LLVMDisposeTargetMachine(t->machine);
+  prn_free(t->triple);
+  prn_free(t->cpu);
+  prn_free(t->features);
+  prn_free(t);
+}
+
+static prn_status fail_take(prn_diag_sink *sink, const char *what, char *why) {
+  prn_status s = fail(sink, what, why);
+  LLVMDisposeMessage(why);
+  return s;
+}
+
+prn_status prn_target_emit(prn_diag_sink *sink, const prn_target *t,
+                           LLVMModuleRef m, prn_emit_kind kind,
+                           prn_strbuf *out) {
+  char *why = NULL;
+  if (LLVMVerifyModule(m, LLVMReturnStatusAction, &why))
+    return fail_take(sink, "the LLVM IR made for this model is invalid: ", why);
+  LLVMDisposeMessage(why);
+  if (kind == PRN_EMIT_LLVM) {
+    char *text = LLVMPrintModuleToString(m);
+    prn_strbuf_cstr(out, text);
+    LLVMDisposeMessage(text);
+    return PRN_OK;
+  }
+  LLVMMemoryBufferRef buffer;
+  if (LLVMTargetMachineEmitToMemoryBuffer(
+          t->machine, m,
+          kind == PRN_EMIT_OBJECT ? LLVMObjectFile : LLVMAssemblyFile, &why,
+          &buffer))
+    return fail_take(sink, "LLVM cannot generate code: ", why);
+  prn_strbuf_bytes(out, LLVMGetBufferStart(buffer), LLVMGetBufferSize(buffer));
+  LLVMDisposeMemoryBuffer(buffer);
+  return PRN_OK;
+}

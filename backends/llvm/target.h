@@ -1,0 +1,59 @@
+/* What code is generated for: triple, CPU, features, and what follows from
+ * them -- vector width, register tile, whether a multiply-add is one rounding.
+ *
+ * LLVM's C interface can neither tell whether a CPU name is known nor which
+ * features it implies, so a table here maps the names we accept to a level. A
+ * name that is not in it is a diagnosed error, never a silent "generic". */
+#ifndef PRN_BACKENDS_LLVM_TARGET_H
+#define PRN_BACKENDS_LLVM_TARGET_H
+
+#include <llvm-c/TargetMachine.h>
+
+#include "ir/support/diag.h"
+
+typedef struct prn_target_spec {
+  const char *triple;   /* NULL: the machine this runs on */
+  const char *march;    /* NULL, "native", or a CPU name as clang spells it */
+  const char *features; /* "+a,-b" added to what march implies; may be NULL */
+} prn_target_spec;
+
+typedef enum prn_arch { PRN_ARCH_X86_64, PRN_ARCH_AARCH64 } prn_arch;
+
+typedef struct prn_target {
+  LLVMTargetMachineRef machine;
+  LLVMTargetDataRef layout;
+  char *triple, *cpu, *features;
+  prn_arch arch;
+  bool host;      /* code runs in this process */
+  bool fma;       /* llvm.fma is one instruction */
+  bool avx512;    /* F, BW, DQ and VL: 512-bit vectors are preferred */
+  bool masks;     /* masked loads and stores are single instructions */
+  unsigned lanes; /* f32 in a vector */
+  unsigned mr;    /* rows of the dense register tile */
+  unsigned nv;    /* its vectors a row */
+} prn_target;
+
+PRN_NODISCARD prn_status prn_target_create(prn_diag_sink *sink,
+                                           const prn_target_spec *spec,
+                                           prn_target **out);
+void prn_target_destroy(prn_target *t); /* NULL is allowed */
+
+/* f32 in a row of the dense register tile: the width of a packed panel. */
+static inline unsigned prn_target_nr(const prn_target *t) {
+  return t->lanes * t->nv;
+}
+
+typedef enum prn_emit_kind {
+  PRN_EMIT_OBJECT,
+  PRN_EMIT_ASSEMBLY,
+  PRN_EMIT_LLVM,
+} prn_emit_kind;
+
+/* Appends the module, in the form asked for, to out. The module is verified
+ * first: IR that LLVM refuses is our mistake and ends in an error that says
+ * so rather than in a crash. */
+PRN_NODISCARD prn_status prn_target_emit(prn_diag_sink *sink,
+                                         const prn_target *t, LLVMModuleRef m,
+                                         prn_emit_kind kind, prn_strbuf *out);
+
+#endif
