@@ -206,8 +206,8 @@ int main(int argc, char **argv) {
       bench_gemm(&b, shapes[i][0], shapes[i][1], shapes[i][2]);
   }
   for (; arg + 3 <= argc; arg += 3)
-    bench_gemm(&b, atoll(argv[arg]), atoll(argv[arg + 1]),
-               atoll(argv[arg + 2]));
+    bench_gemm(&b, strtoll(argv[arg], NULL, 10), strtoll(argv[arg + 1], NULL, 10),
+               strtoll(argv[arg + 2], NULL, 10));
   prn_jit_destroy(b.jit);
   prn_target_destroy(b.target);
   return 0;
