@@ -7,21 +7,18 @@
 
 /* ---- packed panels ---- */
 
-static int64_t panel_width(const prn_target *t, int64_t cols) {
-  return (cols + t->lanes - 1) / t->lanes * t->lanes;
-}
-
 size_t prn_gemm_packed_size(const prn_target *t, int64_t k, int64_t n) {
-  return prn_array_size((size_t)k, (size_t)panel_width(t, n));
+  size_t nr = prn_target_nr(t), panels = ((size_t)n + nr - 1) / nr;
+  return prn_array_size((size_t)k, prn_array_size(panels, nr));
 }
 
 void prn_gemm_pack_const(const prn_target *t, const float *b, int64_t k,
                          int64_t n, int64_t row, int64_t col, float *out) {
   int64_t nr = prn_target_nr(t);
   for (int64_t n0 = 0; n0 < n; n0 += nr) {
-    int64_t cols = n - n0 < nr ? n - n0 : nr, width = panel_width(t, cols);
-    for (int64_t i = 0; i < k; i++, out += width)
-      for (int64_t j = 0; j < width; j++)
+    int64_t cols = n - n0 < nr ? n - n0 : nr;
+    for (int64_t i = 0; i < k; i++, out += nr)
+      for (int64_t j = 0; j < nr; j++)
         out[j] = j < cols ? b[i * row + (n0 + j) * col] : 0.0f;
   }
 }
@@ -79,7 +76,7 @@ static void multiply(prn_cg *g, prn_v fn, unsigned mr, unsigned nv,
   prn_loop l;
   prn_loop_begin(g, &l, cg_i64(g, 0), LLVMGetParam(fn, K), 1, init, n + 1);
   prn_v b = cg_at(g, g->f32, LLVMGetParam(fn, B),
-                  prn_cg_mul(g, l.iv, cg_i64(g, nv * g->target->lanes)));
+                  prn_cg_mul(g, l.iv, cg_i64(g, prn_target_nr(g->target))));
   for (unsigned v = 0; v < nv; v++)
     b_row[v] = prn_cg_load(g, g->vf, c_at(g, b, v));
   for (unsigned r = 0; r < mr; r++) {
@@ -227,8 +224,8 @@ prn_v prn_gemm_items(prn_cg *g, const prn_gemm *d) {
 static prn_v panel_of(prn_cg *g, const prn_gemm *d, prn_v n0, prn_v cols,
                       prn_v k0, prn_v kc) {
   if (!d->b_row) {
-    prn_v width = prn_cg_round_up(g, cols, g->target->lanes);
-    prn_v at = prn_cg_add(g, prn_cg_mul(g, n0, d->k), prn_cg_mul(g, k0, width));
+    prn_v nr = cg_i64(g, prn_target_nr(g->target));
+    prn_v at = prn_cg_add(g, prn_cg_mul(g, n0, d->k), prn_cg_mul(g, k0, nr));
     return cg_at(g, g->f32, d->b, at);
   }
   prn_v at =

@@ -6,9 +6,8 @@
  * the tile. Reference: van Zee, van de Geijn, "BLIS" (2015), with A left
  * unpacked because broadcasts do not care how far apart rows lie.
  *
- * Packed B is a row of panels of NR = mr-independent prn_target_nr() columns,
- * each stored [K][NR]; the last panel is as wide as its columns rounded up to
- * whole vectors and padded with zeros. Panel p starts at p * NR * K.
+ * Packed B is a row of panels of NR = prn_target_nr() columns, each stored
+ * [K][NR]; columns past N are zeros. Panel p starts at p * NR * K.
  *
  * Every element of C is summed over k in one fixed order, whatever the
  * blocking and however the blocks are spread over threads. */
@@ -33,7 +32,7 @@ void prn_gemm_pack(prn_cg *g, prn_v b, prn_v k, prn_v cols, prn_v row,
 typedef struct prn_gemm_panel_args {
   prn_v m, k;            /* i64; k may be 0 */
   prn_v a, a_row, a_col; /* strides in elements */
-  prn_v b;               /* [k][cols rounded up to whole vectors] */
+  prn_v b;               /* packed, [k][NR] */
   prn_v c, c_row;        /* unit column stride */
   prn_v cols;            /* 1..NR */
   prn_v acc;             /* i1: add to C instead of overwriting it */

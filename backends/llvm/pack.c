@@ -10,7 +10,9 @@
 enum { SRC, ROWS, COLS, ROW, COL, OUT, PARAMS };
 
 typedef struct packer {
-  prn_v src, k, cols, row, col, out, width;
+  prn_v src, k, cols, row, col, out;
+  prn_v width; /* cols rounded up to whole vectors: zero-filled up to here */
+  prn_v pitch; /* elements from one packed row to the next */
 } packer;
 
 /* out[i][j0..width) element by element, for i in [i0, i1). */
@@ -19,7 +21,7 @@ static void scalar_block(prn_cg *g, const packer *p, prn_v i0, prn_v i1,
   prn_loop li, lj;
   prn_loop_begin(g, &li, i0, i1, 1, NULL, 0);
   prn_v src = cg_at(g, g->f32, p->src, prn_cg_mul(g, li.iv, p->row));
-  prn_v out = cg_at(g, g->f32, p->out, prn_cg_mul(g, li.iv, p->width));
+  prn_v out = cg_at(g, g->f32, p->out, prn_cg_mul(g, li.iv, p->pitch));
   prn_loop_begin(g, &lj, j0, p->cols, 1, NULL, 0);
   prn_v at = cg_at(g, g->f32, src, prn_cg_mul(g, lj.iv, p->col));
   prn_cg_store(g, prn_cg_load(g, g->f32, at), cg_at(g, g->f32, out, lj.iv));
@@ -38,7 +40,7 @@ static void copy_rows(prn_cg *g, const packer *p) {
   prn_loop li, lj;
   prn_loop_begin(g, &li, cg_i64(g, 0), p->k, 1, NULL, 0);
   prn_v src = cg_at(g, g->f32, p->src, prn_cg_mul(g, li.iv, p->row));
-  prn_v out = cg_at(g, g->f32, p->out, prn_cg_mul(g, li.iv, p->width));
+  prn_v out = cg_at(g, g->f32, p->out, prn_cg_mul(g, li.iv, p->pitch));
   prn_loop_begin(g, &lj, cg_i64(g, 0), whole, lanes, NULL, 0);
   prn_cg_store(g, prn_cg_load(g, g->vf, cg_at(g, g->f32, src, lj.iv)),
                cg_at(g, g->f32, out, lj.iv));
@@ -89,10 +91,10 @@ static void transpose_blocks(prn_cg *g, const packer *p) {
         g, g->vf, cg_at(g, g->f32, src, prn_cg_mul(g, p->col, cg_i64(g, r))));
   prn_cg_transpose(g, rows, lanes);
   prn_v out = cg_at(g, g->f32, p->out,
-                    prn_cg_add(g, prn_cg_mul(g, li.iv, p->width), lj.iv));
+                    prn_cg_add(g, prn_cg_mul(g, li.iv, p->pitch), lj.iv));
   for (unsigned r = 0; r < lanes; r++)
     prn_cg_store(g, rows[r],
-                 cg_at(g, g->f32, out, prn_cg_mul(g, p->width, cg_i64(g, r))));
+                 cg_at(g, g->f32, out, prn_cg_mul(g, p->pitch, cg_i64(g, r))));
   prn_loop_end(g, &li);
   prn_loop_end(g, &lj);
   scalar_block(g, p, zero, k_whole, n_whole);
@@ -135,6 +137,7 @@ void prn_gemm_pack(prn_cg *g, prn_v b, prn_v k, prn_v cols, prn_v row,
                 .row = LLVMGetParam(fn, ROW),
                 .col = LLVMGetParam(fn, COL),
                 .out = LLVMGetParam(fn, OUT)};
+    p.pitch = cg_i64(g, prn_target_nr(g->target));
     p.width = prn_cg_round_up(g, p.cols, g->target->lanes);
     body(g, &p);
     prn_cg_end(g, s);
