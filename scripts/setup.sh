@@ -4,10 +4,9 @@
 #   PRUNE_BUILD    the build folder (default: build)
 #   PRUNE_PYTHON   a Python with scripts/requirements.txt, instead of our own
 set -euo pipefail
-cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
 BUILD=${PRUNE_BUILD:-build}
-PYTHON=${PRUNE_PYTHON:-$PWD/$BUILD/venv/bin/python}
+PYTHON=${PRUNE_PYTHON:-$(realpath -m "$BUILD")/venv/bin/python}
 LOGS=$BUILD/logs
 STEP=0
 mkdir -p "$LOGS"
@@ -16,6 +15,14 @@ DEBIAN_PACKAGES=(
   gcc libc6-dev cmake ninja-build python3 python3-venv
   llvm-19-dev llvm-19-tools libprotobuf-c-dev protobuf-c-compiler
   zlib1g-dev libxxhash-dev libjansson-dev libcmocka-dev universal-ctags)
+
+# --help shows the comment at the head of the script
+case ${1:-} in
+-h | --help)
+  sed -n '2,/^[^#]/s/^# \{0,1\}//p' "$0"
+  exit
+  ;;
+esac
 
 # say TEXT: a line of the step that is under way
 say() { printf '      %s\n' "$*"; }
@@ -29,9 +36,11 @@ step() {
   log=$LOGS/$STEP.log
   start=$SECONDS
   printf '[%d/%d] %s\n' "$STEP" "$STEPS" "$title"
+  set -m # a process group of its own, which Ctrl-C ends as a whole
   "$@" >"$log" 2>&1 </dev/null &
   pid=$!
-  trap 'kill "$pid" 2>/dev/null; printf "\nstopped\n"; exit 130' INT TERM
+  set +m
+  trap 'kill -- -"$pid" 2>/dev/null; printf "\nstopped\n"; exit 130' INT TERM
   if [ -t 1 ]; then
     while kill -0 "$pid" 2>/dev/null; do
       printf '\r\033[K      %3d s  %.60s' $((SECONDS - start)) \
@@ -77,6 +86,7 @@ install_packages() {
     sudo=sudo
   fi
   echo "installing" $missing
+  $sudo dpkg --configure -a # after an interrupted installation
   $sudo apt-get update -q
   # shellcheck disable=SC2086
   DEBIAN_FRONTEND=noninteractive $sudo apt-get install -q -y \
