@@ -1,0 +1,407 @@
+/* onnx -> nn: the driver.
+ *
+ * Shape inference runs first. A backward sweep then marks what is needed: a
+ * value whose contents inference knows needs none of what computes it, and
+ * operands read as contents (a Reshape's shape) are not needed as data. The
+ * forward sweep lowers the rest. A node that fails leaves stand-ins for its
+ * results, so that one run reports every node that cannot be lowered. */
+#include "passes/lower/onnx_to_nn.h"
+
+#include <assert.h>
+#include <string.h>
+
+#include "passes/lower/lower.h"
+
+static const prn_o2n_row *const tables[] = {
+    prn_o2n_elementwise,
+    prn_o2n_movement,
+    prn_o2n_contraction,
+};
+
+static void fill_handlers(prn_map *map) {
+  for (size_t t = 0; t < PRN_COUNT(tables); t++)
+    for (const prn_o2n_row *r = tables[t]; r->name; r++) {
+      void **slot = prn_map_slot(map, prn_str_from(r->name));
+      assert(!*slot);
+      *slot = (void *)(uintptr_t)r;
+    }
+}
+
+static const prn_o2n_row *handler(const prn_o2n *e, const prn_op *op) {
+  prn_str domain = op->opname->dialect, name = op->opname->name;
+  if (prn_str_is(domain, "onnx")) return prn_map_get(e->handlers, name);
+  prn_strbuf key = {0};
+  prn_strbuf_fmt(&key, "%.*s:%.*s", PRN_STR_ARG(domain), PRN_STR_ARG(name));
+  const prn_o2n_row *row = prn_map_get(e->handlers, prn_strbuf_view(&key));
+  prn_strbuf_destroy(&key);
+  return row;
+}
+
+/* ---- values ---- */
+
+static const prn_dim *known_content(const prn_o2n *e, const prn_value *v,
+                                    size_t *n) {
+  const prn_dim *c = prn_infer_content(e->infer, v, n);
+  for (size_t i = 0; c && i < *n; i++)
+    if (!prn_dim_known(c[i])) return NULL;
+  return c;
+}
+
+/* v needs no lowering of the op that defines it. */
+static bool is_static(const prn_o2n *e, const prn_value *v) {
+  size_t n;
+  int64_t count;
+  if (prn_value_constant(v)) return true;
+  return v->type->kind == PRN_TYPE_TENSOR && v->type->dtype != PRN_BOOL &&
+         prn_type_count(v->type, &count) && known_content(e, v, &n) &&
+         (int64_t)n == count;
+}
+
+/* A builder at the start of the function, after what was put there before. */
+static prn_nn entry_builder(const prn_o2n *e, const prn_op *def) {
+  prn_block *body = e->func->blocks[0];
+  prn_nn b = {.m = e->b.m, .ctx = e->ctx, .block = body};
+  b.before = e->entry ? e->entry->next : body->first;
+  b.loc = def ? def->loc : (prn_loc){0};
+  return b;
+}
+
+static prn_value *make_static(prn_o2n *e, const prn_value *v) {
+  size_t n;
+  prn_nn b = entry_builder(e, v->def);
+  const prn_tensor *t = prn_value_constant(v);
+  const prn_dim *c = t ? NULL : known_content(e, v, &n);
+  prn_value *r;
+  if (t)
+    r = prn_nn_constant(&b, t);
+  else
+    r = prn_nn_dims(&b, prn_nn_plain(e->ctx, v->type), c, n);
+  r->name = v->name;
+  e->entry = r->def;
+  return r;
+}
+
+prn_value *prn_o2n_value(prn_o2n *e, prn_value *v) {
+  prn_value *r = prn_ptrmap_get(&e->values, v);
+  if (r || !is_static(e, v)) return r;
+  r = make_static(e, v);
+  *prn_ptrmap_slot(&e->values, v) = r;
+  return r;
+}
+
+prn_value *prn_o2n_in(prn_o2n *e, const prn_op *op, uint32_t i) {
+  prn_value *v = prn_op_operand(op, i);
+  return v ? prn_o2n_value(e, v) : NULL;
+}
+
+const prn_dim *prn_o2n_content(prn_o2n *e, const prn_op *op, uint32_t i,
+                               size_t *n) {
+  const prn_value *v = prn_op_operand(op, i);
+  *n = 0;
+  return v ? known_content(e, v, n) : NULL;
+}
+
+prn_status prn_o2n_dims(prn_o2n *e, const prn_op *op, uint32_t i,
+                        const prn_dim **out, size_t *n) {
+  *out = prn_o2n_content(e, op, i, n);
+  if (*out) return PRN_OK;
+  return prn_o2n_unsupported(op,
+                             "the values of %s, which decide sizes, are only "
+                             "known at run time",
+                             prn_value_str(prn_op_operand(op, i)));
+}
+
+prn_status prn_o2n_ints(prn_o2n *e, const prn_op *op, uint32_t i,
+                        const char *attr, const int64_t **out, size_t *n) {
+  const prn_dim *c;
+  *out = attr ? prn_op_ints(op, attr, n) : NULL;
+  if (!attr) *n = 0;
+  if (*out || !prn_o2n_has(op, i)) return PRN_OK;
+  PRN_TRY(prn_o2n_dims(e, op, i, &c, n));
+  int64_t *v = PRN_ARENA_ARRAY(&e->b.m->arena, int64_t, *n + 1);
+  for (size_t k = 0; k < *n; k++)
+    if (!prn_dim_is_const(c[k], &v[k]))
+      return prn_o2n_unsupported(op, "%s is not constant",
+                                 prn_value_str(prn_op_operand(op, i)));
+  *out = v;
+  return PRN_OK;
+}
+
+prn_status prn_o2n_number(prn_o2n *e, const prn_op *op, uint32_t i,
+                          double *out) {
+  const prn_tensor *t = prn_value_constant(prn_op_operand(op, i));
+  size_t n;
+  const prn_dim *c = prn_o2n_content(e, op, i, &n);
+  int64_t v;
+  if (t && prn_tensor_count(t) == 1) {
+    prn_tensor_read_f64(t, 0, 1, out);
+    return PRN_OK;
+  }
+  if (c && n == 1 && prn_dim_is_const(c[0], &v)) {
+    *out = (double)v;
+    return PRN_OK;
+  }
+  return prn_o2n_unsupported(op, "%s is not a constant number",
+                             prn_value_str(prn_op_operand(op, i)));
+}
+
+/* ---- attributes and results ---- */
+
+prn_status prn_o2n_wrap_axis(const prn_op *op, int64_t axis, int32_t rank,
+                             int32_t *out) {
+  int64_t a = axis < 0 ? axis + rank : axis;
+  *out = (int32_t)a;
+  if (a >= 0 && a < rank) return PRN_OK;
+  return prn_op_error(op, "axis %lld is out of range for %d dimensions",
+                      (long long)axis, (int)rank);
+}
+
+prn_status prn_o2n_axis(const prn_op *op, const char *attr, int64_t dflt,
+                        int32_t rank, int32_t *out) {
+  return prn_o2n_wrap_axis(op, prn_op_int(op, attr, dflt), rank, out);
+}
+
+const prn_type *prn_o2n_out(prn_o2n *e, const prn_op *op, uint32_t i) {
+  return prn_nn_plain(e->ctx, op->results[i].type);
+}
+
+bool prn_o2n_wanted(const prn_op *op, uint32_t i) {
+  return i < op->num_results && op->results[i].mark;
+}
+
+prn_status prn_o2n_set(prn_o2n *e, prn_op *op, uint32_t i, prn_value *v) {
+  if (i >= op->num_results) return PRN_OK;
+  prn_value *r = prn_nn_reshape(&e->b, v, prn_o2n_out(e, op, i));
+  *prn_ptrmap_slot(&e->values, &op->results[i]) = r;
+  if (r->name.size == 0) r->name = op->results[i].name;
+  return PRN_OK;
+}
+
+prn_status prn_o2n_unsupported(const prn_op *op, const char *fmt, ...) {
+  prn_strbuf text = {0};
+  va_list ap;
+  va_start(ap, fmt);
+  prn_strbuf_vfmt(&text, fmt, ap);
+  va_end(ap);
+  prn_status s = prn_op_error(op, "not supported by the compiler: %.*s",
+                              PRN_STR_ARG(text));
+  prn_strbuf_destroy(&text);
+  return s;
+}
+
+/* ---- what is needed ---- */
+
+static void need(const prn_o2n *e, prn_value *v) {
+  if (v && !is_static(e, v)) v->mark = 1;
+}
+
+static bool op_needed(const prn_op *op) {
+  for (uint32_t i = 0; i < op->num_results; i++)
+    if (op->results[i].mark) return true;
+  return false;
+}
+
+static void mark_block(const prn_o2n *e, prn_block *block);
+
+static void mark_op(const prn_o2n *e, prn_op *op) {
+  const prn_o2n_row *row = handler(e, op);
+  for (uint32_t i = 0; i < op->num_operands; i++)
+    if (!row || i >= 32 || !(row->shape >> i & 1))
+      need(e, op->operands[i].value);
+  for (uint32_t i = 0; i < op->num_blocks; i++)
+    mark_block(e, op->blocks[i]);
+}
+
+static void mark_block(const prn_o2n *e, prn_block *block) {
+  for (prn_op *op = block->last; op; op = op->prev)
+    if (prn_op_has_trait(op, PRN_TERMINATOR) || op_needed(op)) mark_op(e, op);
+}
+
+static prn_status clear_marks(void *user, prn_op *op) {
+  (void)user;
+  for (uint32_t i = 0; i < op->num_results; i++)
+    op->results[i].mark = 0;
+  for (uint32_t k = 0; k < op->num_blocks; k++)
+    for (uint32_t i = 0; i < op->blocks[k]->num_args; i++)
+      op->blocks[k]->args[i]->mark = 0;
+  return PRN_OK;
+}
+
+/* ---- lowering ---- */
+
+/* Reports the first thing that is not known about a needed value. */
+static prn_status check_type(const prn_op *op, const prn_value *v) {
+  const prn_type *t = v->type;
+  if (t->kind != PRN_TYPE_TENSOR && t->kind != PRN_TYPE_ANY)
+    return prn_o2n_unsupported(op, "%s is a %s, not a tensor", prn_value_str(v),
+                               prn_type_str(op->module->ctx, t));
+  if (t->kind == PRN_TYPE_ANY || t->rank < 0)
+    return prn_o2n_unsupported(op, "the shape of %s cannot be inferred",
+                               prn_value_str(v));
+  if (t->dtype == PRN_DTYPE_NONE || t->dtype == PRN_STRING)
+    return prn_o2n_unsupported(op, "%s is a tensor of strings",
+                               prn_value_str(v));
+  if (t->rank > PRN_NN_MAX_RANK)
+    return prn_o2n_unsupported(op, "%s has %d dimensions; the limit is %d",
+                               prn_value_str(v), (int)t->rank,
+                               (int)PRN_NN_MAX_RANK);
+  for (int32_t i = 0; i < t->rank; i++)
+    if (!prn_dim_known(t->dims[i]))
+      return prn_o2n_unsupported(op,
+                                 "the size of dimension %d of %s is not known "
+                                 "(its type is %s)",
+                                 (int)i, prn_value_str(v),
+                                 prn_type_str(op->module->ctx, t));
+  return PRN_OK;
+}
+
+/* Operands that are read as data all have values: what they come from was
+ * reported otherwise. */
+static bool operands_available(prn_o2n *e, const prn_o2n_row *row,
+                               const prn_op *op) {
+  for (uint32_t i = 0; i < op->num_operands; i++) {
+    if (row && i < 32 && row->shape >> i & 1) continue;
+    if (op->operands[i].value && !prn_o2n_value(e, op->operands[i].value))
+      return false;
+  }
+  return true;
+}
+
+static prn_status lower_op(prn_o2n *e, prn_op *op) {
+  const prn_o2n_row *row = handler(e, op);
+  if (!row)
+    return prn_o2n_unsupported(op, "operator %.*s.%.*s",
+                               PRN_STR_ARG(op->opname->dialect),
+                               PRN_STR_ARG(op->opname->name));
+  for (uint32_t i = 0; i < op->num_results; i++)
+    if (op->results[i].mark) PRN_TRY(check_type(op, &op->results[i]));
+  e->b.loc = op->loc;
+  e->b.name = prn_op_string(op, "$name", "");
+  e->opset = prn_op_opset(op);
+  e->row = row;
+  PRN_TRY(row->fn(e, op));
+  for (uint32_t i = 0; i < op->num_results; i++)
+    if (op->results[i].mark && !prn_ptrmap_get(&e->values, &op->results[i]))
+      return prn_o2n_unsupported(op, "its output %s",
+                                 prn_value_str(&op->results[i]));
+  return PRN_OK;
+}
+
+/* Values for the results of a node that failed, so that its users are still
+ * looked at. They are never in a function that survives. */
+static void stand_in(prn_o2n *e, prn_op *op) {
+  for (uint32_t i = 0; i < op->num_results; i++) {
+    prn_value *v = &op->results[i];
+    if (!prn_nn_is_sized(v->type) || v->type->dtype == PRN_STRING) continue;
+    const prn_type *type = prn_nn_plain(e->ctx, v->type);
+    *prn_ptrmap_slot(&e->values, v) = prn_op_result(
+        prn_op_create(e->b.m, prn_opname_code(e->ctx, PRN_OP_nn_dims), op->loc,
+                      NULL, 0, &type, 1),
+        0);
+  }
+}
+
+void prn_o2n_block(prn_o2n *e, prn_block *block) {
+  PRN_EACH_OP(op, block) {
+    if (!op_needed(op) || prn_op_has_trait(op, PRN_TERMINATOR)) continue;
+    if (!operands_available(e, handler(e, op), op)) continue;
+    if (lower_op(e, op) == PRN_OK) continue;
+    e->errors++;
+    stand_in(e, op);
+  }
+}
+
+/* ---- the function ---- */
+
+static prn_op *create_func(prn_o2n *e, prn_op *graph) {
+  prn_block *src = prn_op_block(graph, "body");
+  e->func = prn_op_create(e->b.m, prn_opname_code(e->ctx, PRN_OP_nn_func),
+                          graph->loc, NULL, 0, NULL, 0);
+  prn_block *body = prn_block_create(e->b.m);
+  prn_op_add_block(e->func, body);
+  prn_op_set_attr(e->func, "body", prn_attr_region(e->ctx, 0));
+  prn_str *names =
+      PRN_ARENA_ARRAY(prn_ctx_arena(e->ctx), prn_str, src->num_args + 1);
+  for (uint32_t i = 0; i < src->num_args; i++) {
+    prn_value *in = src->args[i];
+    names[i] = in->name;
+    if (check_type(graph, in) != PRN_OK) {
+      e->errors++;
+      continue;
+    }
+    *prn_ptrmap_slot(&e->values, in) =
+        prn_block_add_arg(body, prn_nn_plain(e->ctx, in->type), in->name);
+  }
+  prn_op_set_attr(e->func, "input_names",
+                  prn_attr_strings(e->ctx, names, src->num_args));
+  e->b.block = body;
+  return e->func;
+}
+
+static void finish_func(prn_o2n *e, const prn_op *ret) {
+  uint32_t n = ret ? ret->num_operands : 0;
+  prn_value **out = PRN_ARENA_ARRAY(&e->b.m->arena, prn_value *, n);
+  prn_str *names = PRN_ARENA_ARRAY(prn_ctx_arena(e->ctx), prn_str, n + 1);
+  for (uint32_t i = 0; i < n; i++) {
+    prn_value *v = ret->operands[i].value;
+    out[i] = v ? prn_o2n_value(e, v) : NULL;
+    names[i] = v ? v->name : PRN_STR("");
+    /* Without one, what computes it has been reported. */
+    if (!out[i] && !e->errors) {
+      (void)prn_o2n_unsupported(ret, "output %u has no value", (unsigned)i);
+      e->errors++;
+    }
+  }
+  if (e->errors) return;
+  prn_op_set_attr(e->func, "output_names", prn_attr_strings(e->ctx, names, n));
+  e->b.name = PRN_STR("");
+  (void)prn_nn_make_op(&e->b, PRN_OP_nn_return, out, n, NULL, 0);
+}
+
+static prn_status lower_graph(prn_o2n *e, prn_op *graph) {
+  prn_block *src = prn_op_block(graph, "body");
+  (void)!prn_walk(src, true, clear_marks, NULL);
+  for (uint32_t i = 0; i < src->num_args; i++)
+    src->args[i]->mark = 0;
+  mark_block(e, src);
+  create_func(e, graph);
+  prn_o2n_block(e, src);
+  bool closed = src->last && prn_op_has_trait(src->last, PRN_TERMINATOR);
+  finish_func(e, closed ? src->last : NULL);
+  if (e->errors) {
+    prn_op_erase(e->func);
+    return PRN_FAIL;
+  }
+  PRN_EACH_OP_SAFE(op, e->b.m->body)
+    prn_op_erase(op);
+  prn_block_append(e->b.m->body, e->func);
+  return PRN_OK;
+}
+
+static prn_status find_graph(prn_module *m, prn_op **out) {
+  *out = NULL;
+  PRN_EACH_OP(op, m->body) {
+    if (prn_op_is(op, PRN_OP_onnx_function)) continue;
+    if (!prn_op_is(op, PRN_OP_onnx_graph) || *out || !prn_op_block(op, "body"))
+      return prn_op_error(op, "lowering expects one onnx.graph in the module");
+    *out = op;
+  }
+  if (!*out)
+    return prn_module_error(m, "lowering expects one onnx.graph in the module");
+  return PRN_OK;
+}
+
+prn_status prn_lower_onnx_to_nn(prn_module *m) {
+  prn_map handlers = {0};
+  prn_op *graph;
+  prn_o2n e = {.ctx = m->ctx, .handlers = &handlers};
+  e.b = (prn_nn){.m = m, .ctx = m->ctx};
+  PRN_TRY(find_graph(m, &graph));
+  fill_handlers(&handlers);
+  prn_status s = prn_infer_run(m, true, &e.infer);
+  if (s == PRN_OK) s = lower_graph(&e, graph);
+  prn_infer_free(e.infer);
+  prn_ptrmap_destroy(&e.values);
+  prn_map_destroy(&handlers);
+  return s;
+}

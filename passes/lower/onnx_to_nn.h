@@ -1,0 +1,91 @@
+/* What the onnx -> nn handlers share.
+ *
+ * The driver (onnx_to_nn.c) visits the nodes whose results are needed, in
+ * order, and calls each one's handler. A handler reads its operands as nn
+ * values, builds nn operations and binds the node's results. Types come from
+ * shape inference: every needed result is ranked with known sizes before the
+ * handler runs. */
+#ifndef PRN_PASSES_LOWER_ONNX_TO_NN_H
+#define PRN_PASSES_LOWER_ONNX_TO_NN_H
+
+#include "ir/infer.h"
+#include "passes/lower/nn_build.h"
+
+typedef struct prn_o2n prn_o2n;
+typedef prn_status prn_o2n_fn(prn_o2n *e, prn_op *op);
+
+/* How a node is lowered. `shape` has bit i set when operand i is read as
+ * known contents, not as data: what computes it needs no lowering. */
+typedef struct prn_o2n_row {
+  const char *name; /* "domain:Name" outside the standard domain */
+  prn_o2n_fn *fn;
+  uint32_t shape;
+  prn_scalar scalar; /* for handlers that share a body */
+} prn_o2n_row;
+
+struct prn_o2n {
+  prn_nn b; /* where operations of the current node go */
+  prn_ctx *ctx;
+  prn_infer *infer;
+  prn_op *func;
+  prn_op *entry;          /* last constant at the function's start, or NULL */
+  prn_ptrmap values;      /* onnx prn_value -> nn prn_value */
+  prn_map *handlers;      /* name -> const prn_o2n_row */
+  int64_t opset;          /* of the current node's domain */
+  size_t errors;          /* nodes that could not be lowered */
+  const prn_o2n_row *row; /* of the current node */
+};
+
+/* Tables of the theme files; each ends with a NULL name. */
+extern const prn_o2n_row prn_o2n_elementwise[];
+extern const prn_o2n_row prn_o2n_movement[];
+extern const prn_o2n_row prn_o2n_contraction[];
+
+/* ---- operands ---- */
+/* Operand i as an nn value; NULL when absent. */
+prn_value *prn_o2n_in(prn_o2n *e, const prn_op *op, uint32_t i);
+/* The nn value of an onnx value that is available here. */
+prn_value *prn_o2n_value(prn_o2n *e, prn_value *v);
+static inline bool prn_o2n_has(const prn_op *op, uint32_t i) {
+  return prn_op_operand(op, i) != NULL;
+}
+/* Known contents of operand i; NULL when absent or not known in full. */
+const prn_dim *prn_o2n_content(prn_o2n *e, const prn_op *op, uint32_t i,
+                               size_t *n);
+/* The same; reports when they are not known. */
+PRN_NODISCARD prn_status prn_o2n_dims(prn_o2n *e, const prn_op *op, uint32_t i,
+                                      const prn_dim **out, size_t *n);
+/* Integers of operand i, or where it is absent of attribute `attr` (NULL:
+ * none). *out is NULL when neither is there. Reports what is not constant. */
+PRN_NODISCARD prn_status prn_o2n_ints(prn_o2n *e, const prn_op *op, uint32_t i,
+                                      const char *attr, const int64_t **out,
+                                      size_t *n);
+/* One constant number in operand i. */
+PRN_NODISCARD prn_status prn_o2n_number(prn_o2n *e, const prn_op *op,
+                                        uint32_t i, double *out);
+
+/* ---- attributes ---- */
+/* The attribute as a non-negative axis of `rank` dimensions; reports one out
+ * of range. */
+PRN_NODISCARD prn_status prn_o2n_axis(const prn_op *op, const char *attr,
+                                      int64_t dflt, int32_t rank, int32_t *out);
+PRN_NODISCARD prn_status prn_o2n_wrap_axis(const prn_op *op, int64_t axis,
+                                           int32_t rank, int32_t *out);
+
+/* ---- results ---- */
+/* The type inference found for result i, without claims about zeros. */
+const prn_type *prn_o2n_out(prn_o2n *e, const prn_op *op, uint32_t i);
+/* Result i is asked for. */
+bool prn_o2n_wanted(const prn_op *op, uint32_t i);
+/* Binds result i; v is reshaped where inference knows its sizes under other
+ * names. */
+prn_status prn_o2n_set(prn_o2n *e, prn_op *op, uint32_t i, prn_value *v);
+/* "operator/what is not supported": reports for the node. */
+PRN_PRINTF(2, 3)
+prn_status prn_o2n_unsupported(const prn_op *op, const char *fmt, ...);
+
+/* ---- blocks ---- */
+/* Lowers the ops of an onnx block (its terminator excepted) at e->b. */
+void prn_o2n_block(prn_o2n *e, prn_block *block);
+
+#endif
