@@ -1,0 +1,127 @@
+/* bind-dims: gives open dimensions a size.
+ *
+ * A symbol is replaced wherever it occurs in a type; an unknown dimension of
+ * an input is named by the input and its place, as in "image[0]". */
+#include <string.h>
+
+#include "passes/pass.h"
+
+#define OPTIONS(X) \
+  X(STRINGS, dims, REQUIRED, "", "What to bind: \"batch=1\", \"image[0]=1\"")
+#define STATS(X) X(bound, "types that changed")
+PRN_PASS_TABLES;
+
+typedef struct binding {
+  prn_str name;
+  int64_t axis; /* -1: a symbol */
+  prn_dim size;
+  bool used;
+} binding;
+
+typedef struct bindings {
+  prn_ctx *ctx;
+  struct stats *stats;
+  binding *at;
+  size_t size;
+} bindings;
+
+static bool read_number(prn_str s, int64_t *out) {
+  *out = 0;
+  if (s.size == 0) return false;
+  for (size_t i = 0; i < s.size; i++) {
+    int digit = s.data[i] - '0';
+    if (digit < 0 || digit > 9) return false;
+    if (!prn_mul_i64(*out, 10, out) || !prn_add_i64(*out, digit, out))
+      return false;
+  }
+  return true;
+}
+
+static prn_status parse(const prn_pass_env *env, prn_str text, binding *b) {
+  const char *eq = memrchr(text.data, '=', text.size);
+  int64_t size;
+  prn_str value = {0};
+  if (eq) value = (prn_str){eq + 1, text.size - (size_t)(eq + 1 - text.data)};
+  if (!eq || !read_number(value, &size))
+    return prn_pass_error(env, "'%.*s' is not NAME=SIZE or INPUT[AXIS]=SIZE",
+                          PRN_STR_ARG(text));
+  b->name = (prn_str){text.data, (size_t)(eq - text.data)};
+  b->axis = -1;
+  b->size = prn_dim_const(env->ctx, size);
+  const char *open = memrchr(b->name.data, '[', b->name.size);
+  if (open && prn_str_ends(b->name, "]")) {
+    size_t skip = (size_t)(open + 1 - b->name.data);
+    prn_str axis = {open + 1, b->name.size - skip - 1};
+    if (read_number(axis, &b->axis))
+      b->name.size = skip - 1;
+    else
+      b->axis = -1;
+  }
+  return PRN_OK;
+}
+
+static prn_dim lookup(void *user, prn_str name) {
+  bindings *all = user;
+  for (size_t i = 0; i < all->size; i++)
+    if (all->at[i].axis < 0 && prn_str_eq(all->at[i].name, name)) {
+      all->at[i].used = true;
+      return all->at[i].size;
+    }
+  return NULL;
+}
+
+enum { MAX_RANK = 255 };
+
+static void bind_value(bindings *all, prn_value *v, bool input) {
+  const prn_type *t = v->type;
+  prn_dim dims[MAX_RANK];
+  if (t->kind != PRN_TYPE_TENSOR || t->rank <= 0 || t->rank > MAX_RANK) return;
+  for (int32_t i = 0; i < t->rank; i++) {
+    dims[i] = prn_dim_substitute(all->ctx, t->dims[i], lookup, all);
+    for (size_t k = 0; input && k < all->size; k++)
+      if (all->at[k].axis == i && prn_str_eq(all->at[k].name, v->name)) {
+        all->at[k].used = true;
+        dims[i] = all->at[k].size;
+      }
+  }
+  const prn_type *to = prn_type_tensor(all->ctx, t->dtype, t->rank, dims);
+  if (t->sparsity.kind != PRN_SPARSE_NONE)
+    to = prn_type_with_sparsity(all->ctx, to, t->sparsity);
+  if (to != t) all->stats->bound++;
+  v->type = to;
+}
+
+static prn_status bind_op(void *user, prn_op *op) {
+  bindings *all = user;
+  for (uint32_t i = 0; i < op->num_results; i++)
+    bind_value(all, &op->results[i], false);
+  for (uint32_t k = 0; k < op->num_blocks; k++)
+    for (uint32_t i = 0; i < op->blocks[k]->num_args; i++)
+      bind_value(all, op->blocks[k]->args[i],
+                 prn_op_has_trait(op, PRN_TOP_LEVEL));
+  return PRN_OK;
+}
+
+static prn_status run(prn_pass_env *env, prn_module *m) {
+  const struct opts *o = env->opts;
+  bindings all = {.ctx = env->ctx, .stats = env->stats, .size = o->dims.size};
+  prn_status status = PRN_OK;
+  all.at = PRN_ARENA_ARRAY(env->scratch, binding, all.size);
+  for (size_t i = 0; i < all.size; i++)
+    if (parse(env, o->dims.at[i], &all.at[i]) != PRN_OK) status = PRN_FAIL;
+  PRN_TRY(status);
+  PRN_TRY(prn_walk(m->body, true, bind_op, &all));
+  for (size_t i = 0; i < all.size; i++)
+    if (!all.at[i].used)
+      status = prn_pass_error(env, "the model has no open dimension '%.*s'",
+                              PRN_STR_ARG(o->dims.at[i]));
+  return status;
+}
+
+const prn_pass prn_pass_bind_dims = {
+    .name = "bind-dims",
+    .summary = "Give open dimensions a size",
+    .reads = PRN_ANY_DIALECT,
+    .writes = PRN_ANY_DIALECT,
+    PRN_PASS_COMMON,
+};
