@@ -1,0 +1,337 @@
+#include "tools/opt_main.h"
+
+#include <signal.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "ir/expect.h"
+#include "ir/text.h"
+#include "ir/verify.h"
+#include "passes/manager.h"
+#include "passes/plugin.h"
+#include "passes/print_ir.h"
+#include "passes/remark.h"
+#include "tools/model_io.h"
+#include "tools/opt_options.h"
+
+typedef struct driver {
+  prn_opt_settings o;
+  prn_cli_result cli;
+  prn_registry *registry;
+  prn_ctx *ctx;
+  prn_pipeline *pipeline;
+  prn_print_ir print_ir;
+  prn_remarks *remarks;
+  prn_strbuf printed; /* by passes */
+  prn_strbuf result;  /* text of split inputs */
+  bool to_stdout;     /* the module goes to standard output */
+} driver;
+
+static prn_diag_sink *sink_of(const driver *d) { return prn_ctx_diags(d->ctx); }
+
+PRN_PRINTF(2, 3) static prn_status fail(driver *d, const char *fmt, ...) {
+  va_list ap;
+  va_start(ap, fmt);
+  prn_status s = prn_diag_vemit(sink_of(d), PRN_ERROR, (prn_loc){0},
+                                (prn_str){"", 0}, fmt, ap);
+  va_end(ap);
+  return s;
+}
+
+static void put(FILE *f, prn_strbuf *b) {
+  (void)fwrite(b->data, 1, b->size, f);
+  prn_strbuf_destroy(b);
+}
+
+/* ---- the pipeline ---- */
+
+static prn_status add_recipe(driver *d, const char *path) {
+  prn_file *f;
+  if (!path) return fail(d, "--recipe needs a value: --recipe=FILE");
+  PRN_TRY(prn_file_open(sink_of(d), path, &f));
+  prn_status s = prn_pipeline_parse(d->ctx, d->registry, path,
+                                    prn_file_bytes(f), d->pipeline);
+  prn_file_release(f);
+  return s;
+}
+
+static prn_status unknown_option(driver *d, prn_str name) {
+  size_t n = d->registry->size;
+  prn_str *names = prn_alloc(prn_array_size(sizeof *names, n));
+  for (size_t i = 0; i < n; i++)
+    names[i] = prn_str_from(d->registry->passes[i]->name);
+  prn_status s = prn_cli_unknown(&prn_opt_cli, sink_of(d), name, names, n);
+  prn_free(names);
+  return s;
+}
+
+static prn_status add_item(driver *d, const prn_cli_item *item) {
+  if (prn_str_is(item->name, "recipe")) return add_recipe(d, item->value);
+  if (prn_str_is(item->name, "pass-pipeline"))
+    return prn_pipeline_parse(d->ctx, d->registry, NULL,
+                              prn_str_from(item->value), d->pipeline);
+  const prn_pass *p = prn_registry_find(d->registry, item->name);
+  if (!p) return unknown_option(d, item->name);
+  return prn_pipeline_add(d->ctx, p, prn_str_from(item->value), d->pipeline);
+}
+
+static prn_status build_pipeline(driver *d) {
+  prn_status status = PRN_OK;
+  d->pipeline = prn_pipeline_create(d->ctx);
+  for (size_t i = 0; i < d->cli.num_items; i++)
+    if (add_item(d, &d->cli.items[i]) != PRN_OK) status = PRN_FAIL;
+  return status;
+}
+
+static bool prints(const prn_pipeline *p) {
+  for (size_t i = 0; i < p->size; i++)
+    if (p->items[i]->pass->prints ||
+        (p->items[i]->body && prints(p->items[i]->body)))
+      return true;
+  return false;
+}
+
+/* ---- what needs no input ---- */
+
+static void list_passes(const prn_registry *r) {
+  for (size_t i = 0; i < r->size; i++)
+    (void)printf("  %-26s  %s\n", r->passes[i]->name, r->passes[i]->summary);
+}
+
+static prn_status help_pass(driver *d, prn_str name) {
+  const prn_pass *p = prn_registry_find(d->registry, name);
+  prn_strbuf b = {0};
+  if (!p) {
+    prn_registry_suggest(d->registry, name, &b);
+    prn_status s = fail(d, "no pass is called '%.*s'%s", PRN_STR_ARG(name),
+                        b.data ? b.data : "");
+    prn_strbuf_destroy(&b);
+    return s;
+  }
+  prn_pass_help(p, &b);
+  put(stdout, &b);
+  return PRN_OK;
+}
+
+/* Answers --help-PASS; *out_done when there was one. */
+static prn_status answer_help(driver *d, bool *out_done) {
+  for (size_t i = 0; i < d->cli.num_items; i++) {
+    prn_str name = d->cli.items[i].name;
+    if (!prn_str_starts(name, "help-")) continue;
+    *out_done = true;
+    name = (prn_str){name.data + 5, name.size - 5};
+    PRN_TRY(help_pass(d, name));
+  }
+  return PRN_OK;
+}
+
+static prn_status emit_docs(driver *d) {
+  prn_strbuf b = {0};
+  if (strcmp(d->o.emit_docs, "passes") == 0)
+    prn_passes_docs(d->registry, &b);
+  else
+    return fail(d, "--emit-docs=%s is not built", d->o.emit_docs);
+  put(stdout, &b);
+  return PRN_OK;
+}
+
+static void print_pipeline(driver *d) {
+  prn_strbuf b = {0};
+  prn_pipeline_print(d->pipeline, &b);
+  prn_strbuf_char(&b, '\n');
+  put(stdout, &b);
+}
+
+/* ---- one module ---- */
+
+static prn_status check_roundtrip(driver *d, prn_module *m) {
+  prn_strbuf text = {0};
+  prn_print_module_buf(m, NULL, &text);
+  prn_str kept = prn_intern(d->ctx, prn_strbuf_view(&text));
+  prn_strbuf_destroy(&text);
+  prn_diag_add_source(sink_of(d), "<round trip>", kept);
+  prn_module *again = prn_parse_module(d->ctx, "<round trip>", kept);
+  if (!again) return fail(d, "what was printed does not parse back");
+  return prn_module_compare(m, again, "round trip");
+}
+
+static prn_status run_passes(driver *d, prn_module *m) {
+  prn_instrument *instruments[4];
+  size_t n = 0;
+  if (prn_print_ir_init(&d->print_ir)) instruments[n++] = &d->print_ir.base;
+  prn_run_config config = {
+      .threads = (unsigned)d->o.threads,
+      .verify_each = d->o.verify_each,
+      .measure = d->o.time_passes || d->o.report,
+      .instruments = instruments,
+      .num_instruments = n,
+      .remarks = d->remarks,
+      .out = &d->printed,
+  };
+  return prn_pipeline_run(d->pipeline, m, &config);
+}
+
+static prn_status handle(driver *d, prn_module *m) {
+  PRN_TRY(prn_verify(m));
+  if (d->o.verify_roundtrip) PRN_TRY(check_roundtrip(d, m));
+  return run_passes(d, m);
+}
+
+static prn_status write_result(driver *d, prn_module *m) {
+  prn_format format = PRN_FORMAT_AUTO;
+  const char *path = d->o.output ? d->o.output : "-";
+  if (d->o.emit)
+    format = strcmp(d->o.emit, "onnx") == 0 ? PRN_FORMAT_ONNX : PRN_FORMAT_TEXT;
+  if (!d->to_stdout && !d->o.output) return PRN_OK;
+  return prn_model_write(m, path, format);
+}
+
+/* ---- inputs of several parts ---- */
+
+typedef struct splitter {
+  driver *d;
+  const char *file;
+  prn_status status;
+  bool first;
+} splitter;
+
+static prn_status handle_text(driver *d, const char *file, prn_str part,
+                              uint32_t line, prn_module **out) {
+  *out = prn_parse_module_at(d->ctx, file, part, line);
+  return *out ? handle(d, *out) : PRN_FAIL;
+}
+
+static bool handle_part(void *user, prn_str part, uint32_t line) {
+  splitter *s = user;
+  driver *d = s->d;
+  prn_module *m;
+  prn_expect *expect = NULL;
+  if (d->o.verify_diagnostics)
+    expect = prn_expect_begin(sink_of(d), s->file, part, line);
+  prn_status status = handle_text(d, s->file, part, line, &m);
+  if (expect)
+    status = prn_expect_finish(expect);
+  else if (status == PRN_OK) {
+    if (!s->first) prn_strbuf_cstr(&d->result, "// -----\n");
+    prn_print_module_buf(m, NULL, &d->result);
+  }
+  if (status != PRN_OK) s->status = PRN_FAIL;
+  s->first = false;
+  return true;
+}
+
+static prn_status write_text(driver *d) {
+  prn_out *out;
+  PRN_TRY(prn_out_open(sink_of(d), d->o.output ? d->o.output : "-", &out));
+  prn_out_write(out, d->result.data, d->result.size);
+  return prn_out_commit(out);
+}
+
+static prn_status run_parts(driver *d, prn_file *file) {
+  const char *path = prn_file_path(file);
+  const char *name = strcmp(path, "-") == 0 ? "<stdin>" : path;
+  splitter s = {.d = d, .file = name, .first = true};
+  prn_str text = prn_file_bytes(file);
+  if (prn_format_of_path(path) == PRN_FORMAT_ONNX)
+    return fail(d, "--split-input-file and --verify-diagnostics take text");
+  prn_diag_add_source(sink_of(d), name, text);
+  if (d->o.split_input)
+    prn_split_input(text, handle_part, &s);
+  else
+    (void)handle_part(&s, text, 1);
+  PRN_TRY(s.status);
+  if (d->o.verify_diagnostics || !(d->to_stdout || d->o.output)) return PRN_OK;
+  return write_text(d);
+}
+
+static prn_status run_file(driver *d) {
+  prn_file *file;
+  prn_module *m;
+  if (d->cli.args.size == 0)
+    return fail(d, "no input file (see prune-opt --help)");
+  PRN_TRY(prn_file_open(sink_of(d), d->cli.args.at[0], &file));
+  prn_status status;
+  if (d->o.split_input || d->o.verify_diagnostics) {
+    status = run_parts(d, file);
+  } else {
+    status = prn_model_read_file(d->ctx, file, &m);
+    if (status == PRN_OK) status = handle(d, m);
+    if (status == PRN_OK) status = write_result(d, m);
+  }
+  prn_file_release(file);
+  return status;
+}
+
+/* ---- reports ---- */
+
+static prn_status write_remarks(driver *d) {
+  prn_out *out;
+  prn_strbuf b = {0};
+  if (!d->remarks) return PRN_OK;
+  PRN_TRY(prn_out_open(sink_of(d), d->o.remarks, &out));
+  prn_remarks_yaml(d->remarks, &b);
+  prn_out_write(out, b.data, b.size);
+  prn_strbuf_destroy(&b);
+  return prn_out_commit(out);
+}
+
+static prn_status write_reports(driver *d) {
+  prn_strbuf b = {0};
+  if (d->o.stats && strcmp(d->o.stats, "json") == 0)
+    prn_stats_json(d->pipeline, &b);
+  else if (d->o.stats)
+    prn_stats_print(d->pipeline, &b);
+  if (d->o.time_passes) prn_timing_print(d->pipeline, &b);
+  put(stderr, &b);
+  return write_remarks(d);
+}
+
+/* ---- the whole ---- */
+
+static prn_status check_settings(driver *d) {
+  const char *s = d->o.stats;
+  if (s && *s && strcmp(s, "json") != 0 && strcmp(s, "text") != 0)
+    return fail(d, "--stats must be one of text, json, not '%s'", s);
+  d->print_ir.before = d->o.print_before;
+  d->print_ir.after = d->o.print_after_all ? "" : d->o.print_after;
+  d->print_ir.after_change = d->o.print_after_change;
+  d->print_ir.diff = d->o.print_diff;
+  d->print_ir.out = stderr;
+  return prn_print_ir_check(&d->print_ir, d->registry, sink_of(d));
+}
+
+static prn_status run(driver *d) {
+  bool done = false;
+  for (size_t i = 0; i < d->o.plugins.size; i++)
+    PRN_TRY(prn_plugin_load(sink_of(d), d->o.plugins.at[i], d->registry));
+  PRN_TRY(answer_help(d, &done));
+  if (done) return PRN_OK;
+  if (d->o.list_passes) return list_passes(d->registry), PRN_OK;
+  if (d->o.emit_docs) return emit_docs(d);
+  PRN_TRY(build_pipeline(d));
+  PRN_TRY(check_settings(d));
+  if (d->o.print_pipeline) return print_pipeline(d), PRN_OK;
+  d->to_stdout = !d->o.output && !prints(d->pipeline);
+  if (d->o.remarks) d->remarks = prn_remarks_create(d->ctx);
+  prn_status status = run_file(d);
+  put(stdout, &d->printed);
+  if (write_reports(d) != PRN_OK) status = PRN_FAIL;
+  return status;
+}
+
+int prn_opt_main(int argc, char **argv, prn_registry *registry) {
+  long cpus = sysconf(_SC_NPROCESSORS_ONLN);
+  driver d = {.registry = registry,
+              .o = {.threads = cpus > 0 ? cpus : 1, .verify_each = true}};
+  d.ctx = prn_ctx_create();
+  prn_status status =
+      prn_cli_parse(&prn_opt_cli, sink_of(&d), argc, argv, &d.o, &d.cli);
+  if (status == PRN_OK && !d.cli.done) status = run(&d);
+  prn_print_ir_destroy(&d.print_ir);
+  prn_remarks_destroy(d.remarks);
+  prn_strbuf_destroy(&d.result);
+  prn_cli_free(&prn_opt_cli, &d.o, &d.cli);
+  prn_ctx_destroy(d.ctx);
+  if (fflush(stdout) != 0) status = PRN_FAIL;
+  return status == PRN_OK ? 0 : 1;
+}
