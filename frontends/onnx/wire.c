@@ -56,6 +56,7 @@ typedef struct scan {
   } out;
   prn_onnx_payload *payloads;
   size_t num_payloads, cap_payloads;
+  prn_strbuf training;
 } scan;
 
 /* ---- varints ---- */
@@ -318,12 +319,17 @@ static void scan_submessage(scan *s, frame *f, prn_str bytes) {
     s->stopped = true;
     return;
   }
+  size_t before = s->out.size, payloads = s->num_payloads;
   put_tag(s, f, f->field->id, TYPE_BYTES);
   size_t length = s->out.size;
   put(s, f, "\0\0\0\0\0", LENGTH_BYTES);
   scan_message(s, &sub);
   if (sub.desc == &onnx__tensor_proto__descriptor) file_payload(s, &sub);
   patch_length(s, length);
+  if (sub.desc != &onnx__training_info_proto__descriptor) return;
+  s->out.size = before;
+  s->num_payloads = payloads;
+  prn_strbuf_bytes(&s->training, f->at, (size_t)(sub.end - f->at));
 }
 
 /* A field of the schema that has a length. f->at is its tag. */
@@ -461,6 +467,7 @@ prn_status prn_onnx_wire_read(prn_diag_sink *sink, const char *file,
   if (type == &onnx__tensor_proto__descriptor) file_payload(&s, &root);
   out->payloads = s.payloads;
   out->num_payloads = s.num_payloads;
+  out->training = s.training;
   prn_status status = s.failed ? PRN_FAIL : unpack(&s, type, out);
   prn_free(s.out.data);
   if (status != PRN_OK) prn_onnx_wire_destroy(out);
@@ -469,6 +476,7 @@ prn_status prn_onnx_wire_read(prn_diag_sink *sink, const char *file,
 
 void prn_onnx_wire_destroy(prn_onnx_wire *w) {
   prn_free(w->payloads);
+  prn_strbuf_destroy(&w->training);
   prn_onnx_pool_destroy(w->pool);
   *w = (prn_onnx_wire){0};
 }

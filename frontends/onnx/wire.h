@@ -35,10 +35,13 @@ typedef struct prn_onnx_wire {
   ProtobufCMessage *root;
   prn_onnx_payload *payloads; /* TensorProto.lifted is an index into these */
   size_t num_payloads;
+  prn_strbuf training; /* ModelProto.training_info fields, as they were */
   prn_onnx_pool *pool; /* everything root points to */
 } prn_onnx_wire;
 
-/* Reads one message of the given type. file names the input in diagnostics;
+/* training_info is checked, but not unpacked: nothing here looks into it.
+ *
+ * Reads one message of the given type. file names the input in diagnostics;
  * bytes must outlive the result. Reports all faults it can tell apart. */
 PRN_NODISCARD prn_status
 prn_onnx_wire_read(prn_diag_sink *sink, const char *file, prn_str bytes,
