@@ -13,9 +13,8 @@
 #include "passes/lower/lower.h"
 
 static const prn_o2n_row *const tables[] = {
-    prn_o2n_elementwise,
-    prn_o2n_movement,
-    prn_o2n_contraction,
+    prn_o2n_elementwise, prn_o2n_movement,  prn_o2n_contraction,
+    prn_o2n_reduce,      prn_o2n_normalise,
 };
 
 static void fill_handlers(prn_map *map) {

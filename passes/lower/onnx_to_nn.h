@@ -40,6 +40,8 @@ struct prn_o2n {
 extern const prn_o2n_row prn_o2n_elementwise[];
 extern const prn_o2n_row prn_o2n_movement[];
 extern const prn_o2n_row prn_o2n_contraction[];
+extern const prn_o2n_row prn_o2n_reduce[];
+extern const prn_o2n_row prn_o2n_normalise[];
 
 /* ---- operands ---- */
 /* Operand i as an nn value; NULL when absent. */

@@ -1,4 +1,4 @@
-/* onnx -> nn: matrix products and convolutions. */
+/* onnx -> nn: matrix products, convolutions and pools. */
 #include "passes/lower/onnx_to_nn.h"
 
 enum { MAX_RANK = PRN_NN_MAX_RANK };
@@ -63,9 +63,337 @@ static prn_status lower_fused_matmul(prn_o2n *e, prn_op *op) {
                      scaled(e, y, (double)prn_op_float(op, "alpha", 1)));
 }
 
+/* ---- windows ---- */
+
+enum { MAX_SPATIAL = MAX_RANK - 2 };
+
+/* How windows lie on the spatial dimensions of a Conv or a pool. */
+typedef struct window {
+  int32_t n; /* spatial dimensions */
+  int64_t kernel[MAX_SPATIAL], strides[MAX_SPATIAL], dilations[MAX_SPATIAL];
+  prn_dim low[MAX_SPATIAL], high[MAX_SPATIAL];
+} window;
+
+/* INTS attribute `name` with one element for each spatial dimension. */
+static prn_status window_ints(const prn_op *op, const char *name, int32_t n,
+                              int64_t dflt, int64_t *out) {
+  size_t have;
+  const int64_t *v = prn_op_ints(op, name, &have);
+  for (int32_t i = 0; i < n; i++)
+    out[i] = v && have == (size_t)n ? v[i] : dflt;
+  if (v && have != (size_t)n)
+    return prn_op_error(op, "%s has %zu elements; expected %d", name, have,
+                        (int)n);
+  for (int32_t i = 0; i < n; i++)
+    if (out[i] < 1)
+      return prn_op_error(op, "%s[%d] is %lld; expected at least 1", name,
+                          (int)i, (long long)out[i]);
+  return PRN_OK;
+}
+
+/* SAME: as much padding as makes `out` windows, halves on both sides. */
+static void same_pads(prn_ctx *ctx, window *w, int32_t i, prn_dim in,
+                      prn_dim out, bool upper) {
+  prn_dim one = prn_dim_const(ctx, 1), zero = prn_dim_const(ctx, 0);
+  prn_dim reach = prn_dim_mul(ctx, prn_dim_sub(ctx, out, one),
+                              prn_dim_const(ctx, w->strides[i]));
+  int64_t extent = (w->kernel[i] - 1) * w->dilations[i] + 1;
+  reach = prn_dim_add(ctx, reach, prn_dim_const(ctx, extent));
+  prn_dim total = prn_dim_max(ctx, prn_dim_sub(ctx, reach, in), zero);
+  prn_dim half = prn_dim_floordiv(ctx, total, prn_dim_const(ctx, 2));
+  prn_dim rest = prn_dim_sub(ctx, total, half);
+  w->low[i] = upper ? half : rest;
+  w->high[i] = upper ? rest : half;
+}
+
+/* Padding of the windows on input sizes `in` with `out` windows. */
+static prn_status window_pads(prn_ctx *ctx, const prn_op *op, window *w,
+                              const prn_dim *in, const prn_dim *out) {
+  prn_str mode = prn_op_string(op, "auto_pad", "NOTSET");
+  bool upper = prn_str_is(mode, "SAME_UPPER");
+  bool explicit = prn_str_is(mode, "NOTSET") || mode.size == 0;
+  size_t n;
+  const int64_t *pads = prn_op_ints(op, "pads", &n);
+  if (pads && explicit && n != 2 * (size_t)w->n)
+    return prn_op_error(op, "pads has %zu elements; expected %d", n, 2 * w->n);
+  for (int32_t i = 0; i < w->n; i++) {
+    bool given = pads && explicit;
+    w->low[i] = prn_dim_const(ctx, given ? pads[i] : 0);
+    w->high[i] = prn_dim_const(ctx, given ? pads[w->n + i] : 0);
+    if (upper || prn_str_is(mode, "SAME_LOWER"))
+      same_pads(ctx, w, i, in[i], out[i], upper);
+  }
+  return PRN_OK;
+}
+
+static void set_window(prn_ctx *ctx, prn_op *op, const window *w) {
+  size_t n = (size_t)w->n;
+  prn_op_set_attr(op, "strides", prn_attr_ints(ctx, w->strides, n));
+  prn_op_set_attr(op, "dilations", prn_attr_ints(ctx, w->dilations, n));
+  prn_op_set_attr(op, "pads", prn_nn_dim_list(ctx, w->low, n));
+}
+
+/* ---- convolutions ---- */
+
+/* Reads what Conv and ConvTranspose have in common; the kernel's size is the
+ * weights'. */
+static prn_status conv_window(const prn_op *op, const prn_type *x,
+                              const prn_type *weights, window *w) {
+  w->n = x->rank - 2;
+  if (w->n < 1 || weights->rank != x->rank)
+    return prn_op_error(op, "expects x[n, c, spatial...] and weights of the "
+                            "same rank");
+  for (int32_t i = 0; i < w->n; i++)
+    if (!prn_dim_is_const(weights->dims[2 + i], &w->kernel[i]))
+      return prn_o2n_unsupported(op, "a kernel whose size is not constant");
+  PRN_TRY(window_ints(op, "strides", w->n, 1, w->strides));
+  return window_ints(op, "dilations", w->n, 1, w->dilations);
+}
+
+static prn_value *make_conv(prn_o2n *e, prn_value *x, prn_value *weights,
+                            const prn_type *type, const window *w,
+                            int64_t group) {
+  prn_value *y =
+      prn_nn_make(&e->b, PRN_OP_nn_conv, (prn_value *[]){x, weights}, 2, type);
+  set_window(e->ctx, y->def, w);
+  prn_op_set_attr(y->def, "group", prn_attr_int(e->ctx, group));
+  return y;
+}
+
+/* y + bias along the channels. */
+static prn_value *add_bias(prn_o2n *e, prn_value *y, prn_value *bias) {
+  prn_dim dims[MAX_RANK];
+  if (!bias) return y;
+  dims[0] = bias->type->dims[0];
+  for (int32_t i = 1; i < y->type->rank - 1; i++)
+    dims[i] = prn_dim_const(e->ctx, 1);
+  bias = prn_nn_reshape_dims(&e->b, bias, y->type->rank - 1, dims);
+  return prn_nn_binary(&e->b, PRN_SCALAR_add, y, bias);
+}
+
+static prn_status lower_conv(prn_o2n *e, prn_op *op) {
+  prn_value *x = prn_o2n_in(e, op, 0), *weights = prn_o2n_in(e, op, 1);
+  const prn_type *type = prn_o2n_out(e, op, 0);
+  window w;
+  PRN_TRY(conv_window(op, x->type, weights->type, &w));
+  PRN_TRY(window_pads(e->ctx, op, &w, x->type->dims + 2, type->dims + 2));
+  int64_t group = prn_op_int(op, "group", 1);
+  if (group < 1) return prn_op_error(op, "group is %lld", (long long)group);
+  prn_value *y = make_conv(e, x, weights, type, &w, group);
+  return prn_o2n_set(e, op, 0, add_bias(e, y, prn_o2n_in(e, op, 2)));
+}
+
+/* ---- ConvTranspose: a convolution of the input with zeros between ---- */
+
+/* strides-1 zeros after every element of the spatial dimensions. */
+static prn_value *spread(prn_o2n *e, prn_value *x, const window *w) {
+  prn_dim split[MAX_RANK], wide[MAX_RANK], lows[MAX_RANK], flat[MAX_RANK];
+  const prn_type *t = x->type;
+  int32_t n = 2;
+  for (int32_t i = 0; i < t->rank; i++) {
+    flat[i] = t->dims[i];
+    if (i < 2) {
+      split[i] = wide[i] = t->dims[i];
+      continue;
+    }
+    prn_dim stride = prn_dim_const(e->ctx, w->strides[i - 2]);
+    split[n] = wide[n] = t->dims[i];
+    split[n + 1] = prn_dim_const(e->ctx, 1);
+    wide[n + 1] = stride;
+    n += 2;
+    flat[i] = prn_dim_mul(e->ctx, t->dims[i], stride);
+  }
+  const prn_type *padded = prn_nn_type(e->ctx, t, n, wide);
+  for (int32_t i = 0; i < n; i++)
+    lows[i] = prn_dim_const(e->ctx, 0);
+  x = prn_nn_reshape_dims(&e->b, x, n, split);
+  if (x->type != padded)
+    x = prn_nn_pad(&e->b, x, NULL, padded, lows, "constant");
+  return prn_nn_reshape_dims(&e->b, x, t->rank, flat);
+}
+
+/* w[c, o/g, kernel...] as [o, c/g, kernel backwards...]. */
+static prn_value *turned_weights(prn_o2n *e, prn_value *x, int64_t group) {
+  prn_dim dims[MAX_RANK], starts[MAX_RANK];
+  int64_t perm[MAX_RANK], steps[MAX_RANK];
+  const prn_type *t = x->type;
+  prn_dim g = prn_dim_const(e->ctx, group);
+  dims[0] = g;
+  dims[1] = prn_dim_floordiv(e->ctx, t->dims[0], g);
+  for (int32_t i = 0; i <= t->rank; i++) {
+    if (i >= 2) dims[i] = t->dims[i - 1];
+    perm[i] = i == 1 ? 2 : i == 2 ? 1 : i;
+  }
+  x = prn_nn_reshape_dims(&e->b, x, t->rank + 1, dims);
+  x = prn_nn_transpose(&e->b, x, perm);
+  dims[0] = prn_dim_mul(e->ctx, g, t->dims[1]);
+  dims[1] = prn_dim_floordiv(e->ctx, t->dims[0], g);
+  for (int32_t i = 0; i < t->rank; i++) {
+    prn_dim one = prn_dim_const(e->ctx, 1);
+    if (i >= 2) dims[i] = t->dims[i];
+    starts[i] =
+        i < 2 ? prn_dim_const(e->ctx, 0) : prn_dim_sub(e->ctx, t->dims[i], one);
+    steps[i] = i < 2 ? 1 : -1;
+  }
+  x = prn_nn_reshape_dims(&e->b, x, t->rank, dims);
+  return prn_nn_slice(&e->b, x, x->type, starts, steps);
+}
+
+/* The low padding of the output that is cut off. With SAME, or where the
+ * output's size is given, it follows from that. */
+static prn_status cut_low(prn_o2n *e, const prn_op *op, const prn_type *x,
+                          const prn_type *y, window *w) {
+  prn_str mode = prn_op_string(op, "auto_pad", "NOTSET");
+  bool lower = prn_str_is(mode, "SAME_LOWER");
+  bool same = lower || prn_str_is(mode, "SAME_UPPER");
+  size_t n;
+  int64_t extra[MAX_SPATIAL] = {0};
+  const int64_t *more = prn_op_ints(op, "output_padding", &n);
+  for (int32_t i = 0; more && n == (size_t)w->n && i < w->n; i++)
+    extra[i] = more[i];
+  PRN_TRY(window_pads(e->ctx, op, w, x->dims + 2, y->dims + 2));
+  for (int32_t i = 0; i < w->n; i++) {
+    int64_t total;
+    if (!same && !prn_op_attr(op, "output_shape")) continue;
+    prn_dim full = prn_dim_mul(
+        e->ctx, prn_dim_sub(e->ctx, x->dims[2 + i], prn_dim_const(e->ctx, 1)),
+        prn_dim_const(e->ctx, w->strides[i]));
+    int64_t extent = (w->kernel[i] - 1) * w->dilations[i] + 1 + extra[i];
+    full = prn_dim_add(e->ctx, full, prn_dim_const(e->ctx, extent));
+    if (!prn_dim_is_const(prn_dim_sub(e->ctx, full, y->dims[2 + i]), &total))
+      return prn_o2n_unsupported(op, "an output size that is not constant");
+    if (total < 0) total = 0;
+    int64_t half = total / 2;
+    w->low[i] = prn_dim_const(e->ctx, lower || !same ? total - half : half);
+    if (!same) w->low[i] = prn_dim_const(e->ctx, half);
+  }
+  return PRN_OK;
+}
+
+static prn_status lower_conv_transpose(prn_o2n *e, prn_op *op) {
+  prn_value *x = prn_o2n_in(e, op, 0), *weights = prn_o2n_in(e, op, 1);
+  const prn_type *type = prn_o2n_out(e, op, 0);
+  int64_t group = prn_op_int(op, "group", 1), low;
+  window w;
+  PRN_TRY(conv_window(op, x->type, weights->type, &w));
+  if (group < 1) return prn_op_error(op, "group is %lld", (long long)group);
+  if (type->rank * 2 - 2 > MAX_RANK)
+    return prn_o2n_unsupported(op, "%d dimensions", (int)type->rank);
+  PRN_TRY(cut_low(e, op, x->type, type, &w));
+  x = spread(e, x, &w);
+  for (int32_t i = 0; i < w.n; i++) {
+    prn_dim reach = prn_dim_const(e->ctx, (w.kernel[i] - 1) * w.dilations[i]);
+    w.low[i] = prn_dim_sub(e->ctx, reach, w.low[i]);
+    if (!prn_dim_is_const(w.low[i], &low) || low < 0)
+      return prn_o2n_unsupported(op, "more padding than the kernel reaches");
+    w.strides[i] = 1;
+  }
+  weights = turned_weights(e, weights, group);
+  prn_value *y = make_conv(e, x, weights, type, &w, group);
+  return prn_o2n_set(e, op, 0, add_bias(e, y, prn_o2n_in(e, op, 2)));
+}
+
+/* ---- pools ---- */
+
+static prn_value *make_pool(prn_o2n *e, const char *fn, prn_value *x,
+                            const prn_type *type, const window *w,
+                            bool count_pads) {
+  size_t n = (size_t)w->n;
+  prn_value *y = prn_nn_make(&e->b, PRN_OP_nn_pool, &x, 1, type);
+  bool avg = fn[0] == 'a';
+  prn_op_set_attr(y->def, "fn", prn_attr_string(e->ctx, prn_str_from(fn)));
+  prn_op_set_attr(y->def, "kernel", prn_attr_ints(e->ctx, w->kernel, n));
+  set_window(e->ctx, y->def, w);
+  if (avg && count_pads) {
+    prn_op_set_attr(y->def, "pads_high", prn_nn_dim_list(e->ctx, w->high, n));
+    prn_op_set_attr(y->def, "count_include_pad", prn_attr_bool(e->ctx, true));
+  }
+  return y;
+}
+
+static prn_status pool_window(prn_o2n *e, const prn_op *op, const prn_type *x,
+                              const prn_type *y, window *w) {
+  w->n = x->rank - 2;
+  if (w->n < 1 || !prn_op_attr(op, "kernel_shape"))
+    return prn_op_error(op, "expects x[n, c, spatial...] and a kernel_shape");
+  PRN_TRY(window_ints(op, "kernel_shape", w->n, 1, w->kernel));
+  PRN_TRY(window_ints(op, "strides", w->n, 1, w->strides));
+  PRN_TRY(window_ints(op, "dilations", w->n, 1, w->dilations));
+  return window_pads(e->ctx, op, w, x->dims + 2, y->dims + 2);
+}
+
+static prn_status lower_pool(prn_o2n *e, prn_op *op) {
+  prn_value *x = prn_o2n_in(e, op, 0);
+  const prn_type *type = prn_o2n_out(e, op, 0);
+  bool max = prn_str_is(op->opname->name, "MaxPool");
+  window w;
+  if (prn_o2n_wanted(op, 1))
+    return prn_o2n_unsupported(op, "the indices of the maxima");
+  PRN_TRY(pool_window(e, op, x->type, type, &w));
+  return prn_o2n_set(e, op, 0,
+                     make_pool(e, max ? "max" : "avg", x, type, &w,
+                               prn_op_int(op, "count_include_pad", 0) != 0));
+}
+
+/* (sum of |x|^p)^(1/p), the sum being an average times the window's size. */
+static prn_status lower_lp_pool(prn_o2n *e, prn_op *op) {
+  prn_value *x = prn_o2n_in(e, op, 0);
+  const prn_type *type = prn_o2n_out(e, op, 0);
+  double p = (double)prn_op_int(op, "p", 2), size = 1;
+  window w;
+  if (prn_op_int(op, "ceil_mode", 0))
+    return prn_o2n_unsupported(op, "ceil_mode");
+  PRN_TRY(pool_window(e, op, x->type, type, &w));
+  for (int32_t i = 0; i < w.n; i++)
+    size *= (double)w.kernel[i];
+  x = prn_nn_unary(&e->b, PRN_SCALAR_abs, x);
+  x = prn_nn_with(&e->b, PRN_SCALAR_pow, x, p);
+  x = make_pool(e, "avg", x, type, &w, true);
+  x = prn_nn_with(&e->b, PRN_SCALAR_mul, x, size);
+  x = prn_nn_with(&e->b, PRN_SCALAR_pow, x, 1 / p);
+  return prn_o2n_set(e, op, 0, x);
+}
+
+/* Local response normalisation: x / (bias + alpha * mean of x^2 over `size`
+ * channels)^beta. The channels become a spatial dimension. */
+static prn_status lower_lrn(prn_o2n *e, prn_op *op) {
+  prn_value *x = prn_o2n_in(e, op, 0);
+  const prn_type *t = x->type;
+  int64_t size = prn_op_int(op, "size", 0);
+  if (t->rank < 2 || size < 1)
+    return prn_op_error(op, "expects x[n, c, ...] and a positive size");
+  prn_dim rest = prn_dim_const(e->ctx, 1);
+  for (int32_t i = 2; i < t->rank; i++)
+    rest = prn_dim_mul(e->ctx, rest, t->dims[i]);
+  prn_dim one = prn_dim_const(e->ctx, 1), zero = prn_dim_const(e->ctx, 0);
+  prn_dim dims[4] = {t->dims[0], one, t->dims[1], rest};
+  window w = {.n = 2,
+              .kernel = {size, 1},
+              .strides = {1, 1},
+              .dilations = {1, 1},
+              .low = {prn_dim_const(e->ctx, (size - 1) / 2), zero},
+              .high = {prn_dim_const(e->ctx, size / 2), zero}};
+  prn_value *m = prn_nn_binary(&e->b, PRN_SCALAR_mul, x, x);
+  m = prn_nn_reshape_dims(&e->b, m, 4, dims);
+  m = make_pool(e, "avg", m, m->type, &w, true);
+  m = prn_nn_reshape_dims(&e->b, m, t->rank, t->dims);
+  m = scaled(e, m, (double)prn_op_float(op, "alpha", 1e-4f));
+  m = prn_nn_with(&e->b, PRN_SCALAR_add, m,
+                  (double)prn_op_float(op, "bias", 1));
+  m = prn_nn_with(&e->b, PRN_SCALAR_pow, m,
+                  (double)prn_op_float(op, "beta", 0.75f));
+  return prn_o2n_set(e, op, 0, prn_nn_binary(&e->b, PRN_SCALAR_div, x, m));
+}
+
 const prn_o2n_row prn_o2n_contraction[] = {
     {"MatMul", lower_matmul, 0, 0},
     {"Gemm", lower_gemm, 0, 0},
     {"com.microsoft:FusedMatMul", lower_fused_matmul, 0, 0},
+    {"Conv", lower_conv, 0, 0},
+    {"ConvTranspose", lower_conv_transpose, 0, 0},
+    {"MaxPool", lower_pool, 0, 0},
+    {"AveragePool", lower_pool, 0, 0},
+    {"LpPool", lower_lp_pool, 0, 0},
+    {"LRN", lower_lrn, 0, 0},
     {NULL, NULL, 0, 0},
 };
