@@ -1,0 +1,368 @@
+#include "passes/analysis/sites.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "passes/analysis/tables.h"
+
+enum { MAX_DEPTH = 64 }; /* of views between a constant and its use */
+
+/* What the walk over one constant's uses found. */
+typedef struct found {
+  prn_site_use *uses;
+  size_t num_uses, cap_uses;
+  prn_weight_view view; /* of the first use in program order */
+  bool have_view;
+  bool embedding, depthwise, quantised, mixed, lost, too_deep;
+  const prn_op *computed; /* it passes through this arithmetic */
+  const prn_op *other;    /* a use that is none of a weight */
+} found;
+
+typedef struct walker {
+  prn_module *module;
+  prn_map functions; /* "domain\nname" -> onnx.function */
+  prn_arena scratch;
+  uint32_t stamp; /* marks the function arguments already entered */
+  found now;
+} walker;
+
+static bool before(const prn_op *a, const prn_op *b) {
+  return !b || a->mark < b->mark;
+}
+
+static void note_use(walker *w, prn_use *use, const prn_weight_view *view,
+                     bool ok) {
+  found *f = &w->now;
+  bool first = true;
+  for (size_t i = 0; first && i < f->num_uses; i++)
+    first = before(use->owner, f->uses[i].op);
+  if (f->num_uses == f->cap_uses) {
+    f->cap_uses = f->cap_uses ? f->cap_uses * 2 : 4;
+    f->uses =
+        prn_realloc(f->uses, prn_array_size(sizeof *f->uses, f->cap_uses));
+  }
+  f->uses[f->num_uses++] = (prn_site_use){use->owner, prn_use_index(use)};
+  f->embedding |= view->embedding;
+  f->depthwise |= view->depthwise;
+  f->quantised |= view->quantised;
+  if (ok && f->have_view) f->mixed |= memcmp(&f->view, view, sizeof *view) != 0;
+  if (!ok)
+    f->lost = true;
+  else if (first || !f->have_view) {
+    f->view = *view;
+    f->have_view = true;
+  }
+}
+
+static void note_other(const prn_op **slot, const prn_op *op) {
+  if (before(op, *slot)) *slot = op;
+}
+
+static prn_op *callee(const walker *w, const prn_op *op) {
+  prn_strbuf key = {0};
+  if (!w->functions.size) return NULL;
+  prn_str domain = op->opname->dialect;
+  if (!prn_str_is(domain, "onnx")) prn_strbuf_str(&key, domain);
+  prn_strbuf_char(&key, '\n');
+  prn_strbuf_str(&key, op->opname->name);
+  prn_op *f = prn_map_get(&w->functions, prn_strbuf_view(&key));
+  prn_strbuf_destroy(&key);
+  return f;
+}
+
+static void follow(walker *w, prn_value *v, const prn_layout *l, bool lost,
+                   int depth);
+
+/* Into the body of a model-local function; false when op calls none. */
+static bool follow_call(walker *w, const prn_use *use, const prn_layout *l,
+                        bool lost, int depth) {
+  prn_op *f = callee(w, use->owner);
+  uint32_t i = prn_use_index(use);
+  if (!f || !f->num_blocks) return false;
+  prn_block *body = f->blocks[0];
+  if (i >= body->num_args) return true;
+  prn_value *arg = body->args[i];
+  if (arg->mark != w->stamp) {
+    arg->mark = w->stamp;
+    follow(w, arg, l, lost, depth + 1);
+  }
+  return true;
+}
+
+static bool named(const prn_op *op, const char *const *names, size_t n) {
+  if (!prn_str_is(op->opname->dialect, "onnx")) return false;
+  for (size_t i = 0; i < n; i++)
+    if (prn_str_is(op->opname->name, names[i])) return true;
+  return false;
+}
+
+/* Arithmetic of two constants: the weight is what comes out. */
+static bool is_derivation(const prn_use *use) {
+  static const char *const names[] = {"Mul", "Div", "Add", "Sub"};
+  const prn_op *op = use->owner;
+  return named(op, names, PRN_COUNT(names)) && op->num_results == 1 &&
+         prn_value_constant(prn_op_operand(op, 1 - prn_use_index(use)));
+}
+
+static bool is_harmless(const prn_op *op) {
+  static const char *const names[] = {"Shape", "Size"};
+  return named(op, names, PRN_COUNT(names));
+}
+
+static void follow_use(walker *w, prn_use *use, const prn_layout *l, bool lost,
+                       int depth) {
+  static const char *const scaled[] = {"DequantizeLinear"};
+  prn_op *op = use->owner;
+  prn_weight_view view = {.layout = *l};
+  bool ok = !lost;
+  if (prn_weight_slot(op, prn_use_index(use), &view, &ok)) {
+    note_use(w, use, &view, ok && !lost);
+    return;
+  }
+  if (prn_use_index(use) == 0 && op->num_results) {
+    prn_layout next = *l;
+    bool fits = true;
+    if (prn_view_op(op, &next, &fits)) {
+      follow(w, &op->results[0], &next, lost || !fits, depth + 1);
+      return;
+    }
+    if (named(op, scaled, 1)) {
+      w->now.quantised = true;
+      follow(w, &op->results[0], l, lost, depth + 1);
+      return;
+    }
+  }
+  if (follow_call(w, use, l, lost, depth) || is_harmless(op)) return;
+  if (is_derivation(use)) {
+    note_other(&w->now.computed, op);
+    follow(w, &op->results[0], l, true, depth + 1);
+    return;
+  }
+  note_other(&w->now.other, op);
+}
+
+/* Recursion is bounded by MAX_DEPTH; a value has one path from the constant,
+ * function arguments are entered once. */
+static void follow(walker *w, prn_value *v, const prn_layout *l, bool lost,
+                   int depth) {
+  if (depth > MAX_DEPTH) {
+    w->now.too_deep = true;
+    return;
+  }
+  PRN_EACH_USE(use, v)
+    follow_use(w, use, l, lost, depth);
+}
+
+static int by_program_order(const void *a, const void *b) {
+  const prn_site_use *x = a, *y = b;
+  if (x->op->mark != y->op->mark) return x->op->mark < y->op->mark ? -1 : 1;
+  return (x->slot > y->slot) - (x->slot < y->slot);
+}
+
+/* Sets why the site cannot be pruned, most telling reason first. */
+static void judge(prn_site *s, const found *f, prn_ctx *ctx) {
+  prn_strbuf b = {0};
+  const prn_tensor *t = prn_site_tensor(s);
+  prn_reason reason = PRN_REASON_COUNT;
+  if (!t) {
+    reason = PRN_REASON_SparseForm;
+  } else if (f->quantised) {
+    reason = PRN_REASON_Quantised;
+  } else if (!prn_dtype_is_float(t->type->dtype)) {
+    reason = PRN_REASON_NotFloat;
+    prn_strbuf_fmt(&b, ": %s", prn_dtype_name(t->type->dtype));
+  } else if (f->computed) {
+    reason = PRN_REASON_Computed;
+    prn_strbuf_fmt(&b, " by %.*s", PRN_STR_ARG(prn_op_subject(f->computed)));
+  } else if (f->other) {
+    reason = PRN_REASON_UsedElsewhere;
+    prn_strbuf_fmt(&b, ": %.*s", PRN_STR_ARG(prn_op_subject(f->other)));
+  } else if (f->embedding) {
+    reason = PRN_REASON_Embedding;
+    if (f->num_uses > 1) prn_strbuf_cstr(&b, ", shared with other operators");
+  } else if (f->lost || f->too_deep || !f->have_view) {
+    reason = PRN_REASON_UnknownLayout;
+  } else if (f->depthwise) {
+    reason = PRN_REASON_Depthwise;
+  }
+  s->prunable = reason == PRN_REASON_COUNT;
+  s->reason = reason;
+  s->detail = b.size ? prn_intern(ctx, prn_strbuf_view(&b)).data : "";
+  prn_strbuf_destroy(&b);
+}
+
+static prn_str name_of(const prn_op *constant) {
+  const prn_value *v = &constant->results[0];
+  return v->name.size ? v->name : prn_str_from(prn_value_str(v));
+}
+
+static void add_site(walker *w, prn_sites *s, size_t *cap, prn_op *constant) {
+  found *f = &w->now;
+  if (s->size == *cap) {
+    *cap = *cap ? *cap * 2 : 32;
+    s->at = prn_realloc(s->at, prn_array_size(sizeof *s->at, *cap));
+  }
+  prn_site *site = &s->at[s->size];
+  *site = (prn_site){.constant = constant,
+                     .name = name_of(constant),
+                     .layout = f->view.layout,
+                     .index = (uint32_t)s->size,
+                     .num_uses = f->num_uses,
+                     .mixed = f->mixed};
+  memcpy(site->roles, f->view.roles, sizeof site->roles);
+  if (f->num_uses > 1)
+    qsort(f->uses, f->num_uses, sizeof *f->uses, by_program_order);
+  site->uses = prn_arena_copy(&s->arena, f->uses,
+                              prn_array_size(sizeof *f->uses, f->num_uses));
+  judge(site, f, w->module->ctx);
+  s->size++;
+}
+
+static bool is_source(const prn_op *op) {
+  if (!op->num_results) return false;
+  if (prn_op_is(op, PRN_OP_onnx_sparse_initializer)) return true;
+  const prn_tensor *t = prn_value_constant(&op->results[0]);
+  return t && t->type->dtype != PRN_STRING;
+}
+
+typedef struct collector {
+  walker w;
+  prn_sites *sites;
+  size_t cap;
+} collector;
+
+static prn_status visit(void *user, prn_op *op) {
+  collector *c = user;
+  walker *w = &c->w;
+  prn_weight_view *view = &w->now.view;
+  if (!is_source(op)) return PRN_OK;
+  prn_site_use *uses = w->now.uses;
+  size_t cap_uses = w->now.cap_uses;
+  w->now = (found){.uses = uses, .cap_uses = cap_uses};
+  w->stamp++;
+  const prn_tensor *t = prn_value_constant(&op->results[0]);
+  bool lost = !t || !prn_layout_of(t->type, &view->layout);
+  prn_layout l = view->layout;
+  follow(w, &op->results[0], &l, lost, 0);
+  if (w->now.num_uses) add_site(w, c->sites, &c->cap, op);
+  return PRN_OK;
+}
+
+typedef struct numbering {
+  walker *w;
+  uint32_t next;
+} numbering;
+
+/* Numbers the operations in program order and finds the functions. */
+static prn_status number(void *user, prn_op *op) {
+  numbering *n = user;
+  op->mark = n->next++;
+  if (!prn_op_is(op, PRN_OP_onnx_function)) return PRN_OK;
+  prn_strbuf key = {0};
+  prn_strbuf_str(&key, prn_op_string(op, "domain", ""));
+  prn_strbuf_char(&key, '\n');
+  prn_strbuf_str(&key, prn_op_string(op, "name", ""));
+  prn_str s = prn_strbuf_view(&key);
+  s.data = prn_arena_copy(&n->w->scratch, s.data, s.size);
+  *prn_map_slot(&n->w->functions, s) = op;
+  for (uint32_t i = 0; i < op->num_blocks; i++)
+    for (uint32_t k = 0; k < op->blocks[i]->num_args; k++)
+      op->blocks[i]->args[k]->mark = 0;
+  prn_strbuf_destroy(&key);
+  return PRN_OK;
+}
+
+static void sites_destroy(void *data) {
+  prn_sites *s = data;
+  prn_free(s->at);
+  prn_arena_destroy(&s->arena);
+  prn_ptrmap_destroy(&s->by_constant);
+  prn_free(s);
+}
+
+static prn_status sites_compute(prn_analyses *all, prn_module *m, void **out) {
+  prn_sites *s = prn_alloc(sizeof *s);
+  collector c = {.w = {.module = m}, .sites = s};
+  numbering n = {.w = &c.w, .next = 1};
+  (void)all;
+  *s = (prn_sites){0};
+  *out = s;
+  prn_status status = prn_walk(m->body, true, number, &n);
+  if (status == PRN_OK) status = prn_walk(m->body, true, visit, &c);
+  for (size_t i = 0; i < s->size; i++)
+    *prn_ptrmap_slot(&s->by_constant, s->at[i].constant) = &s->at[i];
+  prn_map_destroy(&c.w.functions);
+  prn_arena_destroy(&c.w.scratch);
+  prn_free(c.w.now.uses);
+  return status;
+}
+
+static bool same_site(const prn_site *a, const prn_site *b) {
+  bool same = a->constant == b->constant && a->num_uses == b->num_uses &&
+              a->reason == b->reason &&
+              memcmp(&a->layout, &b->layout, sizeof a->layout) == 0 &&
+              memcmp(a->roles, b->roles, sizeof a->roles) == 0;
+  for (size_t i = 0; same && i < a->num_uses; i++)
+    same = a->uses[i].op == b->uses[i].op && a->uses[i].slot == b->uses[i].slot;
+  return same;
+}
+
+static bool sites_holds(prn_analyses *all, prn_module *m, const void *data) {
+  const prn_sites *old = data;
+  void *fresh;
+  if (sites_compute(all, m, &fresh) != PRN_OK) return false;
+  const prn_sites *now = fresh;
+  bool same = now->size == old->size;
+  for (size_t i = 0; same && i < now->size; i++)
+    same = same_site(&now->at[i], &old->at[i]);
+  sites_destroy(fresh);
+  return same;
+}
+
+const prn_analysis prn_analysis_sites = {
+    .name = "sites",
+    .doc = "which constants are weights of which operators",
+    .compute = sites_compute,
+    .destroy = sites_destroy,
+    .holds = sites_holds,
+};
+
+const prn_site *prn_site_of(const prn_sites *s, const prn_op *constant) {
+  return prn_ptrmap_get(&s->by_constant, constant);
+}
+
+const prn_site *prn_site_at(const prn_sites *s, const prn_op *op,
+                            uint32_t slot) {
+  const prn_value *v = prn_op_operand(op, slot);
+  for (int depth = 0; v && v->def && depth <= MAX_DEPTH; depth++) {
+    prn_layout ignored = {.rank = 0};
+    bool ok;
+    const prn_site *site = prn_site_of(s, v->def);
+    if (site) return site;
+    if (!prn_view_op(v->def, &ignored, &ok)) return NULL;
+    v = prn_op_operand(v->def, 0);
+  }
+  return NULL;
+}
+
+uint32_t prn_site_axes(const prn_site *s, uint32_t roles) {
+  uint32_t axes = 0;
+  for (int32_t i = 0; i < s->layout.rank; i++)
+    axes |= (roles >> s->roles[i] & 1u) << i;
+  return axes;
+}
+
+static int64_t product(const prn_site *s, uint32_t axes) {
+  int64_t n = 1;
+  for (int32_t i = 0; i < s->layout.rank; i++)
+    if (axes >> i & 1) n *= prn_layout_dim(&s->layout, i);
+  return n;
+}
+
+int64_t prn_site_rows(const prn_site *s) {
+  return product(s, prn_site_axes(s, PRN_ROLES_ROW));
+}
+
+int64_t prn_site_cols(const prn_site *s) {
+  return product(s, prn_site_axes(s, PRN_ROLES_COL));
+}

@@ -1,0 +1,152 @@
+#include "passes/select/select.h"
+
+#include <assert.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* Whether any weight could carry a score: then none carrying one is the
+ * user's mistake. */
+static bool any_prunable(const prn_pass_env *env, const prn_sites *sites) {
+  for (size_t i = 0; i < sites->size; i++)
+    if (sites->at[i].prunable &&
+        prn_pass_site_selected(env, sites->at[i].constant))
+      return true;
+  return false;
+}
+
+static int64_t gone_before(const prn_tensor *t, int64_t count) {
+  return t->mask ? count - prn_bits_count(t->mask->data, count) : 0;
+}
+
+prn_status prn_targets_collect(const prn_pass_env *env, prn_targets *out) {
+  const prn_sites *sites = prn_pass_weight_sites(env);
+  *out = (prn_targets){0};
+  out->at = PRN_ARENA_ARRAY(env->scratch, prn_target, sites->size);
+  for (size_t i = 0; i < sites->size; i++) {
+    const prn_site *s = &sites->at[i];
+    prn_target *t = &out->at[out->size];
+    if (!prn_op_attr(s->constant, prn_score_attr) ||
+        !prn_pass_site_selected(env, s->constant)) {
+      prn_pass_remark(env, s->constant, PRN_REASON_NotScored,
+                      "'%.*s' has no score", PRN_STR_ARG(s->name));
+      continue;
+    }
+    PRN_TRY(prn_score_open(s->constant, &t->score));
+    t->site = s;
+    t->count = prn_tensor_count(t->score.tensor);
+    t->gone = gone_before(t->score.tensor, t->count);
+    out->size++;
+  }
+  if (out->size) return PRN_OK;
+  if (any_prunable(env, sites))
+    return prn_pass_error(env, "no weight has a score: run a score-* pass "
+                               "first, such as score-magnitude");
+  prn_pass_warning(env, "there is nothing to select from: the model has no "
+                        "weight that can be pruned");
+  return PRN_OK;
+}
+
+void prn_target_release(const prn_target *t) {
+  const prn_blob *b = t->score.tensor->data;
+  if (b->file) prn_file_done(b->file, (size_t)b->offset, b->size);
+}
+
+uint64_t prn_target_finish(const prn_pass_env *env, const prn_target *t,
+                           const prn_mask *mask, prn_sparsity claim) {
+  prn_op *op = t->site->constant;
+  prn_op_set_attr(op, prn_score_attr, NULL);
+  prn_target_release(t);
+  if (!mask) {
+    prn_pass_remark(env, op, PRN_REASON_NothingToDo, "'%.*s' is left as it is",
+                    PRN_STR_ARG(t->site->name));
+    return 0;
+  }
+  prn_mask_attach(op, mask);
+  prn_sparsity now = prn_site_tensor(t->site)->type->sparsity;
+  if (now.kind == PRN_SPARSE_NONE || claim.kind > PRN_SPARSE_UNSTRUCTURED)
+    prn_constant_claim(op, claim);
+  int64_t kept = prn_bits_count(mask->bits, t->count);
+  prn_pass_remark(
+      env, op, PRN_REASON_Pruned, "'%.*s' keeps %lld of %lld entries",
+      PRN_STR_ARG(t->site->name), (long long)kept, (long long)t->count);
+  return (uint64_t)(t->count - t->gone - kept);
+}
+
+int64_t prn_share_of(double sparsity, int64_t n) {
+  double k = nearbyint(sparsity * (double)n);
+  return k <= 0 ? 0 : k >= (double)n ? n : (int64_t)k;
+}
+
+/* Floats as integers that compare the same: negative ones have their value
+ * bits turned round. -0 has become +0, so that no float gives INT32_MIN but a
+ * NaN. */
+static void to_keys(const float *v, int64_t n, int32_t *out) {
+  for (int64_t i = 0; i < n; i++) {
+    float f = v[i] + 0.0f;
+    int32_t bits;
+    memcpy(&bits, &f, sizeof bits);
+    out[i] = bits ^ (bits < 0 ? INT32_MAX : 0);
+  }
+}
+
+prn_status prn_keys_read(const prn_score *s, int64_t at, int64_t n,
+                         int32_t *out) {
+  float buf[PRN_KEY_CHUNK];
+  assert(n <= PRN_KEY_CHUNK);
+  PRN_TRY(prn_score_read(s, at, n, buf));
+  to_keys(buf, n, out);
+  if (!s->tensor->mask) return PRN_OK;
+  const void *mask = s->tensor->mask->data;
+  for (int64_t i = 0; i < n; i++)
+    out[i] = prn_mask_keeps(mask, at + i) ? out[i] : PRN_KEY_GONE;
+  return PRN_OK;
+}
+
+static uint32_t ordered(int32_t key) { return (uint32_t)key ^ 0x80000000u; }
+
+/* Radix selection: a digit at a time from the top, keeping the keys whose
+ * digits agree with the wanted one's so far. */
+int32_t prn_keys_nth(int32_t *keys, int64_t n, int64_t rank, int64_t *below) {
+  int64_t smaller = 0;
+  assert(0 <= rank && rank < n);
+  for (uint32_t shift = 24;; shift -= 8) {
+    int64_t bins[256] = {0}, at = 0, kept = 0;
+    uint32_t digit = 0;
+    for (int64_t i = 0; i < n; i++)
+      bins[ordered(keys[i]) >> shift & 255]++;
+    while (at + bins[digit] <= rank)
+      at += bins[digit++];
+    rank -= at;
+    smaller += at;
+    for (int64_t i = 0; i < n; i++)
+      if ((ordered(keys[i]) >> shift & 255) == digit) keys[kept++] = keys[i];
+    n = kept;
+    if (shift == 0) break;
+  }
+  *below = smaller;
+  return keys[0];
+}
+
+typedef struct ranked {
+  double score;
+  int64_t index;
+} ranked;
+
+static int by_rank(const void *a, const void *b) {
+  const ranked *x = a, *y = b;
+  if (x->score != y->score) return x->score < y->score ? -1 : 1;
+  return (x->index > y->index) - (x->index < y->index);
+}
+
+void prn_groups_lowest(const double *scores, int64_t n, int64_t k,
+                       unsigned char *prune) {
+  ranked *r = prn_alloc(prn_array_size(sizeof *r, (size_t)(n ? n : 1)));
+  for (int64_t i = 0; i < n; i++)
+    r[i] = (ranked){scores[i], i};
+  qsort(r, (size_t)n, sizeof *r, by_rank);
+  memset(prune, 0, (size_t)n);
+  for (int64_t i = 0; i < k && i < n; i++)
+    prune[r[i].index] = 1;
+  prn_free(r);
+}
