@@ -16,6 +16,7 @@
 #define WEIGHT_OPT_V(name, tv, cls, s, u) SLOT(name, WEIGHT_OPT, tv, cls, s, u)
 #define RES(name, tv, cls)                SLOT(name, REQ, tv, cls, 0, 0)
 #define RES_OPT(name, tv, cls)            SLOT(name, OPT, tv, cls, 0, 0)
+#define RES_OPT_V(name, tv, cls, s, u)    SLOT(name, OPT, tv, cls, s, u)
 #define RESVAR(name, tv, cls)             SLOT(name, VAR, tv, cls, 0, 0)
 #define IN(...) \
   (const prn_slot_info[]) { __VA_ARGS__ END_SLOT }
@@ -24,6 +25,8 @@
 #define REQ_ATTR(name, kind, doc)   {#name, PRN_ATTR_##kind, NULL, doc, 0, 0},
 #define ATTR_V(name, kind, dflt, since, until, doc) \
   {#name, PRN_ATTR_##kind, dflt, doc, since, until},
+#define REQ_ATTR_V(name, kind, since, until, doc) \
+  {#name, PRN_ATTR_##kind, NULL, doc, since, until},
 #define ATTRS(...)                                        \
   (const prn_attr_info[]) {                               \
     __VA_ARGS__ { NULL, PRN_ATTR_UNIT, NULL, NULL, 0, 0 } \

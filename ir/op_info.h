@@ -20,12 +20,21 @@
  * operands, results, attributes, traits, INFER(hook) or NO_INFER,
  * VERIFY(hook) or NO_VERIFY, dims (see prn_op_info). Slots:
  *   REQ(name, type variable, class)   OPT(...)   WEIGHT(...)
- *   WEIGHT_OPT(...)   VAR(...)        RES(...) and RESVAR(...) for results
- *   REQ_V OPT_V WEIGHT_OPT_V(name, var, class, since, until): only then
+ *   WEIGHT_OPT(...)   VAR(...)
+ *   RES(...) RES_OPT(...) RESVAR(...) for results
+ *   REQ_V OPT_V WEIGHT_OPT_V RES_OPT_V(name, var, class, since, until): only
+ *   in those versions. Operand i is slot i in every version.
  * Attributes:
  *   ATTR(name, KIND, default text, doc)   "" means absent by default
  *   REQ_ATTR(name, KIND, doc)
- *   ATTR_V(name, KIND, default text, since, until, doc) */
+ *   ATTR_V(name, KIND, default text, since, until, doc)
+ *   REQ_ATTR_V(name, KIND, since, until, doc)
+ * An attribute whose default or need changed has one row for each range of
+ * versions.
+ *
+ * An operator of a foreign domain is a row too: its dialect is a token with an
+ * entry among the DIALECT_ macros of ir/op_info.c (com_microsoft stands for
+ * "com.microsoft"). */
 #ifndef PRN_IR_OP_INFO_H
 #define PRN_IR_OP_INFO_H
 
@@ -74,6 +83,11 @@ typedef enum prn_type_class {
   PRN_CLASS_STRING,
   PRN_CLASS_SEQ,      /* sequence */
   PRN_CLASS_NOSTRING, /* any tensor but strings */
+  PRN_CLASS_I32,
+  PRN_CLASS_F32,
+  PRN_CLASS_U8,
+  PRN_CLASS_BYTE,     /* i8 or ui8 */
+  PRN_CLASS_OPTIONAL, /* optional */
 } prn_type_class;
 
 /* Type variables: slots with the same variable have the same element type. */
