@@ -42,6 +42,8 @@ PRN_NODISCARD prn_status prn_pipeline_run(const prn_pipeline *p, prn_module *m,
 
 /* ---- after running ---- */
 
+uint64_t prn_stat_value(const prn_pipeline_item *item, const prn_stat_info *s);
+
 /* The statistics of every pass that ran, as a table or as JSON. */
 void prn_stats_print(const prn_pipeline *p, prn_strbuf *b);
 void prn_stats_json(const prn_pipeline *p, prn_strbuf *b);

@@ -143,38 +143,16 @@ static prn_str take_word(parser *p) {
   return (prn_str){p->text.data + from, p->at - from};
 }
 
-static int hex(char c) {
-  if (c >= '0' && c <= '9') return c - '0';
-  if (c >= 'a' && c <= 'f') return c - 'a' + 10;
-  return c >= 'A' && c <= 'F' ? c - 'A' + 10 : -1;
-}
-
-/* The byte an escape at p stands for; -1 when it is none. */
-static int take_escape(parser *p) {
-  char c = p->at < p->text.size ? p->text.data[p->at++] : 0;
-  if (c == 'n') return '\n';
-  if (c == 't') return '\t';
-  if (c == '"' || c == '\\') return c;
-  int high = hex(c), low = hex(peek(p));
-  if (high < 0 || low < 0) return -1;
-  p->at++;
-  return high * 16 + low;
-}
-
 static prn_str take_quoted(parser *p) {
-  size_t from = p->at++;
+  size_t from = p->at;
   prn_strbuf b = {0};
-  while (!at_end(p) && peek(p) != '"') {
-    size_t here = p->at;
-    int c = (unsigned char)p->text.data[p->at++];
-    if (c == '\\') c = take_escape(p);
-    if (c < 0) fail(p, here, "unknown escape in a string");
-    prn_strbuf_char(&b, (char)c);
+  if (!prn_strbuf_unquote(&b, p->text, &p->at)) {
+    if (p->at == from)
+      fail(p, from, "the string has no closing '\"'");
+    else
+      fail(p, p->at, "unknown escape in a string");
+    p->at = p->text.size;
   }
-  if (at_end(p))
-    fail(p, from, "the string has no closing '\"'");
-  else
-    p->at++;
   prn_str s = prn_intern(p->ctx, prn_strbuf_view(&b));
   prn_strbuf_destroy(&b);
   return s;

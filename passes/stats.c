@@ -38,8 +38,7 @@ void prn_memory_reset_peak(void) {
 
 /* ---- statistics ---- */
 
-static uint64_t stat_value(const prn_pipeline_item *item,
-                           const prn_stat_info *s) {
+uint64_t prn_stat_value(const prn_pipeline_item *item, const prn_stat_info *s) {
   uint64_t v;
   memcpy(&v, (const char *)item->stats + s->offset, sizeof v);
   return v;
@@ -49,8 +48,8 @@ static void print_item_stats(const prn_pipeline_item *item, prn_strbuf *b) {
   if (!item->ran) return;
   for (const prn_stat_info *s = item->pass->stats; s->name; s++)
     prn_strbuf_fmt(b, "%12llu  %s.%s - %s\n",
-                   (unsigned long long)stat_value(item, s), item->pass->name,
-                   s->name, s->doc);
+                   (unsigned long long)prn_stat_value(item, s),
+                   item->pass->name, s->name, s->doc);
 }
 
 static void print_stats(const prn_pipeline *p, prn_strbuf *b) {
@@ -73,13 +72,14 @@ static void json_items(const prn_pipeline *p, prn_strbuf *b, bool *any) {
       prn_pipeline_item_print(item, &text);
       prn_strbuf_cstr(b, *any ? ",\n  " : "\n  ");
       *any = true;
-      prn_strbuf_fmt(b, "{\"pass\": \"%s\", \"text\": ", item->pass->name);
+      prn_strbuf_fmt(b, "{\"pass\": \"%s\", \"wall_ms\": %.3f, \"text\": ",
+                     item->pass->name, item->wall_s * 1e3);
       prn_strbuf_json(b, prn_strbuf_view(&text));
       prn_strbuf_cstr(b, ", \"stats\": {");
       prn_strbuf_destroy(&text);
       for (const prn_stat_info *s = item->pass->stats; s->name; s++)
         prn_strbuf_fmt(b, "%s\"%s\": %llu", s == item->pass->stats ? "" : ", ",
-                       s->name, (unsigned long long)stat_value(item, s));
+                       s->name, (unsigned long long)prn_stat_value(item, s));
       prn_strbuf_cstr(b, "}}");
     }
     if (item->body) json_items(item->body, b, any);

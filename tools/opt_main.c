@@ -1,6 +1,5 @@
 #include "tools/opt_main.h"
 
-#include <signal.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -11,8 +10,11 @@
 #include "passes/plugin.h"
 #include "passes/print_ir.h"
 #include "passes/remark.h"
+#include "passes/report.h"
 #include "tools/model_io.h"
 #include "tools/opt_options.h"
+#include "tools/progress.h"
+#include "tools/reproducer.h"
 
 typedef struct driver {
   prn_opt_settings o;
@@ -22,6 +24,9 @@ typedef struct driver {
   prn_pipeline *pipeline;
   prn_print_ir print_ir;
   prn_remarks *remarks;
+  prn_file *input;
+  prn_reproducer reproducer;
+  prn_report_model before, after;
   prn_strbuf printed; /* by passes */
   prn_strbuf result;  /* text of split inputs */
   bool to_stdout;     /* the module goes to standard output */
@@ -77,7 +82,6 @@ static prn_status add_item(driver *d, const prn_cli_item *item) {
 
 static prn_status build_pipeline(driver *d) {
   prn_status status = PRN_OK;
-  d->pipeline = prn_pipeline_create(d->ctx);
   for (size_t i = 0; i < d->cli.num_items; i++)
     if (add_item(d, &d->cli.items[i]) != PRN_OK) status = PRN_FAIL;
   return status;
@@ -157,24 +161,37 @@ static prn_status check_roundtrip(driver *d, prn_module *m) {
 
 static prn_status run_passes(driver *d, prn_module *m) {
   prn_instrument *instruments[4];
+  prn_progress progress;
   size_t n = 0;
+  if (prn_progress_init(&progress, d->pipeline))
+    instruments[n++] = &progress.base;
   if (prn_print_ir_init(&d->print_ir)) instruments[n++] = &d->print_ir.base;
+  if (d->o.crash_reproducer) instruments[n++] = &d->reproducer.base;
   prn_run_config config = {
       .threads = (unsigned)d->o.threads,
       .verify_each = d->o.verify_each,
+      .verify = prn_verify,
       .measure = d->o.time_passes || d->o.report,
       .instruments = instruments,
       .num_instruments = n,
       .remarks = d->remarks,
       .out = &d->printed,
   };
-  return prn_pipeline_run(d->pipeline, m, &config);
+  if (d->o.crash_reproducer)
+    prn_reproducer_begin(&d->reproducer, d->o.crash_reproducer, d->pipeline,
+                         &d->o.plugins, d->input);
+  prn_status status = prn_pipeline_run(d->pipeline, m, &config);
+  if (d->o.crash_reproducer) prn_reproducer_end(&d->reproducer);
+  return status;
 }
 
 static prn_status handle(driver *d, prn_module *m) {
   PRN_TRY(prn_verify(m));
   if (d->o.verify_roundtrip) PRN_TRY(check_roundtrip(d, m));
-  return run_passes(d, m);
+  if (d->o.report) prn_report_measure(m, &d->before);
+  PRN_TRY(run_passes(d, m));
+  if (d->o.report) prn_report_measure(m, &d->after);
+  return PRN_OK;
 }
 
 static prn_status write_result(driver *d, prn_module *m) {
@@ -227,11 +244,11 @@ static prn_status write_text(driver *d) {
   return prn_out_commit(out);
 }
 
-static prn_status run_parts(driver *d, prn_file *file) {
-  const char *path = prn_file_path(file);
+static prn_status run_parts(driver *d) {
+  const char *path = prn_file_path(d->input);
   const char *name = strcmp(path, "-") == 0 ? "<stdin>" : path;
   splitter s = {.d = d, .file = name, .first = true};
-  prn_str text = prn_file_bytes(file);
+  prn_str text = prn_file_bytes(d->input);
   if (prn_format_of_path(path) == PRN_FORMAT_ONNX)
     return fail(d, "--split-input-file and --verify-diagnostics take text");
   prn_diag_add_source(sink_of(d), name, text);
@@ -244,38 +261,78 @@ static prn_status run_parts(driver *d, prn_file *file) {
   return write_text(d);
 }
 
-static prn_status run_file(driver *d) {
-  prn_file *file;
-  prn_module *m;
+static prn_status open_input(driver *d) {
+  if (d->input) return PRN_OK; /* a reproducer's */
   if (d->cli.args.size == 0)
     return fail(d, "no input file (see prune-opt --help)");
-  PRN_TRY(prn_file_open(sink_of(d), d->cli.args.at[0], &file));
-  prn_status status;
-  if (d->o.split_input || d->o.verify_diagnostics) {
-    status = run_parts(d, file);
-  } else {
-    status = prn_model_read_file(d->ctx, file, &m);
-    if (status == PRN_OK) status = handle(d, m);
-    if (status == PRN_OK) status = write_result(d, m);
-  }
-  prn_file_release(file);
+  return prn_file_open(sink_of(d), d->cli.args.at[0], &d->input);
+}
+
+static prn_status run_file(driver *d) {
+  prn_module *m;
+  PRN_TRY(open_input(d));
+  if (d->o.split_input || d->o.verify_diagnostics) return run_parts(d);
+  PRN_TRY(prn_model_read_file(d->ctx, d->input, &m));
+  PRN_TRY(handle(d, m));
+  return write_result(d, m);
+}
+
+/* Takes the pipeline, the plugins and the input from a reproducer. */
+static prn_status load_reproducer(driver *d) {
+  prn_reproduced r;
+  if (d->cli.args.size || d->cli.num_items)
+    return fail(d, "--run-reproducer brings its own input and passes");
+  prn_status status = prn_reproducer_read(d->ctx, d->o.run_reproducer, &r);
+  d->input = r.input;
+  for (size_t i = 0; i < r.plugins.size && status == PRN_OK; i++)
+    status = prn_plugin_load(sink_of(d), r.plugins.at[i], d->registry);
+  if (status == PRN_OK)
+    status =
+        prn_pipeline_parse(d->ctx, d->registry, NULL, r.pipeline, d->pipeline);
+  prn_free(r.plugins.at);
   return status;
 }
 
 /* ---- reports ---- */
 
-static prn_status write_remarks(driver *d) {
+static prn_status write_file(driver *d, const char *path, prn_strbuf *b) {
   prn_out *out;
-  prn_strbuf b = {0};
-  if (!d->remarks) return PRN_OK;
-  PRN_TRY(prn_out_open(sink_of(d), d->o.remarks, &out));
-  prn_remarks_yaml(d->remarks, &b);
-  prn_out_write(out, b.data, b.size);
-  prn_strbuf_destroy(&b);
-  return prn_out_commit(out);
+  prn_status status = prn_out_open(sink_of(d), path, &out);
+  if (status == PRN_OK) {
+    prn_out_write(out, b->data, b->size);
+    status = prn_out_commit(out);
+  }
+  prn_strbuf_destroy(b);
+  return status;
 }
 
-static prn_status write_reports(driver *d) {
+static prn_status write_remarks(driver *d) {
+  prn_strbuf b = {0};
+  if (!d->o.remarks) return PRN_OK;
+  prn_remarks_yaml(d->remarks, &b);
+  return write_file(d, d->o.remarks, &b);
+}
+
+static prn_status write_report(driver *d) {
+  prn_strbuf b = {0};
+  if (!d->o.report) return PRN_OK;
+  prn_report r = {
+      .tool = "prune-opt",
+      .input = prn_file_path(d->input),
+      .output = d->o.output,
+      .before = &d->before,
+      .after = &d->after,
+      .pipeline = d->pipeline,
+      .remarks = d->remarks,
+  };
+  if (prn_str_ends(prn_str_from(d->o.report), ".html"))
+    prn_report_html(&r, &b);
+  else
+    prn_report_json(&r, &b);
+  return write_file(d, d->o.report, &b);
+}
+
+static void print_numbers(driver *d) {
   prn_strbuf b = {0};
   if (d->o.stats && strcmp(d->o.stats, "json") == 0)
     prn_stats_json(d->pipeline, &b);
@@ -283,7 +340,6 @@ static prn_status write_reports(driver *d) {
     prn_stats_print(d->pipeline, &b);
   if (d->o.time_passes) prn_timing_print(d->pipeline, &b);
   put(stderr, &b);
-  return write_remarks(d);
 }
 
 /* ---- the whole ---- */
@@ -292,6 +348,11 @@ static prn_status check_settings(driver *d) {
   const char *s = d->o.stats;
   if (s && *s && strcmp(s, "json") != 0 && strcmp(s, "text") != 0)
     return fail(d, "--stats must be one of text, json, not '%s'", s);
+  prn_str report = prn_str_from(d->o.report);
+  if (report.size && !prn_str_ends(report, ".json") &&
+      !prn_str_ends(report, ".html"))
+    return fail(d, "--report must end in .json or .html, not '%s'",
+                d->o.report);
   d->print_ir.before = d->o.print_before;
   d->print_ir.after = d->o.print_after_all ? "" : d->o.print_after;
   d->print_ir.after_change = d->o.print_after_change;
@@ -308,14 +369,20 @@ static prn_status run(driver *d) {
   if (done) return PRN_OK;
   if (d->o.list_passes) return list_passes(d->registry), PRN_OK;
   if (d->o.emit_docs) return emit_docs(d);
-  PRN_TRY(build_pipeline(d));
+  d->pipeline = prn_pipeline_create(d->ctx);
+  if (d->o.run_reproducer)
+    PRN_TRY(load_reproducer(d));
+  else
+    PRN_TRY(build_pipeline(d));
   PRN_TRY(check_settings(d));
   if (d->o.print_pipeline) return print_pipeline(d), PRN_OK;
   d->to_stdout = !d->o.output && !prints(d->pipeline);
-  if (d->o.remarks) d->remarks = prn_remarks_create(d->ctx);
+  if (d->o.remarks || d->o.report) d->remarks = prn_remarks_create(d->ctx);
   prn_status status = run_file(d);
   put(stdout, &d->printed);
-  if (write_reports(d) != PRN_OK) status = PRN_FAIL;
+  print_numbers(d);
+  if (write_remarks(d) != PRN_OK) status = PRN_FAIL;
+  if (status == PRN_OK) status = write_report(d);
   return status;
 }
 
@@ -327,6 +394,9 @@ int prn_opt_main(int argc, char **argv, prn_registry *registry) {
   prn_status status =
       prn_cli_parse(&prn_opt_cli, sink_of(&d), argc, argv, &d.o, &d.cli);
   if (status == PRN_OK && !d.cli.done) status = run(&d);
+  prn_report_destroy(&d.before);
+  prn_report_destroy(&d.after);
+  prn_file_release(d.input);
   prn_print_ir_destroy(&d.print_ir);
   prn_remarks_destroy(d.remarks);
   prn_strbuf_destroy(&d.result);

@@ -21,6 +21,7 @@ struct prn_file {
   char *data; /* mapping, heap (stdin), or NULL when empty */
   size_t size;
   bool mapped;
+  prn_file *whole; /* what this is a part of, or NULL */
   char *path;
 };
 
@@ -195,6 +196,15 @@ prn_status prn_file_open_beneath(prn_diag_sink *sink, const char *dir,
   return f ? PRN_OK : PRN_FAIL;
 }
 
+prn_file *prn_file_part(prn_file *f, size_t offset, size_t size,
+                        const char *path) {
+  prn_file *part = new_file(prn_str_from(path));
+  part->whole = prn_file_retain(f);
+  part->data = size ? f->data + offset : NULL;
+  part->size = size;
+  return part;
+}
+
 prn_file *prn_file_retain(prn_file *f) {
   atomic_fetch_add_explicit(&f->refs, 1, memory_order_relaxed);
   return f;
@@ -203,7 +213,9 @@ prn_file *prn_file_retain(prn_file *f) {
 void prn_file_release(prn_file *f) {
   if (!f || atomic_fetch_sub_explicit(&f->refs, 1, memory_order_acq_rel) > 1)
     return;
-  if (f->mapped)
+  if (f->whole)
+    prn_file_release(f->whole);
+  else if (f->mapped)
     (void)munmap(f->data, f->size);
   else
     prn_free(f->data);

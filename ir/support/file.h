@@ -21,6 +21,10 @@ PRN_NODISCARD prn_status prn_file_open_beneath(prn_diag_sink *sink,
                                                const char *dir,
                                                prn_str location, prn_loc loc,
                                                prn_str subject, prn_file **out);
+/* Bytes [offset, offset+size) of f, which must lie in it, as a file of their
+ * own called path. f is retained. */
+prn_file *prn_file_part(prn_file *f, size_t offset, size_t size,
+                        const char *path);
 prn_file *prn_file_retain(prn_file *f);
 void prn_file_release(prn_file *f); /* NULL is allowed */
 prn_str prn_file_bytes(const prn_file *f);

@@ -194,6 +194,44 @@ void prn_strbuf_quoted(prn_strbuf *b, prn_str s) {
   prn_strbuf_char(b, '"');
 }
 
+static int hex_digit(char c) {
+  if (c >= '0' && c <= '9') return c - '0';
+  if (c >= 'a' && c <= 'f') return c - 'a' + 10;
+  return c >= 'A' && c <= 'F' ? c - 'A' + 10 : -1;
+}
+
+/* The byte that the escape behind a backslash at s[*at] stands for, or -1. */
+static int unescape(prn_str s, size_t *at) {
+  size_t i = *at + 1;
+  if (i >= s.size) return -1;
+  char c = s.data[i];
+  *at = i + 1;
+  if (c == 'n') return '\n';
+  if (c == 't') return '\t';
+  if (c == '"' || c == '\\') return c;
+  if (i + 1 >= s.size || hex_digit(c) < 0 || hex_digit(s.data[i + 1]) < 0)
+    return -1;
+  *at = i + 2;
+  return hex_digit(c) * 16 + hex_digit(s.data[i + 1]);
+}
+
+bool prn_strbuf_unquote(prn_strbuf *b, prn_str s, size_t *at) {
+  size_t i = *at + 1;
+  while (i < s.size && s.data[i] != '"') {
+    int c = (unsigned char)s.data[i];
+    size_t here = i++;
+    if (c == '\\') {
+      i = here;
+      c = unescape(s, &i);
+    }
+    if (c < 0) return *at = here, false;
+    prn_strbuf_char(b, (char)c);
+  }
+  if (i >= s.size) return false;
+  *at = i + 1;
+  return true;
+}
+
 void prn_strbuf_json(prn_strbuf *b, prn_str s) {
   const unsigned char *p = (const unsigned char *)s.data;
   prn_strbuf_char(b, '"');

@@ -53,6 +53,10 @@ void prn_strbuf_vfmt(prn_strbuf *b, const char *fmt, va_list ap);
 /* Appends s between quotes; control bytes, quote, backslash and bytes that are
  * not valid UTF-8 come out as \n \t \" \\ or \xx (two hex digits). */
 void prn_strbuf_quoted(prn_strbuf *b, prn_str s);
+/* Reads what prn_strbuf_quoted wrote: s.data[*at] is the opening quote. Appends
+ * the text and moves *at behind the closing quote; false when there is none
+ * or an escape is unknown (then *at is the place). */
+PRN_NODISCARD bool prn_strbuf_unquote(prn_strbuf *b, prn_str s, size_t *at);
 /* Appends s as a JSON string; bytes that are not valid UTF-8 come out as
  * U+FFFD. */
 void prn_strbuf_json(prn_strbuf *b, prn_str s);
