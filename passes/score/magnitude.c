@@ -3,6 +3,8 @@
  * Groups (rows, blocks, heads) are scored by the norm of their entries, summed
  * in double precision. Han et al., "Learning both weights and connections",
  * 2015; Li et al., "Pruning filters for efficient ConvNets", 2017. */
+#include <string.h>
+
 #include "passes/score/score.h"
 
 #define OPTIONS(X)                                                    \
@@ -23,9 +25,26 @@ static void eval(const prn_score *s, int64_t at, int64_t n, float *out) {
     out[i] = __builtin_fabsf(out[i]);
 }
 
+/* The bits of |w| order as |w| does. Adding one to the exponent of what is not
+ * finite runs over into the sign. */
+static bool keys(const prn_score *s, int64_t at, int64_t n, int32_t *out) {
+  const char *p = (const char *)s->tensor->data->data + (size_t)at * 4;
+  uint32_t bad = 0;
+  if (s->tensor->type->dtype != PRN_F32) return false;
+  for (int64_t i = 0; i < n; i++) {
+    uint32_t bits;
+    memcpy(&bits, p + (size_t)i * 4, sizeof bits);
+    bits &= 0x7fffffffu;
+    bad |= bits + 0x00800000u;
+    out[i] = (int32_t)bits;
+  }
+  return !(bad >> 31);
+}
+
 const prn_score_kind prn_score_kind_magnitude = {
     .name = "magnitude",
     .eval = eval,
+    .keys = keys,
 };
 
 static const prn_attr *attach(const prn_pass_env *env, const prn_site *site) {

@@ -30,6 +30,9 @@ typedef struct prn_score_kind {
   prn_status (*open)(prn_score *s);
   /* Scores of entries [at, at+n) of the constant, masks not considered. */
   void (*eval)(const prn_score *s, int64_t at, int64_t n, float *out);
+  /* The same as keys (passes/select/select.h), in one go; false: it cannot, or
+   * a score is not finite. NULL: through eval. */
+  bool (*keys)(const prn_score *s, int64_t at, int64_t n, int32_t *out);
   /* Groups are scored by their number instead of by a norm. */
   bool by_index;
 } prn_score_kind;

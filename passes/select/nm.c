@@ -290,7 +290,7 @@ static prn_status leave(const prn_pass_env *env, const prn_target *t,
                   "'%.*s' keeps all entries: %lld along the axis, groups of "
                   "%lld",
                   PRN_STR_ARG(site->name), (long long)length, (long long)o->m);
-  (void)prn_target_finish(env, t, NULL, (prn_sparsity){0});
+  prn_target_leave(t);
   return PRN_OK;
 }
 

@@ -47,21 +47,16 @@ prn_status prn_targets_collect(const prn_pass_env *env, prn_targets *out) {
   return PRN_OK;
 }
 
-void prn_target_release(const prn_target *t) {
+void prn_target_leave(const prn_target *t) {
   const prn_blob *b = t->score.tensor->data;
+  prn_op_set_attr(t->site->constant, prn_score_attr, NULL);
   if (b->file) prn_file_done(b->file, (size_t)b->offset, b->size);
 }
 
 uint64_t prn_target_finish(const prn_pass_env *env, const prn_target *t,
                            const prn_mask *mask, prn_sparsity claim) {
   prn_op *op = t->site->constant;
-  prn_op_set_attr(op, prn_score_attr, NULL);
-  prn_target_release(t);
-  if (!mask) {
-    prn_pass_remark(env, op, PRN_REASON_NothingToDo, "'%.*s' is left as it is",
-                    PRN_STR_ARG(t->site->name));
-    return 0;
-  }
+  prn_target_leave(t);
   prn_mask_attach(op, mask);
   prn_sparsity now = prn_site_tensor(t->site)->type->sparsity;
   if (now.kind == PRN_SPARSE_NONE || claim.kind > PRN_SPARSE_UNSTRUCTURED)
@@ -90,12 +85,19 @@ static void to_keys(const float *v, int64_t n, int32_t *out) {
   }
 }
 
-prn_status prn_keys_read(const prn_score *s, int64_t at, int64_t n,
-                         int32_t *out) {
+static prn_status keys_of_scores(const prn_score *s, int64_t at, int64_t n,
+                                 int32_t *out) {
   float buf[PRN_KEY_CHUNK];
-  assert(n <= PRN_KEY_CHUNK);
   PRN_TRY(prn_score_read(s, at, n, buf));
   to_keys(buf, n, out);
+  return PRN_OK;
+}
+
+prn_status prn_keys_read(const prn_score *s, int64_t at, int64_t n,
+                         int32_t *out) {
+  assert(n <= PRN_KEY_CHUNK);
+  if (!s->kind->keys || !s->kind->keys(s, at, n, out))
+    PRN_TRY(keys_of_scores(s, at, n, out));
   if (!s->tensor->mask) return PRN_OK;
   const void *mask = s->tensor->mask->data;
   for (int64_t i = 0; i < n; i++)
@@ -106,23 +108,29 @@ prn_status prn_keys_read(const prn_score *s, int64_t at, int64_t n,
 static uint32_t ordered(int32_t key) { return (uint32_t)key ^ 0x80000000u; }
 
 /* Radix selection: a digit at a time from the top, keeping the keys whose
- * digits agree with the wanted one's so far. */
+ * digits agree with the wanted one's so far. The first digit is wide, because
+ * the keys of one tensor share most of their exponent bits. */
 int32_t prn_keys_nth(int32_t *keys, int64_t n, int64_t rank, int64_t *below) {
-  int64_t smaller = 0;
+  static const uint32_t shifts[] = {21, 14, 7, 0};
+  int64_t bins[1 << 11], smaller = 0;
+  uint32_t mask = (1u << 11) - 1;
   assert(0 <= rank && rank < n);
-  for (uint32_t shift = 24;; shift -= 8) {
-    int64_t bins[256] = {0}, at = 0, kept = 0;
-    uint32_t digit = 0;
+  for (size_t k = 0; k < PRN_COUNT(shifts); k++, mask = 127) {
+    uint32_t shift = shifts[k], digit = 0;
+    int64_t at = 0, kept = 0;
+    memset(bins, 0, (mask + 1) * sizeof *bins);
     for (int64_t i = 0; i < n; i++)
-      bins[ordered(keys[i]) >> shift & 255]++;
+      bins[ordered(keys[i]) >> shift & mask]++;
     while (at + bins[digit] <= rank)
       at += bins[digit++];
     rank -= at;
     smaller += at;
-    for (int64_t i = 0; i < n; i++)
-      if ((ordered(keys[i]) >> shift & 255) == digit) keys[kept++] = keys[i];
+    for (int64_t i = 0; i < n; i++) {
+      int32_t key = keys[i];
+      keys[kept] = key;
+      kept += (ordered(key) >> shift & mask) == digit;
+    }
     n = kept;
-    if (shift == 0) break;
   }
   *below = smaller;
   return keys[0];

@@ -31,11 +31,13 @@ typedef struct prn_targets {
  * when the module has weights and none is scored; says so when it has none. */
 PRN_NODISCARD prn_status prn_targets_collect(const prn_pass_env *env,
                                              prn_targets *out);
-/* Attaches the mask (NULL: nothing changes) and removes the score. Returns the
- * number of entries that the mask removed and earlier ones had not. claim is
- * recorded in the type unless a stronger one is there. */
+/* Attaches the mask and removes the score. Returns the number of entries that
+ * the mask removed and earlier ones had not. claim is recorded in the type
+ * unless a stronger one is there. */
 uint64_t prn_target_finish(const prn_pass_env *env, const prn_target *t,
                            const prn_mask *mask, prn_sparsity claim);
+/* Removes the score and lets the weight's pages go. */
+void prn_target_leave(const prn_target *t);
 
 /* ---- how many ---- */
 
@@ -57,8 +59,5 @@ int32_t prn_keys_nth(int32_t *keys, int64_t n, int64_t rank, int64_t *below);
 /* Marks the k groups of smallest score, ties by index: prune[i] = 1. */
 void prn_groups_lowest(const double *scores, int64_t n, int64_t k,
                        unsigned char *prune);
-
-/* Tells the kernel that the weight's bytes are done with for now. */
-void prn_target_release(const prn_target *t);
 
 #endif

@@ -144,8 +144,11 @@ static prn_status select_together(const prn_pass_env *env, const prn_target *t,
   }
   int64_t rank = threshold_rank(env, count, gone, &k), in_bin = rank;
   if (rank < 0) {
-    for (size_t i = 0; i < n; i++)
-      (void)prn_target_finish(env, &t[i], NULL, (prn_sparsity){0});
+    for (size_t i = 0; i < n; i++) {
+      prn_pass_remark(env, t[i].site->constant, PRN_REASON_NothingToDo,
+                      "'%.*s' keeps all entries", PRN_STR_ARG(t[i].site->name));
+      prn_target_leave(&t[i]);
+    }
     return PRN_OK;
   }
   int64_t *bins = PRN_ARENA_ARRAY(env->scratch, int64_t, BINS);
