@@ -56,15 +56,23 @@ prn_dim prn_nn_list_dim(const prn_attr *list, uint32_t i) {
   return e->kind == PRN_ATTR_DIM ? e->dim : NULL;
 }
 
+static bool mentions(prn_dim d, prn_dim part) {
+  for (uint32_t i = 0; i < d->num_args; i++)
+    if (d->args[i] == part) return true;
+  return false;
+}
+
 prn_dim prn_nn_broadcast_dim(prn_ctx *ctx, prn_dim a, prn_dim b) {
   int64_t va, vb;
   bool ca = prn_dim_is_const(a, &va), cb = prn_dim_is_const(b, &vb);
-  if (a == b) return a;
+  if (a == b || (cb && vb == 1)) return a;
   if (ca && va == 1) return b;
-  if (cb && vb == 1) return a;
-  if (ca && !cb) return a;
-  if (cb && !ca) return b;
-  return prn_dim_unknown(ctx);
+  if (ca && cb) return prn_dim_unknown(ctx);
+  if (ca || cb) return ca ? a : b;
+  if (!prn_dim_known(a) || !prn_dim_known(b)) return prn_dim_unknown(ctx);
+  if (a->kind == PRN_DIM_MIN && mentions(a, b)) return b;
+  if (b->kind == PRN_DIM_MIN && mentions(b, a)) return a;
+  return prn_dim_max(ctx, a, b);
 }
 
 const prn_type *prn_nn_broadcast_type(prn_ctx *ctx, prn_dtype dtype,
@@ -248,12 +256,53 @@ prn_value *prn_nn_size(prn_nn *b, prn_dim d, prn_dtype dtype) {
   return prn_nn_cast(b, prn_nn_dims(b, type, &d, 1), dtype);
 }
 
+/* Bits [at, at + n) of a mask. */
+static const prn_blob *mask_part(prn_ctx *ctx, const prn_blob *mask, int64_t at,
+                                 int64_t n) {
+  size_t bytes = (size_t)((n + 7) / 8);
+  prn_blob part = {(const char *)mask->data + at / 8, bytes, NULL, 0};
+  if (at % 8 == 0)
+    return prn_arena_copy(prn_ctx_arena(ctx), &part, sizeof part);
+  unsigned char *copy = prn_alloc(bytes + 1);
+  memset(copy, 0, bytes);
+  for (int64_t i = 0; i < n; i++)
+    if (prn_mask_keeps(mask->data, at + i))
+      copy[i >> 3] = (unsigned char)(copy[i >> 3] | 1u << (i & 7));
+  return prn_blob_take(ctx, copy, bytes);
+}
+
+const prn_tensor *prn_nn_part(prn_ctx *ctx, const prn_tensor *t, int64_t at,
+                              const prn_type *type) {
+  prn_tensor *r = prn_tensor_clone(ctx, t);
+  int64_t count = 0, all = prn_tensor_count(t);
+  size_t from = 0, size = 0;
+  bool ok = prn_type_count(type, &count) &&
+            prn_dtype_bytes(type->dtype, count, &size) &&
+            prn_dtype_bytes(type->dtype, at, &from);
+  assert(ok && at >= 0 && at + count <= all);
+  (void)ok;
+  r->type = type;
+  r->extra = NULL;
+  if (at == 0 && count == all) return r;
+  prn_blob part = *t->data;
+  part.data = (const char *)part.data + from;
+  part.offset += from;
+  part.size = size;
+  r->data = prn_arena_copy(prn_ctx_arena(ctx), &part, sizeof part);
+  if (t->mask) r->mask = mask_part(ctx, t->mask, at, count);
+  return r;
+}
+
 /* ---- moving ---- */
 
 prn_value *prn_nn_reshape(prn_nn *b, prn_value *x, const prn_type *type) {
+  const prn_tensor *t = prn_value_constant(x);
+  int64_t n;
   type = prn_nn_plain(b->ctx, type);
   if (prn_nn_plain(b->ctx, x->type) == type) return x;
   assert(x->type->dtype == type->dtype);
+  if (t && prn_type_count(type, &n) && n == prn_tensor_count(t))
+    return prn_nn_constant(b, prn_nn_part(b->ctx, t, 0, type));
   return prn_nn_make(b, PRN_OP_nn_reshape, &x, 1, type);
 }
 
@@ -299,6 +348,23 @@ prn_value *prn_nn_slice(prn_nn *b, prn_value *x, const prn_type *type,
   return r;
 }
 
+/* Rows of a constant, when its leading dimension is the one that is cut. */
+static prn_value *slice_rows(prn_nn *b, prn_value *x, int32_t axis,
+                             prn_dim from, const prn_type *type) {
+  const prn_tensor *t = prn_value_constant(x);
+  int64_t row = 1, at, n, d;
+  for (int32_t i = 0; t && i < axis; i++)
+    if (!prn_dim_is_const(x->type->dims[i], &d) || d != 1) return NULL;
+  if (!t || !prn_dim_is_const(from, &at) || at < 0 ||
+      !prn_type_count(type, &n) || prn_dtype_bits(type->dtype) < 8)
+    return NULL;
+  for (int32_t i = axis + 1; i < type->rank; i++)
+    if (!prn_dim_is_const(type->dims[i], &d) || !prn_mul_i64(row, d, &row))
+      return NULL;
+  if (!prn_mul_i64(at, row, &at) || at > prn_tensor_count(t) - n) return NULL;
+  return prn_nn_constant(b, prn_nn_part(b->ctx, t, at, type));
+}
+
 prn_value *prn_nn_slice_axis(prn_nn *b, prn_value *x, int32_t axis,
                              prn_dim from, prn_dim size) {
   prn_dim starts[PRN_NN_MAX_RANK], dims[PRN_NN_MAX_RANK];
@@ -309,8 +375,9 @@ prn_value *prn_nn_slice_axis(prn_nn *b, prn_value *x, int32_t axis,
     dims[i] = i == axis ? size : x->type->dims[i];
     steps[i] = 1;
   }
-  return prn_nn_slice(b, x, prn_nn_type(b->ctx, x->type, rank, dims), starts,
-                      steps);
+  const prn_type *type = prn_nn_type(b->ctx, x->type, rank, dims);
+  prn_value *rows = slice_rows(b, x, axis, from, type);
+  return rows ? rows : prn_nn_slice(b, x, type, starts, steps);
 }
 
 prn_value *prn_nn_concat(prn_nn *b, prn_value *const *x, uint32_t n,

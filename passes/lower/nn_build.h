@@ -37,8 +37,8 @@ prn_value *prn_nn_cast(prn_nn *b, prn_value *x, prn_dtype to);
  * type. Sizes that cannot be related are unknown. */
 const prn_type *prn_nn_broadcast_type(prn_ctx *ctx, prn_dtype dtype,
                                       prn_value *const *v, uint32_t n);
-/* Numpy broadcasting of two sizes; unknown when it cannot be told. A size
- * that is not constant is taken to equal a constant other than 1. */
+/* Numpy broadcasting of two sizes, as shape inference does it: of two sizes
+ * that are not constant 1 both are taken to be equal, or one of them 1. */
 prn_dim prn_nn_broadcast_dim(prn_ctx *ctx, prn_dim a, prn_dim b);
 
 /* ---- constants ---- */
@@ -52,11 +52,15 @@ prn_value *prn_nn_dims(prn_nn *b, const prn_type *type, const prn_dim *elems,
                        size_t n);
 /* One size as a rank-0 tensor of the element type. */
 prn_value *prn_nn_size(prn_nn *b, prn_dim d, prn_dtype dtype);
-/* A tensor of one constant's `count` elements, from doubles. */
+/* Elements [at, ...) of t as a tensor of `type`: the bytes are shared. */
+const prn_tensor *prn_nn_part(prn_ctx *ctx, const prn_tensor *t, int64_t at,
+                              const prn_type *type);
+/* A tensor from doubles, rounded to its element type. */
 const prn_tensor *prn_nn_tensor(prn_ctx *ctx, const prn_type *type,
                                 const double *values);
 
-/* ---- moving; these return x where nothing changes ---- */
+/* ---- moving; these return x where nothing changes, and other constants for
+ * constants where the bytes stay as they are ---- */
 prn_value *prn_nn_reshape(prn_nn *b, prn_value *x, const prn_type *type);
 prn_value *prn_nn_reshape_dims(prn_nn *b, prn_value *x, int32_t rank,
                                const prn_dim *dims);

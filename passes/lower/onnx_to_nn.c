@@ -14,7 +14,8 @@
 
 static const prn_o2n_row *const tables[] = {
     prn_o2n_elementwise, prn_o2n_movement,  prn_o2n_contraction,
-    prn_o2n_reduce,      prn_o2n_normalise,
+    prn_o2n_reduce,      prn_o2n_normalise, prn_o2n_recurrent,
+    prn_o2n_quant,       prn_o2n_control,
 };
 
 static void fill_handlers(prn_map *map) {
@@ -26,7 +27,7 @@ static void fill_handlers(prn_map *map) {
     }
 }
 
-static const prn_o2n_row *handler(const prn_o2n *e, const prn_op *op) {
+static const prn_o2n_row *handler(prn_o2n *e, const prn_op *op) {
   prn_str domain = op->opname->dialect, name = op->opname->name;
   if (prn_str_is(domain, "onnx")) return prn_map_get(e->handlers, name);
   prn_strbuf key = {0};
@@ -38,8 +39,7 @@ static const prn_o2n_row *handler(const prn_o2n *e, const prn_op *op) {
 
 /* ---- values ---- */
 
-static const prn_dim *known_content(const prn_o2n *e, const prn_value *v,
-                                    size_t *n) {
+static const prn_dim *known_content(prn_o2n *e, const prn_value *v, size_t *n) {
   const prn_dim *c = prn_infer_content(e->infer, v, n);
   for (size_t i = 0; c && i < *n; i++)
     if (!prn_dim_known(c[i])) return NULL;
@@ -47,17 +47,18 @@ static const prn_dim *known_content(const prn_o2n *e, const prn_value *v,
 }
 
 /* v needs no lowering of the op that defines it. */
-static bool is_static(const prn_o2n *e, const prn_value *v) {
+static bool is_static(prn_o2n *e, const prn_value *v) {
   size_t n;
   int64_t count;
   if (prn_value_constant(v)) return true;
-  return v->type->kind == PRN_TYPE_TENSOR && v->type->dtype != PRN_BOOL &&
+  return v->type->kind == PRN_TYPE_TENSOR &&
+         prn_dtype_bits(v->type->dtype) >= 8 &&
          prn_type_count(v->type, &count) && known_content(e, v, &n) &&
          (int64_t)n == count;
 }
 
 /* A builder at the start of the function, after what was put there before. */
-static prn_nn entry_builder(const prn_o2n *e, const prn_op *def) {
+static prn_nn entry_builder(prn_o2n *e, const prn_op *def) {
   prn_block *body = e->func->blocks[0];
   prn_nn b = {.m = e->b.m, .ctx = e->ctx, .block = body};
   b.before = e->entry ? e->entry->next : body->first;
@@ -65,16 +66,30 @@ static prn_nn entry_builder(const prn_o2n *e, const prn_op *def) {
   return b;
 }
 
+/* Known contents as a tensor. Those of bool and float tensors are integers,
+ * too. */
+static prn_value *from_content(prn_o2n *e, prn_nn *b, const prn_type *type,
+                               const prn_dim *c, size_t n) {
+  prn_dtype to = type->dtype;
+  const prn_type *ints = prn_type_with_dtype(e->ctx, type, PRN_I64);
+  double *v = PRN_ARENA_ARRAY(&e->b.m->arena, double, n + 1);
+  bool constant = !prn_dtype_is_int(to);
+  for (size_t i = 0; i < n; i++) {
+    int64_t k = 0;
+    constant = constant && prn_dim_is_const(c[i], &k);
+    v[i] = (double)k;
+  }
+  if (constant) return prn_nn_constant(b, prn_nn_tensor(e->ctx, type, v));
+  return prn_nn_cast(b, prn_nn_dims(b, ints, c, n), to);
+}
+
 static prn_value *make_static(prn_o2n *e, const prn_value *v) {
   size_t n;
   prn_nn b = entry_builder(e, v->def);
   const prn_tensor *t = prn_value_constant(v);
   const prn_dim *c = t ? NULL : known_content(e, v, &n);
-  prn_value *r;
-  if (t)
-    r = prn_nn_constant(&b, t);
-  else
-    r = prn_nn_dims(&b, prn_nn_plain(e->ctx, v->type), c, n);
+  const prn_type *type = prn_nn_plain(e->ctx, v->type);
+  prn_value *r = t ? prn_nn_constant(&b, t) : from_content(e, &b, type, c, n);
   r->name = v->name;
   e->entry = r->def;
   return r;
@@ -190,7 +205,7 @@ prn_status prn_o2n_unsupported(const prn_op *op, const char *fmt, ...) {
 
 /* ---- what is needed ---- */
 
-static void need(const prn_o2n *e, prn_value *v) {
+static void need(prn_o2n *e, prn_value *v) {
   if (v && !is_static(e, v)) v->mark = 1;
 }
 
@@ -200,18 +215,36 @@ static bool op_needed(const prn_op *op) {
   return false;
 }
 
-static void mark_block(const prn_o2n *e, prn_block *block);
+static bool is_if(const prn_op *op) {
+  return prn_str_is(op->opname->dialect, "onnx") &&
+         prn_str_is(op->opname->name, "If");
+}
 
-static void mark_op(const prn_o2n *e, prn_op *op) {
+static void mark_op(prn_o2n *e, prn_op *op);
+
+/* Of what a branch gives, only wanted results are needed. */
+static void mark_branch(prn_o2n *e, const prn_op *op, prn_block *b) {
+  for (uint32_t i = 0; b->last && i < op->num_results; i++)
+    if (op->results[i].mark) need(e, prn_op_operand(b->last, i));
+  for (prn_op *inner = b->last; inner; inner = inner->prev)
+    if (op_needed(inner)) mark_op(e, inner);
+}
+
+static void mark_op(prn_o2n *e, prn_op *op) {
   const prn_o2n_row *row = handler(e, op);
+  if (is_if(op)) {
+    prn_block *known = prn_o2n_known_branch(e, op);
+    if (!known) need(e, op->operands[0].value);
+    for (uint32_t i = 0; i < op->num_blocks; i++)
+      if (!known || op->blocks[i] == known) mark_branch(e, op, op->blocks[i]);
+    return;
+  }
   for (uint32_t i = 0; i < op->num_operands; i++)
     if (!row || i >= 32 || !(row->shape >> i & 1))
       need(e, op->operands[i].value);
-  for (uint32_t i = 0; i < op->num_blocks; i++)
-    mark_block(e, op->blocks[i]);
 }
 
-static void mark_block(const prn_o2n *e, prn_block *block) {
+static void mark_block(prn_o2n *e, prn_block *block) {
   for (prn_op *op = block->last; op; op = op->prev)
     if (prn_op_has_trait(op, PRN_TERMINATOR) || op_needed(op)) mark_op(e, op);
 }
@@ -272,7 +305,7 @@ static prn_status lower_op(prn_o2n *e, prn_op *op) {
     return prn_o2n_unsupported(op, "operator %.*s.%.*s",
                                PRN_STR_ARG(op->opname->dialect),
                                PRN_STR_ARG(op->opname->name));
-  for (uint32_t i = 0; i < op->num_results; i++)
+  for (uint32_t i = 0; i < op->num_results && !is_if(op); i++)
     if (op->results[i].mark) PRN_TRY(check_type(op, &op->results[i]));
   e->b.loc = op->loc;
   e->b.name = prn_op_string(op, "$name", "");
@@ -286,9 +319,7 @@ static prn_status lower_op(prn_o2n *e, prn_op *op) {
   return PRN_OK;
 }
 
-/* Values for the results of a node that failed, so that its users are still
- * looked at. They are never in a function that survives. */
-static void stand_in(prn_o2n *e, prn_op *op) {
+void prn_o2n_stand_in(prn_o2n *e, prn_op *op) {
   for (uint32_t i = 0; i < op->num_results; i++) {
     prn_value *v = &op->results[i];
     if (!prn_nn_is_sized(v->type) || v->type->dtype == PRN_STRING) continue;
@@ -306,7 +337,7 @@ void prn_o2n_block(prn_o2n *e, prn_block *block) {
     if (!operands_available(e, handler(e, op), op)) continue;
     if (lower_op(e, op) == PRN_OK) continue;
     e->errors++;
-    stand_in(e, op);
+    prn_o2n_stand_in(e, op);
   }
 }
 
@@ -337,7 +368,8 @@ static prn_op *create_func(prn_o2n *e, prn_op *graph) {
   return e->func;
 }
 
-static void finish_func(prn_o2n *e, const prn_op *ret) {
+static void finish_func(prn_o2n *e, const prn_op *graph, const prn_op *ret) {
+  const prn_attr *outputs = prn_op_attr(graph, "outputs");
   uint32_t n = ret ? ret->num_operands : 0;
   prn_value **out = PRN_ARENA_ARRAY(&e->b.m->arena, prn_value *, n);
   prn_str *names = PRN_ARENA_ARRAY(prn_ctx_arena(e->ctx), prn_str, n + 1);
@@ -345,6 +377,8 @@ static void finish_func(prn_o2n *e, const prn_op *ret) {
     prn_value *v = ret->operands[i].value;
     out[i] = v ? prn_o2n_value(e, v) : NULL;
     names[i] = v ? v->name : PRN_STR("");
+    if (outputs && outputs->kind == PRN_ATTR_STRINGS && i < outputs->size)
+      names[i] = outputs->strings[i];
     /* Without one, what computes it has been reported. */
     if (!out[i] && !e->errors) {
       (void)prn_o2n_unsupported(ret, "output %u has no value", (unsigned)i);
@@ -366,7 +400,7 @@ static prn_status lower_graph(prn_o2n *e, prn_op *graph) {
   create_func(e, graph);
   prn_o2n_block(e, src);
   bool closed = src->last && prn_op_has_trait(src->last, PRN_TERMINATOR);
-  finish_func(e, closed ? src->last : NULL);
+  finish_func(e, graph, closed ? src->last : NULL);
   if (e->errors) {
     prn_op_erase(e->func);
     return PRN_FAIL;
@@ -396,6 +430,7 @@ prn_status prn_lower_onnx_to_nn(prn_module *m) {
   prn_o2n e = {.ctx = m->ctx, .handlers = &handlers};
   e.b = (prn_nn){.m = m, .ctx = m->ctx};
   PRN_TRY(find_graph(m, &graph));
+  PRN_TRY(prn_o2n_prepare(m, graph));
   fill_handlers(&handlers);
   prn_status s = prn_infer_run(m, true, &e.infer);
   if (s == PRN_OK) s = lower_graph(&e, graph);

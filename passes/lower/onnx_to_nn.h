@@ -42,6 +42,9 @@ extern const prn_o2n_row prn_o2n_movement[];
 extern const prn_o2n_row prn_o2n_contraction[];
 extern const prn_o2n_row prn_o2n_reduce[];
 extern const prn_o2n_row prn_o2n_normalise[];
+extern const prn_o2n_row prn_o2n_recurrent[];
+extern const prn_o2n_row prn_o2n_quant[];
+extern const prn_o2n_row prn_o2n_control[];
 
 /* ---- operands ---- */
 /* Operand i as an nn value; NULL when absent. */
@@ -87,7 +90,22 @@ PRN_PRINTF(2, 3)
 prn_status prn_o2n_unsupported(const prn_op *op, const char *fmt, ...);
 
 /* ---- blocks ---- */
-/* Lowers the ops of an onnx block (its terminator excepted) at e->b. */
+/* Inlines functions and makes every constant dense. Changes the module, not
+ * what it means. */
+PRN_NODISCARD prn_status prn_o2n_prepare(prn_module *m, prn_op *graph);
+/* Lowers the ops of an onnx block (its terminator excepted) at e->b. Nodes
+ * that fail are counted in e->errors. */
 void prn_o2n_block(prn_o2n *e, prn_block *block);
+/* Values for the results of a node that failed, so that its users are still
+ * looked at. They are never in a function that survives. */
+void prn_o2n_stand_in(prn_o2n *e, prn_op *op);
+/* The branch of an If that runs, NULL when only the run can tell. */
+prn_block *prn_o2n_known_branch(prn_o2n *e, const prn_op *op);
+
+/* ---- between theme files ---- */
+/* A convolution by the attributes of op, with op's result type, without
+ * bias. */
+PRN_NODISCARD prn_status prn_o2n_conv(prn_o2n *e, prn_op *op, prn_value *x,
+                                      prn_value *w, prn_value **out);
 
 #endif

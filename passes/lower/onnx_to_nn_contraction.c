@@ -171,15 +171,22 @@ static prn_value *add_bias(prn_o2n *e, prn_value *y, prn_value *bias) {
   return prn_nn_binary(&e->b, PRN_SCALAR_add, y, bias);
 }
 
-static prn_status lower_conv(prn_o2n *e, prn_op *op) {
-  prn_value *x = prn_o2n_in(e, op, 0), *weights = prn_o2n_in(e, op, 1);
+prn_status prn_o2n_conv(prn_o2n *e, prn_op *op, prn_value *x, prn_value *w,
+                        prn_value **out) {
   const prn_type *type = prn_o2n_out(e, op, 0);
-  window w;
-  PRN_TRY(conv_window(op, x->type, weights->type, &w));
-  PRN_TRY(window_pads(e->ctx, op, &w, x->type->dims + 2, type->dims + 2));
   int64_t group = prn_op_int(op, "group", 1);
+  window win;
+  PRN_TRY(conv_window(op, x->type, w->type, &win));
+  PRN_TRY(window_pads(e->ctx, op, &win, x->type->dims + 2, type->dims + 2));
   if (group < 1) return prn_op_error(op, "group is %lld", (long long)group);
-  prn_value *y = make_conv(e, x, weights, type, &w, group);
+  type = prn_type_with_dtype(e->ctx, type, x->type->dtype);
+  *out = make_conv(e, x, w, type, &win, group);
+  return PRN_OK;
+}
+
+static prn_status lower_conv(prn_o2n *e, prn_op *op) {
+  prn_value *y;
+  PRN_TRY(prn_o2n_conv(e, op, prn_o2n_in(e, op, 0), prn_o2n_in(e, op, 1), &y));
   return prn_o2n_set(e, op, 0, add_bias(e, y, prn_o2n_in(e, op, 2)));
 }
 
