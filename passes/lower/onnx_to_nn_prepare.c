@@ -139,7 +139,7 @@ typedef struct call {
 static const prn_attr *actual(const call *c, prn_str name) {
   for (uint32_t i = 0; i < c->op->num_attrs; i++)
     if (prn_str_eq(c->op->attrs[i].name, name)) return c->op->attrs[i].value;
-  return prn_dict_get(prn_op_attr(c->function, "attribute_protos"), name.data);
+  return prn_dict_get(prn_op_attr(c->function, "attribute_proto"), name.data);
 }
 
 /* Attributes that refer to the function's get the call's value. */
