@@ -119,6 +119,48 @@ static bool dropped(const prn_tensor *t, int64_t i) {
   return t->mask && !prn_mask_keeps(t->mask->data, i);
 }
 
+/* Clears the words of out whose mask bit is 0: eight words for a byte. */
+static void drop_words(void *out, const unsigned char *mask, int64_t bytes) {
+  static const uint32_t bit[] = {1, 2, 4, 8, 16, 32, 64, 128};
+  char *p = out;
+  for (int64_t i = 0; i < bytes; i++, p += 32) {
+    uint32_t word[8], keep = mask[i];
+    memcpy(word, p, sizeof word);
+    for (int k = 0; k < 8; k++)
+      word[k] &= (keep & bit[k]) ? 0xffffffffu : 0;
+    memcpy(p, word, sizeof word);
+  }
+}
+
+/* Clears element i of the packed array out. */
+static void clear(void *out, int64_t i, uint32_t bits) {
+  unsigned char *p = out;
+  int64_t at = i * (int64_t)bits;
+  if (bits >= 8)
+    memset(p + at / 8, 0, bits / 8);
+  else
+    p[at >> 3] =
+        (unsigned char)(p[at >> 3] & ~(((1u << bits) - 1) << (at & 7)));
+}
+
+/* Clears the elements of out, which are those from `at` on, that the mask
+ * drops. */
+static void drop(const prn_tensor *t, int64_t at, int64_t n, uint32_t bits,
+                 void *out) {
+  int64_t i = 0;
+  if (!t->mask) return;
+  if (bits == 32) {
+    for (; i < n && (at + i) & 7; i++)
+      if (dropped(t, at + i)) clear(out, i, bits);
+    int64_t bytes = (n - i) / 8;
+    drop_words((char *)out + i * 4,
+               (const unsigned char *)t->mask->data + (at + i) / 8, bytes);
+    i += bytes * 8;
+  }
+  for (; i < n; i++)
+    if (dropped(t, at + i)) clear(out, i, bits);
+}
+
 void prn_tensor_read_f32(const prn_tensor *t, int64_t at, int64_t n,
                          float *out) {
   const void *p = t->data->data;
@@ -128,8 +170,7 @@ void prn_tensor_read_f32(const prn_tensor *t, int64_t at, int64_t n,
     for (int64_t i = 0; i < n; i++)
       out[i] = (float)prn_element_to_f64(t->type->dtype, p, at + i);
   }
-  for (int64_t i = 0; t->mask && i < n; i++)
-    if (dropped(t, at + i)) out[i] = 0;
+  drop(t, at, n, 32, out);
 }
 
 void prn_tensor_read_f64(const prn_tensor *t, int64_t at, int64_t n,
@@ -154,26 +195,13 @@ void prn_tensor_read_i64(const prn_tensor *t, int64_t at, int64_t n,
   }
 }
 
-/* Clears element i of the packed array out. */
-static void clear(void *out, int64_t i, uint32_t bits) {
-  unsigned char *p = out;
-  int64_t at = i * (int64_t)bits;
-  if (bits >= 8)
-    memset(p + at / 8, 0, bits / 8);
-  else
-    p[at >> 3] =
-        (unsigned char)(p[at >> 3] & ~(((1u << bits) - 1) << (at & 7)));
-}
-
 void prn_tensor_read_bytes(const prn_tensor *t, int64_t at, int64_t n,
                            void *out) {
   uint32_t bits = prn_dtype_bits(t->type->dtype);
   size_t size = 0;
   if (!prn_dtype_bytes(t->type->dtype, n, &size) || size == 0) return;
   memcpy(out, (const char *)t->data->data + (size_t)(at * bits / 8), size);
-  if (!t->mask) return;
-  for (int64_t i = 0; i < n; i++)
-    if (dropped(t, at + i)) clear(out, i, bits);
+  drop(t, at, n, bits, out);
 }
 
 /* Elements as floats that are zero or not finite exactly when the elements
