@@ -266,7 +266,8 @@ static const prn_attr *reference(attr_env *e, const Onnx__AttributeProto *a) {
 /* The IR's name of an ONNX attribute: names with '$' are the compiler's. */
 static prn_str escaped(importer *im, const char *name) {
   prn_strbuf b = {0};
-  prn_strbuf_fmt(&b, "%s%s", *name == '$' ? "$" : "", name);
+  if (*name != '$') return prn_str_from(name);
+  prn_strbuf_fmt(&b, "$%s", name);
   prn_str s = prn_intern(im->ctx, prn_strbuf_view(&b));
   prn_strbuf_destroy(&b);
   return s;

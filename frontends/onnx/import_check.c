@@ -184,11 +184,11 @@ static prn_status check_node(void *user, prn_op *op) {
                        PRN_STR_ARG(domain.size ? domain : PRN_STR("ai.onnx")));
   } else if (domain.size == 0 && c->opset < PRN_ONNX_OLDEST_OPSET &&
              !c->old_reported) {
-    c->failed = c->old_reported = true;
-    (void)prn_op_error(op,
-                       "operator set version %lld is older than %d, the oldest "
-                       "this compiler reads",
-                       (long long)c->opset, PRN_ONNX_OLDEST_OPSET);
+    c->old_reported = true;
+    prn_op_report(op, PRN_WARNING,
+                  "operator set version %lld is older than %d, the oldest this "
+                  "compiler understands: its operators are carried along",
+                  (long long)c->opset, PRN_ONNX_OLDEST_OPSET);
   }
   return PRN_OK;
 }

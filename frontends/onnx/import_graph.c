@@ -61,19 +61,21 @@ static prn_value *lookup(const scope *s, prn_str name) {
 }
 
 static prn_str where_defined(importer *im, const prn_value *v) {
-  if (v->def) return prn_op_subject(v->def);
-  return import_subject(im, "input", v->name.data);
+  if (!v->def) return import_subject(im, "input", v->name.data);
+  if (prn_op_is(v->def, PRN_OP_onnx_initializer) ||
+      prn_op_is(v->def, PRN_OP_onnx_sparse_initializer))
+    return import_subject(im, "initializer", v->name.data);
+  return prn_op_subject(v->def);
 }
 
-static prn_status define(importer *im, scope *s, prn_value *v,
-                         prn_str subject) {
+static prn_status define(importer *im, scope *s, prn_value *v) {
   void **slot = prn_map_slot(&s->names, v->name);
   if (!*slot) {
     *slot = v;
     return PRN_OK;
   }
-  prn_str first = where_defined(im, *slot);
-  return import_error(im, subject, "'%.*s' is already defined by %.*s",
+  prn_str first = where_defined(im, *slot), second = where_defined(im, v);
+  return import_error(im, second, "'%.*s' is already defined by %.*s",
                       PRN_STR_ARG(v->name), PRN_STR_ARG(first));
 }
 
@@ -82,7 +84,7 @@ static prn_status define_input(importer *im, scope *s, const char *name,
   if (!name || !*name)
     return import_error(im, (prn_str){"graph", 5}, "an input has no name");
   prn_value *v = prn_block_add_arg(s->block, type, prn_str_from(name));
-  return define(im, s, v, import_subject(im, "input", name));
+  return define(im, s, v);
 }
 
 /* The type a graph says that value has: as an output, or by value_info. */
@@ -117,7 +119,7 @@ static prn_status add_initializer(importer *im, scope *s,
   const prn_tensor *x = import_tensor(im, t, subject);
   const prn_type *type = x ? x->type : prn_type_any(im->ctx);
   prn_op *op = add_constant(im, s, PRN_OP_onnx_initializer, t->name, type);
-  prn_status status = define(im, s, &op->results[0], subject);
+  prn_status status = define(im, s, &op->results[0]);
   if (!x) return PRN_FAIL;
   prn_op_set_attr(op, "value", prn_attr_tensor(im->ctx, x));
   return status;
@@ -135,7 +137,7 @@ static prn_status add_sparse(importer *im, scope *s,
         prn_type_static(im->ctx, prn_dict_get(x, "values")->tensor->type->dtype,
                         (int32_t)t->n_dims, t->dims);
   prn_op *op = add_constant(im, s, PRN_OP_onnx_sparse_initializer, name, type);
-  prn_status status = define(im, s, &op->results[0], subject);
+  prn_status status = define(im, s, &op->results[0]);
   for (uint32_t i = 0; x && i < x->size; i++)
     prn_op_set_attr(op, x->dict[i].name.data, x->dict[i].value);
   return x ? status : PRN_FAIL;
@@ -194,8 +196,9 @@ static prn_str dialect_of(importer *im, const char *domain) {
   if (!*domain || strcmp(domain, "ai.onnx") == 0) return PRN_STR("onnx");
   for (size_t i = 0; i < PRN_COUNT(ours); i++)
     mark |= strcmp(domain, ours[i]) == 0;
+  if (!mark) return prn_str_from(domain);
   prn_strbuf b = {0};
-  prn_strbuf_fmt(&b, "%s%s", mark ? "$" : "", domain);
+  prn_strbuf_fmt(&b, "$%s", domain);
   prn_str s = prn_intern(im->ctx, prn_strbuf_view(&b));
   prn_strbuf_destroy(&b);
   return s;
@@ -252,8 +255,7 @@ static prn_op *add_node(importer *im, scope *s, const Onnx__NodeProto *n,
   if (!n->op_type || !*n->op_type)
     *status = prn_op_error(op, "the node has no op_type");
   for (uint32_t i = 0; i < outs; i++)
-    if (*n->output[i] &&
-        define(im, s, &op->results[i], prn_op_subject(op)) != PRN_OK)
+    if (*n->output[i] && define(im, s, &op->results[i]) != PRN_OK)
       *status = PRN_FAIL;
   return op;
 }

@@ -50,7 +50,8 @@ uint64_t prn_hash_bytes(const void *data, size_t size, uint64_t seed) {
   uint64_t w = 0;
   if (size) memcpy(&w, p, size);
   h = (h ^ w) * UINT64_C(0xc4ceb9fe1a85ec53);
-  return h ^ (h >> 29);
+  h = (h ^ h >> 32) * UINT64_C(0xff51afd7ed558ccd);
+  return h ^ (h >> 32);
 }
 
 /* Matches one '[...]' set at *pat against c; moves *pat past it. */
