@@ -258,18 +258,66 @@ prn_dim prn_dim_mod(prn_ctx *ctx, prn_dim a, prn_dim b) {
   return prn_dim_sub(ctx, a, prn_dim_mul(ctx, q, b));
 }
 
-static prn_dim min_max(prn_ctx *ctx, prn_dim_kind kind, prn_dim a, prn_dim b) {
-  int64_t gap;
-  if (!prn_dim_known(a) || !prn_dim_known(b)) return prn_dim_unknown(ctx);
-  if (a == b) return a;
-  if (prn_dim_is_const(prn_dim_sub(ctx, a, b), &gap))
-    return (gap < 0) == (kind == PRN_DIM_MIN) ? a : b;
-  if (prn_dim_cmp(a, b) > 0) {
-    prn_dim t = a;
-    a = b;
-    b = t;
+/* Never negative, given that sizes are not. */
+static bool nonnegative(prn_dim d) {
+  bool all = true;
+  switch (d->kind) {
+  case PRN_DIM_UNKNOWN:
+    return false;
+  case PRN_DIM_CONST:
+    return d->value >= 0;
+  case PRN_DIM_SYM:
+    return true;
+  case PRN_DIM_MOD:
+    return nonnegative(d->args[1]);
+  case PRN_DIM_MAX:
+    for (uint32_t i = 0; i < d->num_args; i++)
+      if (nonnegative(d->args[i])) return true;
+    return false;
+  default:
+    for (uint32_t i = 0; i < d->num_args; i++)
+      all = all && nonnegative(d->args[i]);
+    return all;
   }
-  return binary(ctx, kind, a, b);
+}
+
+typedef struct choice {
+  uint32_t n;
+  prn_dim args[MAX_TERMS];
+} choice;
+
+/* Adds d to the candidates, dropping what can never be chosen. */
+static bool add_choice(prn_ctx *ctx, prn_dim_kind kind, choice *c, prn_dim d) {
+  uint32_t kept = 0;
+  for (uint32_t i = 0; i < c->n; i++) {
+    prn_dim old = c->args[i], more = prn_dim_sub(ctx, old, d);
+    bool old_larger = nonnegative(more);
+    bool new_larger = nonnegative(prn_dim_sub(ctx, d, old));
+    if (kind == PRN_DIM_MAX ? old_larger : new_larger) return true;
+    if (!(kind == PRN_DIM_MAX ? new_larger : old_larger)) c->args[kept++] = old;
+  }
+  c->n = kept;
+  if (c->n == MAX_TERMS) return false;
+  for (kept = c->n++; kept > 0 && prn_dim_cmp(c->args[kept - 1], d) > 0; kept--)
+    c->args[kept] = c->args[kept - 1];
+  c->args[kept] = d;
+  return true;
+}
+
+static prn_dim min_max(prn_ctx *ctx, prn_dim_kind kind, prn_dim a, prn_dim b) {
+  const prn_dim both[2] = {a, b};
+  choice c = {0};
+  if (!prn_dim_known(a) || !prn_dim_known(b)) return prn_dim_unknown(ctx);
+  for (int k = 0; k < 2; k++) {
+    bool same = both[k]->kind == kind;
+    uint32_t n = same ? both[k]->num_args : 1;
+    for (uint32_t i = 0; i < n; i++)
+      if (!add_choice(ctx, kind, &c, same ? both[k]->args[i] : both[k]))
+        return prn_dim_unknown(ctx);
+  }
+  if (c.n == 1) return c.args[0];
+  return unique(ctx,
+                (prn_dim_expr){.kind = kind, .num_args = c.n, .args = c.args});
 }
 
 prn_dim prn_dim_min(prn_ctx *ctx, prn_dim a, prn_dim b) {
@@ -277,6 +325,32 @@ prn_dim prn_dim_min(prn_ctx *ctx, prn_dim a, prn_dim b) {
 }
 prn_dim prn_dim_max(prn_ctx *ctx, prn_dim a, prn_dim b) {
   return min_max(ctx, PRN_DIM_MAX, a, b);
+}
+
+static bool is_min_of(prn_dim d, prn_dim part) {
+  bool found = false;
+  for (uint32_t i = 0; d->kind == PRN_DIM_MIN && i < d->num_args; i++)
+    found = found || d->args[i] == part;
+  return found;
+}
+
+bool prn_dim_broadcast(prn_ctx *ctx, prn_dim a, prn_dim b, prn_dim *out) {
+  int64_t va, vb;
+  bool ca = prn_dim_is_const(a, &va), cb = prn_dim_is_const(b, &vb);
+  *out = a;
+  if (a == b || (cb && vb == 1)) return true;
+  *out = b;
+  if (ca && va == 1) return true;
+  if (ca && cb) return false;
+  if (ca || cb)
+    *out = ca ? a : b; /* the other one is equal or 1 */
+  else if (is_min_of(a, b))
+    *out = b;
+  else if (is_min_of(b, a))
+    *out = a;
+  else
+    *out = prn_dim_max(ctx, a, b);
+  return true;
 }
 
 prn_dim prn_dim_substitute(prn_ctx *ctx, prn_dim d,

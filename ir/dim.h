@@ -19,7 +19,7 @@ typedef enum prn_dim_kind {
   PRN_DIM_ADD, /* args: terms; a constant term comes last */
   PRN_DIM_FLOORDIV, /* args: a, b */
   PRN_DIM_MOD,
-  PRN_DIM_MIN,
+  PRN_DIM_MIN, /* two or more args, none of which is always the choice */
   PRN_DIM_MAX,
 } prn_dim_kind;
 
@@ -46,6 +46,12 @@ prn_dim prn_dim_ceildiv(prn_ctx *ctx, prn_dim a, prn_dim b);
 prn_dim prn_dim_mod(prn_ctx *ctx, prn_dim a, prn_dim b);
 prn_dim prn_dim_min(prn_ctx *ctx, prn_dim a, prn_dim b);
 prn_dim prn_dim_max(prn_ctx *ctx, prn_dim a, prn_dim b);
+
+/* The size two dimensions broadcast to (numpy rule); false when they never do.
+ * Of two that are not constants, one that is a minimum of the other is taken to
+ * be equal to it; otherwise the answer is their maximum. */
+PRN_NODISCARD bool prn_dim_broadcast(prn_ctx *ctx, prn_dim a, prn_dim b,
+                                     prn_dim *out);
 
 bool prn_dim_is_const(prn_dim d, int64_t *out_value);
 static inline bool prn_dim_known(prn_dim d) {

@@ -120,34 +120,7 @@ const prn_type *prn_infer_join(prn_infer *env, const prn_type *a,
   }
 }
 
-static bool mentions(prn_dim d, prn_dim part) {
-  for (uint32_t i = 0; i < d->num_args; i++)
-    if (d->args[i] == part) return true;
-  return false;
-}
-
-/* Neither is constant 1, and both are known and different. Where the model
- * runs at all they are equal or one of them is 1. */
-static prn_dim either(prn_infer *env, prn_dim a, prn_dim b) {
-  if (a->kind == PRN_DIM_MIN && mentions(a, b)) return b;
-  if (b->kind == PRN_DIM_MIN && mentions(b, a)) return a;
-  return prn_dim_max(env->ctx, a, b);
-}
-
 bool prn_infer_broadcast_dim(prn_infer *env, prn_dim a, prn_dim b,
                              prn_dim *out) {
-  int64_t va, vb;
-  bool ca = prn_dim_is_const(a, &va), cb = prn_dim_is_const(b, &vb);
-  *out = a;
-  if (a == b || (cb && vb == 1)) return true;
-  *out = b;
-  if (ca && va == 1) return true;
-  if (ca && cb) return false;
-  if (ca || cb) {
-    *out = ca ? a : b; /* the other one is equal or 1 */
-    return true;
-  }
-  *out = prn_dim_known(a) && prn_dim_known(b) ? either(env, a, b)
-                                              : prn_dim_unknown(env->ctx);
-  return true;
+  return prn_dim_broadcast(env->ctx, a, b, out);
 }

@@ -56,23 +56,9 @@ prn_dim prn_nn_list_dim(const prn_attr *list, uint32_t i) {
   return e->kind == PRN_ATTR_DIM ? e->dim : NULL;
 }
 
-static bool mentions(prn_dim d, prn_dim part) {
-  for (uint32_t i = 0; i < d->num_args; i++)
-    if (d->args[i] == part) return true;
-  return false;
-}
-
 prn_dim prn_nn_broadcast_dim(prn_ctx *ctx, prn_dim a, prn_dim b) {
-  int64_t va, vb;
-  bool ca = prn_dim_is_const(a, &va), cb = prn_dim_is_const(b, &vb);
-  if (a == b || (cb && vb == 1)) return a;
-  if (ca && va == 1) return b;
-  if (ca && cb) return prn_dim_unknown(ctx);
-  if (ca || cb) return ca ? a : b;
-  if (!prn_dim_known(a) || !prn_dim_known(b)) return prn_dim_unknown(ctx);
-  if (a->kind == PRN_DIM_MIN && mentions(a, b)) return b;
-  if (b->kind == PRN_DIM_MIN && mentions(b, a)) return a;
-  return prn_dim_max(ctx, a, b);
+  prn_dim out;
+  return prn_dim_broadcast(ctx, a, b, &out) ? out : prn_dim_unknown(ctx);
 }
 
 const prn_type *prn_nn_broadcast_type(prn_ctx *ctx, prn_dtype dtype,

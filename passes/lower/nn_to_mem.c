@@ -70,9 +70,25 @@ prn_value *prn_to_mem_view(prn_to_mem *s, prn_value *base,
   return prn_op_result(prn_to_mem_op(s, PRN_OP_mem_view, &base, 1, type), 0);
 }
 
+/* Notes that size must equal target or 1, once. */
+static void need(prn_to_mem *s, prn_dim size, prn_dim target) {
+  for (size_t i = 0; i < s->num_needs; i += 2)
+    if (s->needs[i]->dim == size && s->needs[i + 1]->dim == target) return;
+  if (s->num_needs + 2 > s->cap_needs) {
+    s->cap_needs = s->cap_needs * 2 + 8;
+    s->needs = prn_realloc((void *)(uintptr_t)s->needs,
+                           prn_array_size(sizeof(prn_attr *), s->cap_needs));
+  }
+  s->needs[s->num_needs++] = prn_attr_dim(s->ctx, size);
+  s->needs[s->num_needs++] = prn_attr_dim(s->ctx, target);
+}
+
 prn_value *prn_to_mem_broadcast(prn_to_mem *s, const prn_op *op, prn_value *x,
                                 int32_t rank, const prn_dim *dims) {
-  const prn_type *t = prn_view_broadcast(s->ctx, x->type, rank, dims);
+  prn_view_requires req = {0};
+  const prn_type *t = prn_view_broadcast(s->ctx, x->type, rank, dims, &req);
+  for (uint32_t i = 0; t && i < req.n; i++)
+    need(s, req.size[i], req.target[i]);
   if (t) return prn_to_mem_view(s, x, t);
   const prn_type *to = prn_type_tensor(s->ctx, x->type->dtype, rank, dims);
   (void)prn_op_error(op, "cannot show that %s broadcasts to %s",
@@ -217,6 +233,9 @@ static prn_status lower_func(prn_to_mem *s, prn_op *nn) {
     if (view != out) prn_to_mem_copy(s, view, out);
   }
   (void)prn_to_mem_op(s, PRN_OP_mem_return, NULL, 0, NULL);
+  if (s->num_needs)
+    prn_op_set_attr(func, "requires",
+                    prn_attr_list(s->ctx, s->needs, s->num_needs));
   prn_op_insert_before(func, nn);
   prn_op_erase(nn);
   return PRN_OK;
@@ -230,6 +249,7 @@ prn_status prn_lower_nn_to_mem(prn_module *m, const prn_lower_target *target) {
     if (lower_func(&s, op) != PRN_OK) status = PRN_FAIL;
     prn_ptrmap_destroy(&s.views);
     prn_ptrmap_destroy(&s.targets);
+    prn_free((void *)(uintptr_t)s.needs);
   }
   return status;
 }

@@ -12,9 +12,11 @@ typedef struct prn_to_mem {
   prn_ctx *ctx;
   const prn_lower_target *target;
   prn_block *at;
-  prn_ptrmap views;   /* nn value -> mem view holding it */
-  prn_ptrmap targets; /* nn value -> view it should be computed into */
-  prn_loc loc;        /* of the operation being lowered */
+  prn_ptrmap views;       /* nn value -> mem view holding it */
+  prn_ptrmap targets;     /* nn value -> view it should be computed into */
+  prn_loc loc;            /* of the operation being lowered */
+  const prn_attr **needs; /* DIM pairs for the func's `requires` */
+  size_t num_needs, cap_needs;
 } prn_to_mem;
 
 /* Appends an operation; results get the given type (NULL: no result). */

@@ -182,31 +182,10 @@ static prn_dim best_fit(plan *p, prn_op *const *kernels) {
 
 /* ---- symbolic sizes: slots ---- */
 
-/* a <= b for every value of the symbols, provably. */
-static bool at_most(prn_ctx *ctx, prn_dim a, prn_dim b) {
-  return prn_dim_max(ctx, a, b) == b;
-}
-
-static bool nonnegative(prn_dim d) {
-  if (d->kind == PRN_DIM_CONST) return d->value >= 0;
-  if (d->kind == PRN_DIM_ADD || d->kind == PRN_DIM_MUL) {
-    for (uint32_t i = 0; i < d->num_args; i++)
-      if (!nonnegative(d->args[i])) return false;
-  }
-  return true; /* sizes are */
-}
-
-/* The larger of two sizes, without max() where a difference shows it. */
-static prn_dim larger(prn_ctx *ctx, prn_dim a, prn_dim b) {
-  if (at_most(ctx, a, b) || nonnegative(prn_dim_sub(ctx, b, a))) return b;
-  if (nonnegative(prn_dim_sub(ctx, a, b))) return a;
-  return prn_dim_max(ctx, a, b);
-}
-
 /* How well piece x fits slot t: 0 exact, 1 inside, 2 grows it, 3 unclear. */
 static int fit(prn_ctx *ctx, const piece *x, const slot *t) {
   if (x->bytes == t->bytes) return 0;
-  prn_dim big = larger(ctx, x->bytes, t->bytes);
+  prn_dim big = prn_dim_max(ctx, x->bytes, t->bytes);
   return big == t->bytes ? 1 : big == x->bytes ? 2 : 3;
 }
 
@@ -237,7 +216,7 @@ static prn_dim share_slots(plan *p, prn_op *const *kernels) {
     x->slot = choose_slot(p, kernels, slots, n, i, tenant);
     if (x->slot == n) slots[n++] = (slot){.bytes = x->bytes};
     slot *t = &slots[x->slot];
-    t->bytes = larger(p->ctx, t->bytes, x->bytes);
+    t->bytes = prn_dim_max(p->ctx, t->bytes, x->bytes);
     t->busy_until = x->last;
     tenant[x->slot] = i;
   }

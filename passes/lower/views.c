@@ -31,19 +31,40 @@ const prn_type *prn_view_permute(prn_ctx *ctx, const prn_type *v,
   return rebuild(ctx, v, v->rank, dims, strides, v->offset);
 }
 
+/* The stride of a dimension of `size` repeated to `target`, where only the run
+ * can tell whether they are equal: 0 when size is 1. A minimum of the target
+ * can only be equal. */
+static prn_dim open_stride(prn_ctx *ctx, prn_dim stride, prn_dim size,
+                           prn_dim target) {
+  bool equal = false;
+  for (uint32_t i = 0; size->kind == PRN_DIM_MIN && i < size->num_args; i++)
+    equal = equal || size->args[i] == target;
+  prn_dim one = prn_dim_const(ctx, 1);
+  if (equal) return stride;
+  prn_dim more = prn_dim_min(ctx, prn_dim_sub(ctx, size, one), one);
+  return prn_dim_mul(ctx, stride, more);
+}
+
 const prn_type *prn_view_broadcast(prn_ctx *ctx, const prn_type *v,
-                                   int32_t rank, const prn_dim *dims) {
+                                   int32_t rank, const prn_dim *dims,
+                                   prn_view_requires *req) {
   prn_dim strides[PRN_VIEW_MAX_RANK];
   int32_t lead = rank - v->rank;
   if (lead < 0) return NULL;
   for (int32_t i = 0; i < rank; i++) {
-    prn_dim size = i < lead ? NULL : v->dims[i - lead];
-    if (!size || (is_one(size) && !is_one(dims[i])))
+    prn_dim size = i < lead ? NULL : v->dims[i - lead], common;
+    if (!size || (is_one(size) && !is_one(dims[i]))) {
       strides[i] = prn_dim_const(ctx, 0);
-    else if (size == dims[i])
+    } else if (size == dims[i]) {
       strides[i] = v->strides[i - lead];
-    else
-      return NULL;
+    } else {
+      if (!prn_dim_known(size) ||
+          !prn_dim_broadcast(ctx, size, dims[i], &common) || common != dims[i])
+        return NULL;
+      strides[i] = open_stride(ctx, v->strides[i - lead], size, dims[i]);
+      req->size[req->n] = size;
+      req->target[req->n++] = dims[i];
+    }
   }
   return rebuild(ctx, v, rank, dims, strides, v->offset);
 }
