@@ -116,7 +116,7 @@ static bool match_op(const prn_pat *p, const prn_op *op, prn_match *m) {
 static bool match_value(const prn_pat *p, prn_value *v, prn_match *m) {
   if (!v) return false;
   if (p->slot && m->at[p->slot] && m->at[p->slot] != v) return false;
-  if (p->kind == PRN_PAT_CONST && !prn_value_constant(v)) return false;
+  if (p->kind == PRN_PAT_CONST && !prn_value_fixed(v)) return false;
   if (p->kind == PRN_PAT_OP && (v->index != 0 || !match_op(p, v->def, m)))
     return false;
   if (p->slot) m->at[p->slot] = v;
@@ -153,6 +153,9 @@ static bool apply(prn_rewriter *rw, const prn_rule *rule, prn_op *op) {
       erase(rw, to->def); /* it was built for this */
     return false;
   }
+  const prn_attr *label = prn_op_attr(op, "$name");
+  if (label && to->def && to->name.size == 0)
+    prn_op_set_attr(to->def, "$name", label);
   push_users(rw, from);
   prn_value_replace(from, to);
   rw->applied++;
@@ -222,6 +225,17 @@ prn_value *prn_rw_constant(prn_rewriter *rw, const prn_tensor *t) {
 
 /* ---- values ---- */
 
+enum { IR_VERSION_OF_DEFAULTS = 4 };
+
+const prn_tensor *prn_value_fixed(const prn_value *v) {
+  const prn_tensor *t = v ? prn_value_constant(v) : NULL;
+  if (!t || !prn_op_is(v->def, PRN_OP_onnx_initializer) ||
+      !prn_op_attr(v->def, "input"))
+    return t;
+  const prn_attr *version = prn_dict_get(v->def->module->attrs, "ir_version");
+  return version && version->i < IR_VERSION_OF_DEFAULTS ? t : NULL;
+}
+
 bool prn_op_is_dead(const prn_op *op) {
   return prn_op_has_trait(op, PRN_PURE) && !has_uses(op) &&
          !(prn_op_is(op, PRN_OP_onnx_initializer) && prn_op_attr(op, "input"));
@@ -254,6 +268,8 @@ bool prn_value_can_replace(const prn_value *from, const prn_value *to) {
 }
 
 void prn_value_replace(prn_value *from, prn_value *to) {
-  if (prn_value_is_output(from) || to->name.size == 0) to->name = from->name;
+  bool output = prn_value_is_output(from);
+  if (output || to->name.size == 0) to->name = from->name;
+  if (output && from->type->kind != PRN_TYPE_ANY) to->type = from->type;
   prn_value_replace_uses(from, to);
 }

@@ -23,7 +23,7 @@ enum { PRN_PAT_ARGS = 4, PRN_PAT_SLOTS = 8 };
 typedef enum prn_pat_kind {
   PRN_PAT_NONE,  /* end of the arguments */
   PRN_PAT_VAR,   /* any value that is there */
-  PRN_PAT_CONST, /* a constant with a tensor */
+  PRN_PAT_CONST, /* a constant that is the same in every run */
   PRN_PAT_OP     /* a result 0 of such an operation */
 } prn_pat_kind;
 
@@ -80,6 +80,11 @@ prn_op *prn_rw_op(prn_rewriter *rw, prn_opcode code, prn_value *const *operands,
                   uint32_t num_operands, const prn_type *result);
 /* An onnx.Constant before the root. */
 prn_value *prn_rw_constant(prn_rewriter *rw, const prn_tensor *t);
+
+/* ---- questions ---- */
+/* The tensor of a constant that no run can change: an initializer that is a
+ * graph input too is only a default since IR version 4. NULL otherwise. */
+const prn_tensor *prn_value_fixed(const prn_value *v);
 
 /* ---- replacing values that the outside world may know by name ---- */
 

@@ -11,6 +11,7 @@
 #include "passes/print_ir.h"
 #include "passes/remark.h"
 #include "passes/report.h"
+#include "passes/rules/rules.h"
 #include "tools/model_io.h"
 #include "tools/opt_options.h"
 #include "tools/progress.h"
@@ -133,6 +134,8 @@ static prn_status emit_docs(driver *d) {
   prn_strbuf b = {0};
   if (strcmp(d->o.emit_docs, "passes") == 0)
     prn_passes_docs(d->registry, &b);
+  else if (strcmp(d->o.emit_docs, "rules") == 0)
+    prn_rules_docs(&b);
   else
     return fail(d, "--emit-docs=%s is not built", d->o.emit_docs);
   put(stdout, &b);

@@ -61,6 +61,9 @@ static bool equal_attr(const prn_attr *a, const prn_attr *b) {
 }
 
 static bool mergeable(const prn_op *op) {
+  if (prn_op_is(op, PRN_OP_onnx_Dropout) &&
+      PRN_IN(op, onnx_Dropout, training_mode))
+    return false; /* random while training */
   return prn_op_has_trait(op, PRN_PURE) && !prn_op_has_trait(op, PRN_RANDOM) &&
          op->num_blocks == 0 && op->num_results > 0 &&
          !prn_op_is(op, PRN_OP_onnx_initializer) &&
