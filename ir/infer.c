@@ -254,6 +254,15 @@ prn_status prn_infer_block(prn_infer *env, prn_block *b) {
   return status;
 }
 
+void prn_infer_dead_block(prn_infer *env, prn_block *b) {
+  prn_diag_sink *sink = prn_ctx_diags(env->ctx), saved = *sink;
+  sink->handler = mute;
+  (void)!prn_infer_block(env, b);
+  sink->handler = saved.handler;
+  sink->errors = saved.errors;
+  sink->warnings = saved.warnings;
+}
+
 /* ---- the module ---- */
 
 static void collect_symbols(prn_map *names, prn_dim d) {

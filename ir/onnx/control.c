@@ -130,10 +130,14 @@ prn_status prn_infer_if(prn_infer *env, prn_op *op) {
   PRN_TRY(check_branches(op, then_b, else_b));
   const prn_dim *cond = prn_infer_content(env, prn_shape_in(op, 0), &n);
   bool known = cond && n == 1 && prn_dim_is_const(cond[0], &taken);
+  if (known) {
+    prn_infer_dead_block(env, taken ? else_b : then_b);
+    PRN_TRY(prn_infer_block(env, taken ? then_b : else_b));
+    return take_branch(env, op, taken ? then_b : else_b);
+  }
   prn_status a = prn_infer_block(env, then_b);
   prn_status b = prn_infer_block(env, else_b);
   if (a != PRN_OK || b != PRN_OK) return PRN_FAIL;
-  if (known) return take_branch(env, op, taken ? then_b : else_b);
   return join_branches(env, op, then_b, else_b);
 }
 

@@ -374,3 +374,90 @@ prn_status prn_infer_clip(prn_infer *env, prn_op *op) {
   set_folded(env, op, elems, (int64_t)n);
   return PRN_OK;
 }
+
+/* ---- one operand, with a twist ---- */
+
+prn_status prn_infer_predicate(prn_infer *env, prn_op *op) {
+  prn_shape x = prn_shape_of(env, op, 0);
+  x.dtype = PRN_BOOL;
+  return prn_shape_result(env, op, 0, x);
+}
+
+/* The slope broadcasts to the input, not the other way round. */
+prn_status prn_infer_prelu(prn_infer *env, prn_op *op) {
+  prn_shape x = prn_shape_of(env, op, 0), to = x;
+  prn_shape slope = prn_shape_of(env, op, 1);
+  bool fits = prn_shape_broadcast(env, &to, slope) &&
+              (to.rank < 0 || to.rank == x.rank);
+  for (int32_t i = 0; fits && i < to.rank; i++)
+    fits = prn_shape_unify(to.dims[i], x.dims[i], &to.dims[i]);
+  if (!fits && !one_sided(op))
+    return prn_op_error(op, "slope of shape %s does not broadcast to %s",
+                        prn_shape_str(env, slope), prn_shape_str(env, x));
+  return prn_shape_result(env, op, 0, x);
+}
+
+/* Operands of one shape, without broadcasting. */
+prn_status prn_infer_same_shape(prn_infer *env, prn_op *op) {
+  prn_shape a = prn_shape_of(env, op, 0), b = prn_shape_of(env, op, 1);
+  if (a.rank < 0) a = (prn_shape){a.dtype, b.rank, b.dims};
+  bool same = b.rank < 0 || a.rank == b.rank;
+  for (int32_t i = 0; same && i < b.rank; i++)
+    same = prn_shape_unify(a.dims[i], b.dims[i], &a.dims[i]);
+  if (!same)
+    return prn_op_error(op, "operands of shapes %s and %s differ",
+                        prn_shape_str(env, a), prn_shape_str(env, b));
+  return prn_shape_result(env, op, 0, a);
+}
+
+/* The mask is of booleans since opset 10. */
+prn_status prn_infer_dropout(prn_infer *env, prn_op *op) {
+  prn_shape x = prn_shape_of(env, op, 0);
+  int64_t opset = prn_op_opset(op);
+  PRN_TRY(prn_shape_result(env, op, 0, x));
+  if (opset == 0 || opset >= 10) x.dtype = PRN_BOOL;
+  return prn_shape_result(env, op, 1, x);
+}
+
+prn_status prn_infer_cumulative(prn_infer *env, prn_op *op) {
+  prn_shape x = prn_shape_of(env, op, 0);
+  int64_t axis;
+  int32_t at;
+  size_t n;
+  const prn_dim *c = prn_infer_content(env, prn_shape_in(op, 1), &n);
+  if (c && n == 1 && x.rank >= 0 && prn_dim_is_const(c[0], &axis))
+    PRN_TRY(prn_shape_axis(op, "axis", axis, x.rank, &at));
+  return prn_shape_result(env, op, 0, x);
+}
+
+prn_status prn_infer_bit_cast(prn_infer *env, prn_op *op) {
+  prn_shape x = prn_shape_of(env, op, 0);
+  prn_dtype to = prn_shape_dtype_attr(op, "to", PRN_DTYPE_NONE);
+  if (x.dtype != PRN_DTYPE_NONE && to != PRN_DTYPE_NONE &&
+      prn_dtype_bits(x.dtype) != prn_dtype_bits(to))
+    return prn_op_error(op, "%s has %u bits, but %s has %u",
+                        prn_dtype_name(x.dtype), prn_dtype_bits(x.dtype),
+                        prn_dtype_name(to), prn_dtype_bits(to));
+  x.dtype = to;
+  return prn_shape_result(env, op, 0, x);
+}
+
+static prn_status check_dtype_attr(const prn_op *op, const char *name) {
+  const prn_attr *a = prn_op_attr(op, name);
+  if (a && a->kind == PRN_ATTR_INT && (a->i <= 0 || a->i >= PRN_DTYPE_COUNT))
+    return prn_op_error(op, "%s is %lld, which is no element type", name,
+                        (long long)a->i);
+  return PRN_OK;
+}
+
+prn_status prn_verify_cast(prn_op *op) { return check_dtype_attr(op, "to"); }
+prn_status prn_verify_bit_cast(prn_op *op) {
+  return check_dtype_attr(op, "to");
+}
+
+prn_status prn_verify_bit_shift(prn_op *op) {
+  prn_str d = prn_op_string(op, "direction", "");
+  if (prn_str_is(d, "LEFT") || prn_str_is(d, "RIGHT")) return PRN_OK;
+  return prn_op_error(op, "direction is '%.*s', expected LEFT or RIGHT",
+                      PRN_STR_ARG(d));
+}

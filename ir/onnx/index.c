@@ -357,3 +357,14 @@ prn_status prn_infer_pad(prn_infer *env, prn_op *op) {
   }
   return prn_shape_result(env, op, 0, out);
 }
+
+prn_status prn_verify_pad(prn_op *op) {
+  static const char *const modes[] = {"constant", "reflect", "edge", "wrap"};
+  prn_str m = prn_op_string(op, "mode", "constant");
+  for (size_t i = 0; i < PRN_COUNT(modes); i++)
+    if (prn_str_is(m, modes[i])) return PRN_OK;
+  return prn_op_error(op,
+                      "mode is '%.*s', expected constant, reflect, edge or "
+                      "wrap",
+                      PRN_STR_ARG(m));
+}

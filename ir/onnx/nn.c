@@ -109,7 +109,6 @@ prn_status prn_infer_qlinear_conv(prn_infer *env, prn_op *op) {
   return infer_conv(env, op, 3, 8, prn_shape_of(env, op, 7).dtype);
 }
 
-prn_status prn_verify_window(prn_op *op);
 prn_status prn_verify_conv(prn_op *op) {
   int64_t group = prn_op_int(op, "group", 1);
   if (group < 1)
@@ -201,6 +200,10 @@ prn_status prn_infer_global_pool(prn_infer *env, prn_op *op) {
   return prn_shape_result(env, op, 0, x);
 }
 
+prn_status prn_infer_deform_conv(prn_infer *env, prn_op *op) {
+  return infer_conv(env, op, 1, 3, prn_shape_of(env, op, 0).dtype);
+}
+
 /* ---- normalisation ---- */
 
 /* Operands [1, n] are vectors of the channels (axis 1) of operand 0. */
@@ -235,6 +238,34 @@ prn_status prn_infer_instance_norm(prn_infer *env, prn_op *op) {
   prn_shape x = prn_shape_of(env, op, 0);
   PRN_TRY(channel_vectors(env, op, 2, &x));
   return prn_shape_result(env, op, 0, x);
+}
+
+static prn_status check_norm_groups(const prn_op *op) {
+  int64_t n = prn_op_int(op, "num_groups", 1);
+  if (n >= 1) return PRN_OK;
+  return prn_op_error(op, "num_groups is %lld, expected 1 or more",
+                      (long long)n);
+}
+
+prn_status prn_verify_group_norm(prn_op *op) { return check_norm_groups(op); }
+
+/* Until opset 21 scale and bias had one entry for each group. */
+prn_status prn_infer_group_norm(prn_infer *env, prn_op *op) {
+  prn_shape x = prn_shape_of(env, op, 0);
+  int64_t n = prn_op_int(op, "num_groups", 1), c;
+  PRN_TRY(check_norm_groups(op));
+  if (x.rank >= 2 && prn_dim_is_const(x.dims[1], &c) && c % n)
+    return prn_op_error(op, "%lld channels do not divide into %lld groups",
+                        (long long)c, (long long)n);
+  int64_t opset = prn_op_opset(op);
+  if (opset == 0 || opset >= 21) PRN_TRY(channel_vectors(env, op, 2, &x));
+  return prn_shape_result(env, op, 0, x);
+}
+
+prn_status prn_verify_lrn(prn_op *op) {
+  int64_t n = prn_op_int(op, "size", 1);
+  if (n >= 1) return PRN_OK;
+  return prn_op_error(op, "size is %lld, expected 1 or more", (long long)n);
 }
 
 /* LayerNormalization and RMSNormalization: statistics have size 1 from axis
@@ -336,4 +367,16 @@ prn_status prn_infer_gemm(prn_infer *env, prn_op *op) {
     return prn_op_error(op, "C of shape %s does not broadcast to %s",
                         prn_shape_str(env, c), prn_shape_str(env, out));
   return prn_shape_result(env, op, 0, out);
+}
+
+prn_status prn_infer_det(prn_infer *env, prn_op *op) {
+  prn_shape x = prn_shape_of(env, op, 0);
+  prn_dim any;
+  if (x.rank < 0) return prn_shape_dtype_only(env, op, 0, x.dtype);
+  if (x.rank < 2 ||
+      !prn_shape_unify(x.dims[x.rank - 2], x.dims[x.rank - 1], &any))
+    return prn_op_error(op, "the input has shape %s, expected square matrices",
+                        prn_shape_str(env, x));
+  x.rank -= 2;
+  return prn_shape_result(env, op, 0, x);
 }

@@ -1,0 +1,162 @@
+/* Sequences and optionals. */
+#include "ir/onnx/shape.h"
+
+static const prn_type *type_of(prn_infer *env, const prn_op *op, uint32_t i) {
+  const prn_value *v = prn_shape_in(op, i);
+  return v ? v->type : prn_type_any(prn_infer_ctx(env));
+}
+
+static const prn_type *sequence_of(prn_infer *env, const prn_type *elem) {
+  return prn_type_container(prn_infer_ctx(env), PRN_TYPE_SEQUENCE,
+                            PRN_DTYPE_NONE, elem);
+}
+
+/* The type of the elements of sequence operand i; `any` when not known. */
+static const prn_type *element(prn_infer *env, const prn_op *op, uint32_t i) {
+  const prn_type *t = type_of(env, op, i);
+  return t->kind == PRN_TYPE_SEQUENCE ? t->elem
+                                      : prn_type_any(prn_infer_ctx(env));
+}
+
+prn_status prn_infer_sequence_construct(prn_infer *env, prn_op *op) {
+  if (op->num_operands == 0) return PRN_OK;
+  const prn_type *elem = type_of(env, op, 0);
+  for (uint32_t i = 1; i < op->num_operands; i++)
+    elem = prn_infer_join(env, elem, type_of(env, op, i));
+  return prn_infer_result(env, op, 0, sequence_of(env, elem));
+}
+
+prn_status prn_infer_sequence_empty(prn_infer *env, prn_op *op) {
+  prn_dtype dtype = prn_shape_dtype_attr(op, "dtype", PRN_F32);
+  if (dtype == PRN_DTYPE_NONE) return PRN_OK;
+  const prn_type *elem = prn_type_unranked(prn_infer_ctx(env), dtype);
+  return prn_infer_result(env, op, 0, sequence_of(env, elem));
+}
+
+prn_status prn_infer_sequence_at(prn_infer *env, prn_op *op) {
+  return prn_infer_result(env, op, 0, element(env, op, 0));
+}
+
+/* SequenceInsert and SequenceErase. A sequence made empty says nothing about
+ * the shapes in it. */
+prn_status prn_infer_sequence_insert(prn_infer *env, prn_op *op) {
+  const prn_type *elem = element(env, op, 0);
+  if (prn_op_is(op, PRN_OP_onnx_SequenceInsert)) {
+    const prn_value *v = prn_shape_in(op, 0);
+    bool empty = v && v->def && prn_op_is(v->def, PRN_OP_onnx_SequenceEmpty);
+    const prn_type *added = type_of(env, op, 1);
+    if (elem->kind == PRN_TYPE_TENSOR && added->kind == PRN_TYPE_TENSOR &&
+        elem->dtype != added->dtype)
+      return prn_op_error(op, "%s is inserted into a sequence of %s",
+                          prn_type_str(prn_infer_ctx(env), added),
+                          prn_type_str(prn_infer_ctx(env), elem));
+    elem = empty ? added : prn_infer_join(env, elem, added);
+  }
+  return prn_infer_result(env, op, 0, sequence_of(env, elem));
+}
+
+prn_status prn_infer_split_to_sequence(prn_infer *env, prn_op *op) {
+  prn_shape in = prn_shape_of(env, op, 0), split = prn_shape_of(env, op, 1);
+  bool given = prn_shape_in(op, 1) != NULL;
+  bool keep = prn_op_int(op, "keepdims", 1) != 0 || given;
+  size_t n;
+  int32_t axis;
+  if (in.dtype == PRN_DTYPE_NONE) return PRN_OK;
+  if (in.rank >= 0) {
+    PRN_TRY(
+        prn_shape_axis(op, "axis", prn_op_int(op, "axis", 0), in.rank, &axis));
+    const prn_dim *c = prn_infer_content(env, prn_shape_in(op, 1), &n);
+    int64_t whole, part;
+    bool even = c && n == 1 && split.rank == 0 &&
+                prn_dim_is_const(in.dims[axis], &whole) &&
+                prn_dim_is_const(c[0], &part) && part > 0 && whole % part == 0;
+    bool same = c && n > 0 && split.rank == 1;
+    for (size_t i = 1; same && i < n; i++)
+      same = c[i] == c[0];
+    in.dims[axis] = even || same ? c[0] : prn_dim_unknown(prn_infer_ctx(env));
+    if (!given) in.dims[axis] = prn_shape_const(env, 1);
+    for (int32_t i = axis; !keep && i + 1 < in.rank; i++)
+      in.dims[i] = in.dims[i + 1];
+    if (!keep) in.rank--;
+  }
+  return prn_infer_result(env, op, 0,
+                          sequence_of(env, prn_shape_type(env, in)));
+}
+
+prn_status prn_infer_concat_from_sequence(prn_infer *env, prn_op *op) {
+  prn_shape s = prn_shape_of_type(env, element(env, op, 0));
+  int64_t new_axis = prn_op_int(op, "new_axis", 0) != 0;
+  int32_t axis;
+  if (s.rank < 0) return prn_shape_dtype_only(env, op, 0, s.dtype);
+  PRN_TRY(prn_shape_axis(op, "axis", prn_op_int(op, "axis", 0),
+                         s.rank + new_axis, &axis));
+  prn_shape out = prn_shape_new(env, s.dtype, s.rank + new_axis);
+  for (int32_t i = 0; i < out.rank; i++)
+    if (i != axis) out.dims[i] = s.dims[i - (new_axis && i > axis)];
+  return prn_shape_result(env, op, 0, out);
+}
+
+prn_status prn_infer_scalar_i64(prn_infer *env, prn_op *op) {
+  return prn_shape_result(env, op, 0, prn_shape_new(env, PRN_I64, 0));
+}
+prn_status prn_infer_scalar_bool(prn_infer *env, prn_op *op) {
+  return prn_shape_result(env, op, 0, prn_shape_new(env, PRN_BOOL, 0));
+}
+
+prn_status prn_infer_optional(prn_infer *env, prn_op *op) {
+  const prn_attr *t = prn_op_attr(op, "type");
+  const prn_type *elem = type_of(env, op, 0);
+  if (!prn_shape_in(op, 0) && t && t->kind == PRN_ATTR_TYPE) elem = t->type;
+  return prn_infer_result(env, op, 0,
+                          prn_type_container(prn_infer_ctx(env),
+                                             PRN_TYPE_OPTIONAL, PRN_DTYPE_NONE,
+                                             elem));
+}
+
+prn_status prn_infer_optional_get(prn_infer *env, prn_op *op) {
+  const prn_type *t = type_of(env, op, 0);
+  return prn_infer_result(env, op, 0,
+                          t->kind == PRN_TYPE_OPTIONAL ? t->elem : t);
+}
+
+/* ---- SequenceMap ---- */
+
+static prn_status check_map(prn_op *op, const prn_block *body) {
+  uint32_t outs = body->last ? body->last->num_operands : 0;
+  if (body->num_args != op->num_operands)
+    return prn_op_error(op, "the body has %u inputs, expected %u",
+                        (unsigned)body->num_args, (unsigned)op->num_operands);
+  if (outs != op->num_results)
+    return prn_op_error(op, "the body gives %u outputs, expected %u",
+                        (unsigned)outs, (unsigned)op->num_results);
+  return PRN_OK;
+}
+
+prn_status prn_verify_sequence_map(prn_op *op) {
+  prn_block *body = prn_op_block(op, "body");
+  return body ? check_map(op, body) : PRN_OK;
+}
+
+prn_status prn_infer_sequence_map(prn_infer *env, prn_op *op) {
+  prn_block *body = prn_op_block(op, "body");
+  if (!body) return prn_op_error(op, "body is missing");
+  PRN_TRY(check_map(op, body));
+  for (uint32_t i = 0; i < op->num_operands; i++) {
+    const prn_type *t = type_of(env, op, i);
+    if (t->kind == PRN_TYPE_SEQUENCE) t = t->elem;
+    if (prn_infer_arg(env, body->args[i], t, true) != PRN_OK)
+      return prn_op_error(op,
+                          "input %s of the body is declared %s, but gets "
+                          "%s",
+                          prn_value_str(body->args[i]),
+                          prn_type_str(prn_infer_ctx(env), body->args[i]->type),
+                          prn_type_str(prn_infer_ctx(env), t));
+  }
+  PRN_TRY(prn_infer_block(env, body));
+  for (uint32_t i = 0; i < op->num_results; i++) {
+    const prn_value *v = prn_op_operand(body->last, i);
+    const prn_type *t = v ? v->type : prn_type_any(prn_infer_ctx(env));
+    PRN_TRY(prn_infer_result(env, op, i, sequence_of(env, t)));
+  }
+  return PRN_OK;
+}
