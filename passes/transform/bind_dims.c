@@ -1,7 +1,8 @@
 /* bind-dims: gives open dimensions a size.
  *
- * A symbol is replaced wherever it occurs in a type; an unknown dimension of
- * an input is named by the input and its place, as in "image[0]". */
+ * A symbol is replaced wherever it occurs in a type. A dimension of an input
+ * may also be named by the input and its place, as in "image[0]"; when it is a
+ * symbol, that symbol is bound, and when it has a size already it is left. */
 #include <string.h>
 
 #include "passes/pass.h"
@@ -81,7 +82,7 @@ static void bind_value(bindings *all, prn_value *v, bool input) {
     for (size_t k = 0; input && k < all->size; k++)
       if (all->at[k].axis == i && prn_str_eq(all->at[k].name, v->name)) {
         all->at[k].used = true;
-        dims[i] = all->at[k].size;
+        if (!prn_dim_known(dims[i])) dims[i] = all->at[k].size;
       }
   }
   const prn_type *to = prn_type_tensor(all->ctx, t->dtype, t->rank, dims);
@@ -102,6 +103,24 @@ static prn_status bind_op(void *user, prn_op *op) {
   return PRN_OK;
 }
 
+/* Turns "input[axis]" into the symbol that stands there, if one does. */
+static void name_symbols(bindings *all, const prn_module *m) {
+  PRN_EACH_OP(top, m->body) {
+    const prn_block *body = prn_op_block(top, "body");
+    for (uint32_t i = 0; body && i < body->num_args; i++)
+      for (size_t k = 0; k < all->size; k++) {
+        binding *b = &all->at[k];
+        const prn_value *v = body->args[i];
+        if (b->axis < 0 || !prn_str_eq(b->name, v->name)) continue;
+        if (b->axis >= v->type->rank ||
+            v->type->dims[b->axis]->kind != PRN_DIM_SYM)
+          continue;
+        b->name = v->type->dims[b->axis]->name;
+        b->axis = -1;
+      }
+  }
+}
+
 static prn_status run(prn_pass_env *env, prn_module *m) {
   const struct opts *o = env->opts;
   bindings all = {.ctx = env->ctx, .stats = env->stats, .size = o->dims.size};
@@ -110,6 +129,7 @@ static prn_status run(prn_pass_env *env, prn_module *m) {
   for (size_t i = 0; i < all.size; i++)
     if (parse(env, o->dims.at[i], &all.at[i]) != PRN_OK) status = PRN_FAIL;
   PRN_TRY(status);
+  name_symbols(&all, m);
   PRN_TRY(prn_walk(m->body, true, bind_op, &all));
   for (size_t i = 0; i < all.size; i++)
     if (!all.at[i].used)
