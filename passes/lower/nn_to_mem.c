@@ -204,6 +204,7 @@ static prn_op *make_func(prn_to_mem *s, prn_op *nn, prn_block *body) {
   prn_op_set_attr(func, "inputs", prn_attr_int(s->ctx, src->num_args));
   prn_to_mem_attr(nn, func, "input_names");
   prn_to_mem_attr(nn, func, "output_names");
+  prn_to_mem_attr(nn, func, "equal");
   for (uint32_t i = 0; i < src->num_args; i++) {
     const prn_value *a = src->args[i];
     prn_to_mem_set(s, a,

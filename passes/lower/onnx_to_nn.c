@@ -11,6 +11,7 @@
 #include <string.h>
 
 #include "passes/lower/lower.h"
+#include "passes/pass.h"
 
 static const prn_o2n_row *const tables[] = {
     prn_o2n_elementwise, prn_o2n_movement,  prn_o2n_contraction,
@@ -183,11 +184,23 @@ bool prn_o2n_wanted(const prn_op *op, uint32_t i) {
   return i < op->num_results && op->results[i].mark;
 }
 
+static void bind(prn_o2n *e, const prn_op *op, uint32_t i, prn_value *v) {
+  *prn_ptrmap_slot(&e->values, &op->results[i]) = v;
+  if (v->name.size == 0) v->name = op->results[i].name;
+}
+
 prn_status prn_o2n_set(prn_o2n *e, prn_op *op, uint32_t i, prn_value *v) {
   if (i >= op->num_results) return PRN_OK;
-  prn_value *r = prn_nn_reshape(&e->b, v, prn_o2n_out(e, op, i));
-  *prn_ptrmap_slot(&e->values, &op->results[i]) = r;
-  if (r->name.size == 0) r->name = op->results[i].name;
+  const prn_type *type = prn_o2n_out(e, op, i);
+  /* The same rank: other names for the same sizes. */
+  if (v->type->rank == type->rank && !prn_value_constant(v))
+    v = prn_nn_broadcast(&e->b, v, type);
+  bind(e, op, i, prn_nn_reshape(&e->b, v, type));
+  return PRN_OK;
+}
+
+prn_status prn_o2n_set_shape(prn_o2n *e, prn_op *op, uint32_t i, prn_value *v) {
+  bind(e, op, i, prn_nn_reshape(&e->b, v, prn_o2n_out(e, op, i)));
   return PRN_OK;
 }
 
@@ -408,6 +421,7 @@ static prn_status lower_graph(prn_o2n *e, prn_op *graph) {
   PRN_EACH_OP_SAFE(op, e->b.m->body)
     prn_op_erase(op);
   prn_block_append(e->b.m->body, e->func);
+  prn_o2n_unify(e->b.m, e->func);
   return PRN_OK;
 }
 
@@ -439,3 +453,27 @@ prn_status prn_lower_onnx_to_nn(prn_module *m) {
   prn_map_destroy(&handlers);
   return s;
 }
+
+#define OPTIONS(X)
+#define STATS(X)
+PRN_PASS_TABLES;
+
+static prn_status run(prn_pass_env *env, prn_module *m) {
+  (void)env;
+  return prn_lower_onnx_to_nn(m);
+}
+
+const prn_pass prn_pass_lower_onnx_to_nn = {
+    .name = "lower-onnx-to-nn",
+    .summary = "Lower the graph to the compiler's canonical operators",
+    .doc =
+        "Every version of an ONNX operator becomes one form. What only "
+        "computes "
+        "sizes disappears into the types; functions are inlined, an If whose "
+        "condition is known keeps one branch, batch normalisation goes into "
+        "the weights of the convolution before it. Every node that cannot be "
+        "lowered is reported.",
+    .reads = PRN_DIALECT_ONNX,
+    .writes = PRN_DIALECT_NN,
+    PRN_PASS_COMMON,
+};

@@ -82,9 +82,11 @@ PRN_NODISCARD prn_status prn_o2n_wrap_axis(const prn_op *op, int64_t axis,
 const prn_type *prn_o2n_out(prn_o2n *e, const prn_op *op, uint32_t i);
 /* Result i is asked for. */
 bool prn_o2n_wanted(const prn_op *op, uint32_t i);
-/* Binds result i; v is reshaped where inference knows its sizes under other
- * names. */
+/* Binds result i to a value of its shape; dimensions of size 1 may be missing
+ * or too many. */
 prn_status prn_o2n_set(prn_o2n *e, prn_op *op, uint32_t i, prn_value *v);
+/* Binds result i to the elements of v, in the result's shape. */
+prn_status prn_o2n_set_shape(prn_o2n *e, prn_op *op, uint32_t i, prn_value *v);
 /* "operator/what is not supported": reports for the node. */
 PRN_PRINTF(2, 3)
 prn_status prn_o2n_unsupported(const prn_op *op, const char *fmt, ...);
@@ -101,6 +103,9 @@ void prn_o2n_block(prn_o2n *e, prn_block *block);
 void prn_o2n_stand_in(prn_o2n *e, prn_op *op);
 /* The branch of an If that runs, NULL when only the run can tell. */
 prn_block *prn_o2n_known_branch(prn_o2n *e, const prn_op *op);
+
+/* Makes sizes that must be equal one expression, in the whole function. */
+void prn_o2n_unify(prn_module *m, prn_op *func);
 
 /* ---- between theme files ---- */
 /* A convolution by the attributes of op, with op's result type, without

@@ -8,7 +8,7 @@ enum { MAX_RANK = PRN_NN_MAX_RANK };
 
 /* Reshape, Flatten, Squeeze, Unsqueeze: the result type says it all. */
 static prn_status lower_reshape(prn_o2n *e, prn_op *op) {
-  return prn_o2n_set(e, op, 0, prn_o2n_in(e, op, 0));
+  return prn_o2n_set_shape(e, op, 0, prn_o2n_in(e, op, 0));
 }
 
 static prn_status lower_transpose(prn_o2n *e, prn_op *op) {
@@ -190,7 +190,7 @@ static prn_status lower_tile(prn_o2n *e, prn_op *op) {
   }
   const prn_type *wide = prn_nn_type(e->ctx, x->type, 2 * rank, to);
   prn_value *r = prn_nn_reshape_dims(&e->b, x, 2 * rank, from);
-  return prn_o2n_set(e, op, 0, prn_nn_broadcast(&e->b, r, wide));
+  return prn_o2n_set_shape(e, op, 0, prn_nn_broadcast(&e->b, r, wide));
 }
 
 /* Low pads of every dimension. */

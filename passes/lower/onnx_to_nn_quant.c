@@ -184,7 +184,7 @@ static prn_status lower_dequantize(prn_o2n *e, prn_op *op) {
     zero = along(e, zero, axis, t->rank);
   }
   x = dequantized(e, x, scale, zero);
-  return prn_o2n_set(e, op, 0, prn_nn_cast(&e->b, x, type->dtype));
+  return prn_o2n_set_shape(e, op, 0, prn_nn_cast(&e->b, x, type->dtype));
 }
 
 static prn_status lower_quantize(prn_o2n *e, prn_op *op) {
@@ -209,7 +209,7 @@ static prn_status lower_quantize(prn_o2n *e, prn_op *op) {
     scale = along(e, scale, axis, rank);
     zero = along(e, zero, axis, rank);
   }
-  return prn_o2n_set(e, op, 0, quantized(e, x, scale, zero, type->dtype));
+  return prn_o2n_set_shape(e, op, 0, quantized(e, x, scale, zero, type->dtype));
 }
 
 /* y_scale = (max - min) / 255 over x and 0; y_zero_point = round(-min/scale),

@@ -211,7 +211,7 @@ static prn_status lower_softmax(prn_o2n *e, prn_op *op) {
     x = make_hardmax(e, x, axis);
   else
     x = make_softmax(e, x, axis, prn_str_is(name, "LogSoftmax"));
-  return prn_o2n_set(e, op, 0, x);
+  return prn_o2n_set_shape(e, op, 0, x);
 }
 
 const prn_o2n_row prn_o2n_reduce[] = {
