@@ -35,6 +35,12 @@ bool prn_is_ident(prn_str s) {
   return true;
 }
 
+bool prn_is_last_part(prn_str s) {
+  for (size_t i = 0; i < s.size; i++)
+    if (!is_word(s.data[i]) || s.data[i] == '.') return false;
+  return s.size > 0;
+}
+
 static prn_loc here(const prn_lexer *lx, const char *p) {
   return (prn_loc){lx->file, lx->line, (uint32_t)(p - lx->line_start) + 1};
 }

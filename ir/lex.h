@@ -40,5 +40,7 @@ prn_tok prn_lex_next(prn_lexer *lx);
  * escapes resolved, appended to out. */
 void prn_lex_unquote(prn_str s, prn_strbuf *out);
 bool prn_is_ident(prn_str s); /* needs no quotes */
+/* May follow the last dot of a bare operator name. */
+bool prn_is_last_part(prn_str s);
 
 #endif

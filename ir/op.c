@@ -87,12 +87,15 @@ prn_block *prn_block_create(prn_module *m) {
 }
 
 void prn_op_add_block(prn_op *op, prn_block *block) {
-  uint32_t n = op->num_blocks;
-  prn_block **grown = PRN_ARENA_ARRAY(&op->module->arena, prn_block *, n + 1);
-  if (n) memcpy(grown, op->blocks, n * sizeof *grown);
-  grown[n] = block;
-  op->blocks = grown;
-  op->num_blocks = n + 1;
+  if (op->num_blocks == op->cap_blocks) {
+    uint32_t cap = op->cap_blocks ? op->cap_blocks * 2 : 2;
+    prn_block **grown = PRN_ARENA_ARRAY(&op->module->arena, prn_block *, cap);
+    if (op->num_blocks)
+      memcpy(grown, op->blocks, op->num_blocks * sizeof *grown);
+    op->blocks = grown;
+    op->cap_blocks = cap;
+  }
+  op->blocks[op->num_blocks++] = block;
   block->parent = op;
 }
 

@@ -50,7 +50,7 @@ struct prn_op {
   prn_op *prev, *next;
   prn_loc loc;
   uint32_t num_operands, num_results, num_attrs, num_blocks;
-  uint32_t cap_operands, cap_attrs;
+  uint32_t cap_operands, cap_attrs, cap_blocks;
   uint32_t order; /* position in the block; see prn_op_is_before */
   uint32_t mark;  /* scratch for passes */
   prn_use *operands;
