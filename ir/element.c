@@ -7,6 +7,8 @@
 
 #include "ir/tensor.h"
 
+enum { WHOLE = 10000000 /* whole numbers below are printed as such */ };
+
 uint64_t prn_element_bits(prn_dtype t, const void *data, int64_t index) {
   const unsigned char *p = data;
   uint32_t bits = prn_dtype_bits(t);
@@ -148,6 +150,10 @@ static bool print_shortest(prn_strbuf *b, prn_dtype t, double v,
   char text[40];
   unsigned char again[16] = {0};
   int first = t == PRN_F64 ? 15 : t == PRN_F32 ? 6 : 1;
+  if (fabs(v) < WHOLE && v == nearbyint(v)) { /* 65504.0, not 6.55e+04 */
+    prn_strbuf_fmt(b, "%.1f", v);
+    return true;
+  }
   for (int digits = first; digits <= 17; digits++) {
     (void)snprintf(text, sizeof text, "%.*g", digits, v);
     double back =

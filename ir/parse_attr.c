@@ -161,7 +161,7 @@ static prn_status dict_items(prn_parser *p, bool of_op, list *l,
                                 "blocks has {...} before the first, and its "
                                 "attributes name them: {body = region<0>}");
     PRN_TRY(prn_parse_name(p, "the name of an attribute", &name));
-    PRN_TRY(check_twice(p, seen, name, loc));
+    (void)!check_twice(p, seen, name, loc); /* and go on */
     PRN_TRY(prn_parse_expect(p, '=', "'='"));
     prn_named_attr *a = push(l);
     *a = (prn_named_attr){name, NULL};

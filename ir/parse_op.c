@@ -255,14 +255,17 @@ static prn_status parse_args(prn_parser *p, prn_block *b) {
                    p->key.size};
     prn_parse_advance(p);
     if (prn_parse_accept(p, ':')) type = prn_parser_type(p);
-    if (!type) return PRN_FAIL;
-    prn_value *v = prn_block_add_arg(b, type, name);
+    prn_value *v =
+        prn_block_add_arg(b, type ? type : prn_type_any(p->ctx), name);
     if (!absent) PRN_TRY(define(p, v, key, spelling, loc));
+    if (!type) return PRN_FAIL;
     if (!prn_parse_accept(p, ',')) break;
   }
   PRN_TRY(prn_parse_expect(p, ')', "',' or ')'"));
   return prn_parse_expect(p, ':', "':'");
 }
+
+static void recover(prn_parser *p, int64_t braces, uint32_t col);
 
 static prn_status parse_block(prn_parser *p, parts *o) {
   size_t scope = p->num_scope;
@@ -273,11 +276,12 @@ static prn_status parse_block(prn_parser *p, parts *o) {
   p->late = NULL;
   PUSH(o, blocks, b);
   prn_parse_advance(p); /* { */
+  uint32_t col = p->tok.col;
+  int64_t braces = p->braces;
   if (prn_parse_accept(p, '^')) s = parse_args(p, b);
-  if (s == PRN_OK) {
-    prn_parser_ops(p, b);
-    s = prn_parse_expect(p, '}', "'}' at the end of a block");
-  }
+  if (s != PRN_OK) recover(p, braces, col + 1);
+  prn_parser_ops(p, b);
+  if (prn_parse_expect(p, '}', "'}' at the end of a block")) s = PRN_FAIL;
   resolve_uses(p, uses);
   close_scope(p, scope);
   p->late = late;
@@ -304,7 +308,7 @@ static prn_status parse_types(prn_parser *p, parts *o) {
     PUSH(o, types, t);
   } while (prn_parse_accept(p, ','));
   if (o->num_types == o->num_results) return PRN_OK;
-  return prn_parse_error_at(p, loc, "%u results, but %u types",
+  return prn_parse_error_at(p, loc, "expected %u types, found %u",
                             (unsigned)o->num_results, (unsigned)o->num_types);
 }
 
@@ -399,15 +403,18 @@ static bool starts_op(const prn_parser *p) {
          memchr(p->tok.text.data, '.', p->tok.text.size);
 }
 
-/* Skips to the next operation of a block whose operations see `braces` open
- * braces, or to what ends the block. */
-static void recover(prn_parser *p, int64_t braces, const char *failed) {
-  if (p->tok.text.data == failed && !prn_parse_is(p, '}')) prn_parse_advance(p);
+/* Skips what is left of something that began in column `col`, to the next
+ * operation of a block whose operations see `braces` open braces, or to what
+ * ends the block. Where braces do not match, indentation decides. */
+static void recover(prn_parser *p, int64_t braces, uint32_t col) {
   while (!prn_parse_is(p, PRN_TOK_EOF) && p->braces >= braces) {
-    if (p->braces == braces &&
-        (prn_parse_is(p, '}') || prn_parse_is(p, PRN_TOK_RES_OPEN) ||
-         starts_op(p)))
+    bool end = prn_parse_is(p, '}') || prn_parse_is(p, PRN_TOK_RES_OPEN);
+    if (p->braces == braces && (end || starts_op(p))) return;
+    bool left = p->tok.first && p->tok.col <= col;
+    if (left && (starts_op(p) || (end && p->tok.col < col))) {
+      p->braces = braces;
       return;
+    }
     prn_parse_advance(p);
   }
 }
@@ -416,8 +423,10 @@ void prn_parser_ops(prn_parser *p, prn_block *block) {
   int64_t braces = p->braces;
   while (!prn_parse_is(p, PRN_TOK_EOF) && !prn_parse_is(p, '}') &&
          !prn_parse_is(p, PRN_TOK_RES_OPEN)) {
-    const char *start = p->tok.text.data;
-    if (parse_op(p, block) != PRN_OK) recover(p, braces, start);
+    prn_tok start = p->tok;
+    if (parse_op(p, block) == PRN_OK) continue;
+    if (p->tok.text.data == start.text.data) prn_parse_advance(p);
+    recover(p, braces, start.col);
     if (p->braces < braces) return;
   }
 }
