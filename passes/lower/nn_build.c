@@ -56,7 +56,7 @@ prn_dim prn_nn_list_dim(const prn_attr *list, uint32_t i) {
   return e->kind == PRN_ATTR_DIM ? e->dim : NULL;
 }
 
-prn_dim prn_nn_broadcast_dim(prn_ctx *ctx, prn_dim a, prn_dim b) {
+static prn_dim broadcast_dim(prn_ctx *ctx, prn_dim a, prn_dim b) {
   prn_dim out;
   return prn_dim_broadcast(ctx, a, b, &out) ? out : prn_dim_unknown(ctx);
 }
@@ -74,7 +74,7 @@ const prn_type *prn_nn_broadcast_type(prn_ctx *ctx, prn_dtype dtype,
     const prn_type *t = v[i]->type;
     for (int32_t d = 0; d < t->rank; d++) {
       int32_t at = d + rank - t->rank;
-      dims[at] = prn_nn_broadcast_dim(ctx, dims[at], t->dims[d]);
+      dims[at] = broadcast_dim(ctx, dims[at], t->dims[d]);
     }
   }
   return prn_type_tensor(ctx, dtype, rank, dims);
@@ -404,8 +404,8 @@ prn_value *prn_nn_matmul(prn_nn *b, prn_value *x, prn_value *y,
   for (int32_t i = 0; i < rank - 2; i++) {
     int32_t is = i - (rank - s->rank), it = i - (rank - t->rank);
     prn_dim one = prn_dim_const(b->ctx, 1);
-    dims[i] = prn_nn_broadcast_dim(b->ctx, is >= 0 ? s->dims[is] : one,
-                                   it >= 0 ? t->dims[it] : one);
+    dims[i] = broadcast_dim(b->ctx, is >= 0 ? s->dims[is] : one,
+                            it >= 0 ? t->dims[it] : one);
   }
   dims[rank - 2] = s->dims[s->rank - 2];
   dims[rank - 1] = t->dims[t->rank - 1];

@@ -37,10 +37,6 @@ prn_value *prn_nn_cast(prn_nn *b, prn_value *x, prn_dtype to);
  * type. Sizes that cannot be related are unknown. */
 const prn_type *prn_nn_broadcast_type(prn_ctx *ctx, prn_dtype dtype,
                                       prn_value *const *v, uint32_t n);
-/* Numpy broadcasting of two sizes, as shape inference does it: of two sizes
- * that are not constant 1 both are taken to be equal, or one of them 1. */
-prn_dim prn_nn_broadcast_dim(prn_ctx *ctx, prn_dim a, prn_dim b);
-
 /* ---- constants ---- */
 prn_value *prn_nn_constant(prn_nn *b, const prn_tensor *t);
 /* A rank-0 tensor; v is rounded to the element type. */

@@ -204,7 +204,6 @@ static prn_op *make_func(prn_to_mem *s, prn_op *nn, prn_block *body) {
   prn_op_set_attr(func, "inputs", prn_attr_int(s->ctx, src->num_args));
   prn_to_mem_attr(nn, func, "input_names");
   prn_to_mem_attr(nn, func, "output_names");
-  prn_to_mem_attr(nn, func, "equal");
   for (uint32_t i = 0; i < src->num_args; i++) {
     const prn_value *a = src->args[i];
     prn_to_mem_set(s, a,
@@ -227,6 +226,9 @@ static prn_status lower_func(prn_to_mem *s, prn_op *nn) {
       *prn_ptrmap_slot(&s->targets, v) = out;
   }
   s->at = body;
+  const prn_attr *given = prn_op_attr(nn, "requires");
+  for (uint32_t i = 0; given && i + 1 < given->size; i += 2)
+    need(s, given->list[i]->dim, given->list[i + 1]->dim);
   PRN_TRY(prn_to_mem_block(s, src));
   for (uint32_t i = 0; i < ret->num_operands; i++) {
     prn_value *v = prn_op_operand(ret, i), *out = body->args[src->num_args + i];

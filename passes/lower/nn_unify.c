@@ -1,13 +1,12 @@
 /* Sizes that must be equal become one expression.
  *
- * Exporters write the same size in different ways: two inputs with symbols of
- * their own, a slice of a table of 512 positions (min(512, seq)) added to
- * something of size seq. Where an operation puts two sizes together they are
- * equal in every run that succeeds (or one is 1, which the compiler gives up:
- * a size is 1 when its type says so). So one of them replaces the other
- * everywhere. A symbol that is replaced disappears from the arguments' types
- * and is checked there; what else was assumed becomes the function's `equal`
- * attribute and is checked when it is called. */
+ * A slice of a table of 512 positions has size min(512, seq); added to
+ * something of size seq it must have size seq. The contraction of a product,
+ * or the other dimensions of a concatenation, may have two names as well. One
+ * of them then replaces the other everywhere. A symbol that is replaced
+ * disappears from the arguments' types and is checked there; what else was
+ * assumed becomes the function's `requires` attribute and is checked when it
+ * is called. Sizes that may broadcast are left alone. */
 #include <assert.h>
 
 #include "passes/lower/nn_build.h"
@@ -97,11 +96,6 @@ static void note(unify *u, prn_dim a, prn_dim b) {
   u->pairs[u->n++] = (pair){a, b};
 }
 
-static bool is_one(prn_dim d) {
-  int64_t v;
-  return prn_dim_is_const(d, &v) && v == 1;
-}
-
 /* a and b are sizes of the same thing. */
 static void equate(unify *u, prn_dim a, prn_dim b) {
   a = replaced(u, a);
@@ -130,21 +124,26 @@ static prn_dim from_end(const prn_type *t, int32_t d) {
   return d < t->rank ? t->dims[t->rank - 1 - d] : NULL;
 }
 
+/* A minimum of the other size: equal wherever the two go together. */
+static bool is_minimum(prn_dim a, prn_dim of) {
+  for (uint32_t i = 0; a->kind == PRN_DIM_MIN && i < a->num_args; i++)
+    if (a->args[i] == of) return true;
+  return false;
+}
+
 /* Dimensions [skip, ...) from the end broadcast among operands and result. */
 static void equate_broadcast(unify *u, const prn_op *op, uint32_t from,
                              uint32_t to, int32_t skip) {
   const prn_type *r = op->results[0].type;
   for (int32_t d = skip; d < r->rank; d++) {
-    prn_dim first = NULL;
     for (uint32_t i = from; i < to; i++) {
       const prn_value *v = op->operands[i].value;
       prn_dim size = v ? from_end(v->type, d) : NULL;
-      if (!size || is_one(replaced(u, size))) continue;
-      if (first && first != size) equate(u, first, size);
-      first = size;
+      prn_dim out = replaced(u, from_end(r, d));
+      if (!size) continue;
+      size = replaced(u, size);
+      if (is_minimum(size, out) || is_minimum(out, size)) equate(u, size, out);
     }
-    prn_dim out = from_end(r, d);
-    if (first && first != out) equate(u, first, out);
   }
 }
 
@@ -249,35 +248,30 @@ static prn_dim symbol_now(void *user, prn_str name) {
   return replaced(u, prn_dim_sym(u->ctx, name));
 }
 
-/* The pairs in terms of the symbols that are left, each once. Their other
- * replacements would make them trivial. */
+/* Adds "a equals b or is 1" to the n DIMs of the list; returns the new n. */
+static uint32_t require(unify *u, const prn_attr **list, uint32_t n, prn_dim a,
+                        prn_dim b) {
+  for (uint32_t i = 0; i < n; i += 2)
+    if (list[i]->dim == a && list[i + 1]->dim == b) return n;
+  list[n] = prn_attr_dim(u->ctx, a);
+  list[n + 1] = prn_attr_dim(u->ctx, b);
+  return n + 2;
+}
+
+/* The pairs in terms of the symbols that are left; their other replacements
+ * would make them trivial. Both ways, so that 1 is no way out. */
 static const prn_attr *checks(unify *u) {
   const prn_attr **list =
-      PRN_ARENA_ARRAY(prn_ctx_arena(u->ctx), const prn_attr *, u->n);
+      PRN_ARENA_ARRAY(prn_ctx_arena(u->ctx), const prn_attr *, 4 * u->n);
   uint32_t n = 0;
   for (uint32_t i = 0; i < u->n; i++) {
     prn_dim a = prn_dim_substitute(u->ctx, u->pairs[i].a, symbol_now, u);
     prn_dim b = prn_dim_substitute(u->ctx, u->pairs[i].b, symbol_now, u);
-    const prn_attr *two[2] = {prn_attr_dim(u->ctx, a), prn_attr_dim(u->ctx, b)};
-    bool known = a == b;
-    for (uint32_t k = 0; k < n && !known; k++)
-      known = list[k]->list[0]->dim == a && list[k]->list[1]->dim == b;
-    if (!known) list[n++] = prn_attr_list(u->ctx, two, 2);
+    if (a == b) continue;
+    n = require(u, list, n, a, b);
+    n = require(u, list, n, b, a);
   }
   return n ? prn_attr_list(u->ctx, list, n) : NULL;
-}
-
-/* Views that change nothing any more. */
-static prn_status drop_identity(void *user, prn_op *op) {
-  prn_value *x = prn_op_operand(op, 0);
-  (void)user;
-  if (!prn_op_is(op, PRN_OP_nn_reshape) && !prn_op_is(op, PRN_OP_nn_broadcast))
-    return PRN_OK;
-  if (x->type != op->results[0].type) return PRN_OK;
-  if (x->name.size == 0) x->name = op->results[0].name;
-  prn_value_replace_uses(&op->results[0], x);
-  prn_op_erase(op);
-  return PRN_OK;
 }
 
 void prn_o2n_unify(prn_module *m, prn_op *func) {
@@ -290,7 +284,7 @@ void prn_o2n_unify(prn_module *m, prn_op *func) {
       body->args[i]->type = new_type(&u, body->args[i]->type);
   }
   (void)!prn_walk(body, false, drop_identity, NULL);
-  prn_op_set_attr(func, "equal", checks(&u));
+  prn_op_set_attr(func, "requires", checks(&u));
   prn_ptrmap_destroy(&u.to);
   prn_ptrmap_destroy(&u.memo);
 }
