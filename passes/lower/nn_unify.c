@@ -274,6 +274,19 @@ static const prn_attr *checks(unify *u) {
   return n ? prn_attr_list(u->ctx, list, n) : NULL;
 }
 
+/* Views that change nothing any more. */
+static prn_status drop_identity(void *user, prn_op *op) {
+  prn_value *x = prn_op_operand(op, 0);
+  (void)user;
+  if (!prn_op_is(op, PRN_OP_nn_reshape) && !prn_op_is(op, PRN_OP_nn_broadcast))
+    return PRN_OK;
+  if (x->type != op->results[0].type) return PRN_OK;
+  if (x->name.size == 0) x->name = op->results[0].name;
+  prn_value_replace_uses(&op->results[0], x);
+  prn_op_erase(op);
+  return PRN_OK;
+}
+
 void prn_o2n_unify(prn_module *m, prn_op *func) {
   unify u = {.ctx = m->ctx, .arena = &m->arena};
   prn_block *body = prn_op_block(func, "body");
