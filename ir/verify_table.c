@@ -164,10 +164,15 @@ static void check_slots(checker *c, bool results) {
 
 /* ---- attributes ---- */
 
+/* An attribute whose default changed has a row for each span of versions. */
 static const prn_attr_info *find_attr(const checker *c, prn_str name) {
-  for (const prn_attr_info *a = c->info->attrs; a->name; a++)
-    if (prn_str_is(name, a->name)) return a;
-  return NULL;
+  const prn_attr_info *other = NULL;
+  for (const prn_attr_info *a = c->info->attrs; a->name; a++) {
+    if (!prn_str_is(name, a->name)) continue;
+    if (!is_future(c, a->since) && !is_gone(c, a->until)) return a;
+    if (!other) other = a;
+  }
+  return other;
 }
 
 static void unknown_attr(checker *c, prn_str name) {
