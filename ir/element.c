@@ -15,7 +15,9 @@ uint64_t prn_element_bits(prn_dtype t, const void *data, int64_t index) {
   uint64_t v = 0;
   if (bits < 8) {
     int64_t at = index * (int64_t)bits;
-    return p[at >> 3] >> (at & 7) & ((1u << bits) - 1);
+    uint32_t low = p[at >> 3];
+    if ((at & 7) + bits > 8) low |= (uint32_t)p[(at >> 3) + 1] << 8;
+    return low >> (at & 7) & ((1u << bits) - 1);
   }
   memcpy(&v, p + (size_t)index * (bits / 8), bits < 64 ? bits / 8 : 8);
   return v;
@@ -28,8 +30,10 @@ void prn_element_set_bits(prn_dtype t, void *data, int64_t index,
   if (bits < 8) {
     int64_t at = index * (int64_t)bits;
     unsigned mask = ((1u << bits) - 1) << (at & 7);
-    unsigned put = (unsigned)value << (at & 7);
-    p[at >> 3] = (unsigned char)((p[at >> 3] & ~mask) | (put & mask));
+    unsigned put = ((unsigned)value << (at & 7)) & mask;
+    p += at >> 3;
+    p[0] = (unsigned char)((p[0] & ~mask) | put);
+    if (mask > 0xff) p[1] = (unsigned char)((p[1] & ~(mask >> 8)) | put >> 8);
     return;
   }
   memcpy(p + (size_t)index * (bits / 8), &value, bits < 64 ? bits / 8 : 8);
@@ -66,6 +70,12 @@ static bool format_of(prn_dtype t, format *out) {
     return true;
   case PRN_F4E2M1:
     *out = (format){2, 1, 1, 0x7, 0x7, 0, false};
+    return true;
+  case PRN_F6E2M3:
+    *out = (format){2, 3, 1, 0x1f, 0x1f, 0, false};
+    return true;
+  case PRN_F6E3M2:
+    *out = (format){3, 2, 3, 0x1f, 0x1f, 0, false};
     return true;
   default:
     return false;

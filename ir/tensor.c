@@ -106,6 +106,10 @@ double prn_element_to_f64(prn_dtype t, const void *data, int64_t i) {
     return small_float(low, 5, 2, 2, 1);
   case PRN_F4E2M1:
     return small_float(low, 2, 1, 2, 0);
+  case PRN_F6E2M3:
+    return small_float(low, 2, 3, 2, 0);
+  case PRN_F6E3M2:
+    return small_float(low, 3, 2, 2, 0);
   case PRN_F8E8M0:
     return low == 255 ? (double)NAN : ldexp(1.0, (int)low - 127);
   case PRN_U64:
@@ -134,13 +138,15 @@ static void drop_words(void *out, const unsigned char *mask, int64_t bytes) {
 
 /* Clears element i of the packed array out. */
 static void clear(void *out, int64_t i, uint32_t bits) {
-  unsigned char *p = out;
   int64_t at = i * (int64_t)bits;
-  if (bits >= 8)
-    memset(p + at / 8, 0, bits / 8);
-  else
-    p[at >> 3] =
-        (unsigned char)(p[at >> 3] & ~(((1u << bits) - 1) << (at & 7)));
+  unsigned char *p = (unsigned char *)out + (at >> 3);
+  if (bits >= 8) {
+    memset(p, 0, bits / 8);
+    return;
+  }
+  unsigned mask = ((1u << bits) - 1) << (at & 7);
+  p[0] = (unsigned char)(p[0] & ~mask);
+  if (mask > 0xff) p[1] = (unsigned char)(p[1] & ~(mask >> 8));
 }
 
 /* Clears the elements of out, which are those from `at` on, that the mask

@@ -35,6 +35,8 @@ bool prn_dtype_is_float(prn_dtype t) {
   case PRN_F8E5M2FNUZ:
   case PRN_F4E2M1:
   case PRN_F8E8M0:
+  case PRN_F6E2M3:
+  case PRN_F6E3M2:
     return true;
   default:
     return false;

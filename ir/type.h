@@ -15,24 +15,37 @@
 #include "ir/dim.h"
 
 /* Element types; the values are those of ONNX TensorProto.DataType. */
-#define PRN_DTYPES(X)                                                        \
-  X(1, F32, "f32", 32)                                                       \
-  X(2, U8, "ui8", 8)                                                         \
-  X(3, I8, "i8", 8)                                                          \
-  X(4, U16, "ui16", 16) X(5, I16, "i16", 16) X(6, I32, "i32", 32)            \
-      X(7, I64, "i64", 64) X(8, STRING, "string", 0) X(9, BOOL, "i1", 8)     \
-          X(10, F16, "f16", 16) X(11, F64, "f64", 64) X(12, U32, "ui32", 32) \
-              X(13, U64, "ui64", 64) X(14, C64, "complex64", 64)             \
-                  X(15, C128, "complex128", 128) X(16, BF16, "bf16", 16)     \
-                      X(17, F8E4M3FN, "f8E4M3FN", 8)                         \
-                          X(18, F8E4M3FNUZ, "f8E4M3FNUZ", 8)                 \
-                              X(19, F8E5M2, "f8E5M2", 8)                     \
-                                  X(20, F8E5M2FNUZ, "f8E5M2FNUZ", 8)         \
-                                      X(21, U4, "ui4", 4) X(22, I4, "i4", 4) \
-                                          X(23, F4E2M1, "f4E2M1", 4)         \
-                                              X(24, F8E8M0, "f8E8M0", 8)     \
-                                                  X(25, U2, "ui2", 2)        \
-                                                      X(26, I2, "i2", 2)
+/* clang-format off */
+#define PRN_DTYPES(X) \
+  X(1, F32, "f32", 32) \
+  X(2, U8, "ui8", 8) \
+  X(3, I8, "i8", 8) \
+  X(4, U16, "ui16", 16) \
+  X(5, I16, "i16", 16) \
+  X(6, I32, "i32", 32) \
+  X(7, I64, "i64", 64) \
+  X(8, STRING, "string", 0) \
+  X(9, BOOL, "i1", 8) \
+  X(10, F16, "f16", 16) \
+  X(11, F64, "f64", 64) \
+  X(12, U32, "ui32", 32) \
+  X(13, U64, "ui64", 64) \
+  X(14, C64, "complex64", 64) \
+  X(15, C128, "complex128", 128) \
+  X(16, BF16, "bf16", 16) \
+  X(17, F8E4M3FN, "f8E4M3FN", 8) \
+  X(18, F8E4M3FNUZ, "f8E4M3FNUZ", 8) \
+  X(19, F8E5M2, "f8E5M2", 8) \
+  X(20, F8E5M2FNUZ, "f8E5M2FNUZ", 8) \
+  X(21, U4, "ui4", 4) \
+  X(22, I4, "i4", 4) \
+  X(23, F4E2M1, "f4E2M1", 4) \
+  X(24, F8E8M0, "f8E8M0", 8) \
+  X(25, U2, "ui2", 2) \
+  X(26, I2, "i2", 2) \
+  X(27, F6E2M3, "f6E2M3", 6) \
+  X(28, F6E3M2, "f6E3M2", 6)
+/* clang-format on */
 
 typedef enum prn_dtype {
   PRN_DTYPE_NONE = 0,

@@ -163,7 +163,23 @@ static void put_varints(void *user, const void *data, size_t size) {
   }
 }
 
+/* 6-bit types are packed in memory, but have an entry each here. */
+static void typed_six(exporter *x, unsigned field, const prn_tensor *t) {
+  int64_t n = prn_tensor_count(t);
+  if (n == 0) return;
+  prn_enc_header(&x->enc, field, (uint64_t)n);
+  for (int64_t i = 0; i < n; i++) {
+    bool keep = !t->mask || prn_mask_keeps(t->mask->data, i);
+    prn_enc_varint(
+        &x->enc, keep ? prn_element_bits(t->type->dtype, t->data->data, i) : 0);
+  }
+}
+
 static void typed_ints(exporter *x, unsigned field, const prn_tensor *t) {
+  if (prn_dtype_bits(t->type->dtype) == 6) {
+    typed_six(x, field, t);
+    return;
+  }
   varints w = {&x->enc, t->type->dtype, 0, true};
   export_tensor_bytes(t, put_varints, &w);
   if (w.total == 0) return;

@@ -208,18 +208,23 @@ static bool entry_fits(const reading *r, uint64_t v, uint32_t bits) {
 
 static prn_status take_ints(reading *r, int64_t entries) {
   uint32_t bits = prn_dtype_bits(r->dtype) < 8 ? 8 : prn_dtype_bits(r->dtype);
+  bool six = prn_dtype_bits(r->dtype) == 6; /* packed here, but not there */
   prn_str span = r->payload.field[r->from];
   unsigned char *data = prn_try_alloc(r->bytes);
   if (!data)
     return import_error(r->im, r->subject, "no memory for %zu bytes", r->bytes);
+  memset(data, 0, r->bytes);
   r->out.data = prn_blob_take(r->im->ctx, data, r->bytes);
   for (int64_t i = 0; i < entries; i++) {
     uint64_t v = next_entry(r, (size_t)i, &span);
-    if (!entry_fits(r, v, bits))
+    if (!entry_fits(r, v, six ? 6 : bits))
       return import_error(r->im, r->subject, "%s[%lld] is %lld, not %s",
                           field_names[r->from], (long long)i, (long long)v,
                           prn_dtype_name(r->dtype));
-    memcpy(data + (size_t)i * (bits / 8), &v, bits / 8); /* little-endian */
+    if (six)
+      prn_element_set_bits(r->dtype, data, i, v);
+    else
+      memcpy(data + (size_t)i * (bits / 8), &v, bits / 8); /* little-endian */
   }
   return PRN_OK;
 }
