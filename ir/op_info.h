@@ -23,7 +23,8 @@
  *   WEIGHT_OPT(...)   VAR(...)
  *   RES(...) RES_OPT(...) RESVAR(...) for results
  *   REQ_V OPT_V WEIGHT_OPT_V RES_OPT_V(name, var, class, since, until): only
- *   in those versions. Operand i is slot i in every version.
+ *   in those versions. Operand i is the i-th slot that is not gone; a slot
+ *   that is yet to come keeps its place.
  * Attributes:
  *   ATTR(name, KIND, default text, doc)   "" means absent by default
  *   REQ_ATTR(name, KIND, doc)

@@ -1,7 +1,7 @@
 /* Constants and control flow: Constant, If, Loop, Scan. */
 #include "ir/onnx/shape.h"
 
-enum { MAX_GUESSES = 3, MAX_ROUNDS = 8 };
+enum { MAX_GUESSES = 3, MAX_ROUNDS = 8, MAX_RANK = 4096 };
 
 /* ---- constants ---- */
 
@@ -51,6 +51,71 @@ prn_status prn_infer_constant(prn_infer *env, prn_op *op) {
   if ((a = prn_op_attr(op, "value_strings")))
     return vector(env, op, PRN_STRING, a->size);
   return PRN_OK;
+}
+
+prn_status prn_infer_sparse_initializer(prn_infer *env, prn_op *op) {
+  const prn_attr *values = prn_op_attr(op, "values");
+  size_t n;
+  const int64_t *dims = prn_op_ints(op, "dims", &n);
+  if (!values || values->kind != PRN_ATTR_TENSOR || n > MAX_RANK) return PRN_OK;
+  prn_shape s = prn_shape_new(env, values->tensor->type->dtype, (int64_t)n);
+  for (size_t i = 0; i < n; i++)
+    s.dims[i] = prn_shape_const(env, dims[i]);
+  return prn_shape_result(env, op, 0, s);
+}
+
+/* Number k as a place in the dense tensor, one column of it, or whole. */
+static prn_status check_place(const prn_op *op, int64_t v, int64_t size,
+                              int64_t k) {
+  if (v >= 0 && v < size) return PRN_OK;
+  return prn_op_error(op, "index %lld of value %lld is out of range for %lld",
+                      (long long)v, (long long)k, (long long)size);
+}
+
+static prn_status check_places(const prn_op *op, const prn_tensor *indices,
+                               const int64_t *dims, size_t rank,
+                               int64_t total) {
+  int64_t buf[256], n = prn_tensor_count(indices);
+  bool per_axis = indices->type->rank == 2;
+  for (int64_t at = 0; at < n; at += (int64_t)PRN_COUNT(buf)) {
+    int64_t left = n - at, size = (int64_t)PRN_COUNT(buf);
+    if (left < size) size = left;
+    prn_tensor_read_i64(indices, at, size, buf);
+    for (int64_t i = 0; i < size; i++) {
+      int64_t k = at + i, row = per_axis ? k / (int64_t)rank : k;
+      int64_t most = per_axis ? dims[k % (int64_t)rank] : total;
+      PRN_TRY(check_place(op, buf[i], most, row));
+    }
+  }
+  return PRN_OK;
+}
+
+prn_status prn_verify_sparse_initializer(prn_op *op) {
+  const prn_attr *values = prn_op_attr(op, "values");
+  const prn_attr *indices = prn_op_attr(op, "indices");
+  int64_t total = 1, count, rows;
+  size_t rank;
+  const int64_t *dims = prn_op_ints(op, "dims", &rank);
+  if (!values || values->kind != PRN_ATTR_TENSOR || !indices ||
+      indices->kind != PRN_ATTR_TENSOR)
+    return PRN_OK;
+  for (size_t i = 0; i < rank; i++)
+    if (dims[i] < 0 || !prn_mul_i64(total, dims[i], &total))
+      return prn_op_error(op, "dims are negative or too large");
+  const prn_type *t = indices->tensor->type;
+  if (t->dtype != PRN_I64 || t->rank < 1 || t->rank > 2 ||
+      (t->rank == 2 && t->dims[1]->value != (int64_t)rank))
+    return prn_op_error(op,
+                        "indices are %s, expected one or %zu i64 for each "
+                        "value",
+                        prn_type_str(op->module->ctx, t), rank);
+  count = prn_tensor_count(values->tensor);
+  rows = t->dims[0]->value;
+  if (rows != count)
+    return prn_op_error(op, "%lld values, but %lld indices", (long long)count,
+                        (long long)rows);
+  if (!indices->tensor->data) return PRN_OK;
+  return check_places(op, indices->tensor, dims, rank, total);
 }
 
 /* ---- nested blocks ---- */

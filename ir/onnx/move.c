@@ -347,8 +347,7 @@ prn_status prn_infer_split(prn_infer *env, prn_op *op) {
     PRN_TRY(
         prn_shape_axis(op, "axis", prn_op_int(op, "axis", 0), in.rank, &axis));
     PRN_TRY(check_even(op, in.dims[axis], sizes));
-    if (sizes.elems)
-      PRN_TRY(split_sizes(env, op, in.dims[axis], sizes));
+    if (sizes.elems) PRN_TRY(split_sizes(env, op, in.dims[axis], sizes));
   }
   for (uint32_t i = 0; i < op->num_results; i++) {
     prn_shape out = in;
