@@ -51,6 +51,14 @@ static bool dtype_in_class(prn_dtype d, prn_type_class cls) {
     return d == PRN_STRING;
   case PRN_CLASS_NOSTRING:
     return d != PRN_STRING;
+  case PRN_CLASS_I32:
+    return d == PRN_I32;
+  case PRN_CLASS_F32:
+    return d == PRN_F32;
+  case PRN_CLASS_U8:
+    return d == PRN_U8;
+  case PRN_CLASS_BYTE:
+    return d == PRN_I8 || d == PRN_U8;
   default:
     return true;
   }
@@ -69,6 +77,11 @@ static const char *class_text(prn_type_class cls) {
       [PRN_CLASS_STRING] = "a tensor of strings",
       [PRN_CLASS_SEQ] = "a sequence",
       [PRN_CLASS_NOSTRING] = "a tensor, but not of strings",
+      [PRN_CLASS_I32] = "a tensor of i32",
+      [PRN_CLASS_F32] = "a tensor of f32",
+      [PRN_CLASS_U8] = "a tensor of ui8",
+      [PRN_CLASS_BYTE] = "a tensor of i8 or ui8",
+      [PRN_CLASS_OPTIONAL] = "an optional",
   };
   return texts[cls];
 }
@@ -76,6 +89,7 @@ static const char *class_text(prn_type_class cls) {
 static bool in_class(const prn_type *t, prn_type_class cls) {
   if (t->kind == PRN_TYPE_ANY || cls == PRN_CLASS_ANY) return true;
   if (cls == PRN_CLASS_SEQ) return t->kind == PRN_TYPE_SEQUENCE;
+  if (cls == PRN_CLASS_OPTIONAL) return t->kind == PRN_TYPE_OPTIONAL;
   if (!has_elements(t)) return false;
   return t->dtype == PRN_DTYPE_NONE || dtype_in_class(t->dtype, cls);
 }
