@@ -117,10 +117,11 @@ prn_str prn_op_subject(const prn_op *op) {
       prn_strbuf_fmt(&b, "node producing '%.*s' (%.*s)",
                      PRN_STR_ARG(op->results[0].name),
                      PRN_STR_ARG(op->opname->name));
-    else
+    else if (name.size || !op->loc.line)
       prn_strbuf_fmt(&b, "node '%.*s' (%.*s)", PRN_STR_ARG(name),
                      PRN_STR_ARG(op->opname->name));
-  } else {
+  }
+  if (b.size == 0) {
     prn_strbuf_fmt(&b, "'%.*s.%.*s'", PRN_STR_ARG(op->opname->dialect),
                    PRN_STR_ARG(op->opname->name));
   }

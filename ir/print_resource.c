@@ -114,19 +114,22 @@ static void print_hex_lines(prn_printer *p, const prn_blob *blob) {
 }
 
 static void print_resource(prn_printer *p, const prn_resource *r) {
+  const prn_blob *blob = r->blob;
+  uint64_t offset = blob ? blob->offset : 0;
+  const char *path =
+      blob && blob->file ? prn_file_origin(blob->file, &offset) : "-";
   prn_strbuf_cstr(&p->buf, "  ");
   prn_name_print(&p->buf, r->key);
   prn_strbuf_cstr(&p->buf, " = ");
-  if (!r->blob) {
+  if (!blob) {
     prn_strbuf_cstr(&p->buf, "strings ");
     prn_print_strings(&p->buf, r->strings, r->num_strings);
-  } else if (r->blob->file && strcmp(prn_file_path(r->blob->file), "-") != 0) {
-    print_span(p, p->options.target, prn_file_path(r->blob->file),
-               r->blob->offset, r->blob->size);
+  } else if (strcmp(path, "-") != 0) {
+    print_span(p, p->options.target, path, offset, blob->size);
   } else if (p->options.side) {
-    print_side(p, r->blob);
+    print_side(p, blob);
   } else {
-    print_hex_lines(p, r->blob);
+    print_hex_lines(p, blob);
   }
   prn_strbuf_char(&p->buf, '\n');
   prn_print_flush(p, false);

@@ -30,7 +30,7 @@ void prn_verify_imports(prn_verifier *v, prn_op *op, const prn_attr *imports) {
   bool list = imports->kind == PRN_ATTR_LIST;
   if (!list)
     prn_verify_fail(v, op,
-                    "opset_import is a %s, expected a list of "
+                    "opset_import has the kind %s, expected a list of "
                     "{domain = \"\", version = 17}",
                     prn_attr_kind_name(imports->kind));
   for (uint32_t i = 0; list && i < imports->size; i++) {
@@ -122,10 +122,10 @@ bool prn_verify_call(prn_verifier *v, prn_op *op) {
   const prn_block *body = to->op->blocks[0];
   uint32_t outs = body->last ? body->last->num_operands : 0;
   if (op->num_operands > body->num_args)
-    prn_verify_fail(v, op, "the function takes %u operands, found %u",
+    prn_verify_fail(v, op, "the function takes at most %u operands, found %u",
                     (unsigned)body->num_args, (unsigned)op->num_operands);
   if (op->num_results > outs)
-    prn_verify_fail(v, op, "the function gives %u results, found %u",
+    prn_verify_fail(v, op, "the function gives at most %u results, found %u",
                     (unsigned)outs, (unsigned)op->num_results);
   return true;
 }

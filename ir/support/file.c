@@ -179,7 +179,12 @@ prn_status prn_file_open_beneath(prn_diag_sink *sink, const char *dir,
     prn_strbuf_destroy(&shown);
     return PRN_FAIL;
   }
-  prn_file *f = new_file(location);
+  prn_strbuf path = {0};
+  prn_strbuf_cstr(&path, dir);
+  if (*dir && dir[strlen(dir) - 1] != '/') prn_strbuf_char(&path, '/');
+  prn_strbuf_str(&path, location);
+  prn_file *f = new_file(prn_strbuf_view(&path));
+  prn_strbuf_destroy(&path);
   int at = open(*dir ? dir : ".", O_PATH | O_DIRECTORY | O_CLOEXEC);
   int fd = at < 0 ? -1 : open_beneath(at, location);
   why = fd < 0 ? open_error() : map_fd(fd, f);
@@ -228,6 +233,12 @@ prn_str prn_file_bytes(const prn_file *f) {
 }
 
 const char *prn_file_path(const prn_file *f) { return f->path; }
+
+const char *prn_file_origin(const prn_file *f, uint64_t *offset) {
+  if (!f->whole) return f->path;
+  if (f->data) *offset += (uint64_t)(f->data - f->whole->data);
+  return prn_file_origin(f->whole, offset);
+}
 
 void prn_file_done(const prn_file *f, size_t offset, size_t size) {
   if (!f->mapped || offset > f->size || size > f->size - offset) return;
