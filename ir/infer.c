@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "ir/infer_env.h"
+#include "ir/rewrite.h"
 
 prn_ctx *prn_infer_ctx(prn_infer *env) { return env->ctx; }
 prn_module *prn_infer_module_of(prn_infer *env) { return env->module; }
@@ -156,7 +157,7 @@ const prn_dim *prn_infer_content(prn_infer *env, const prn_value *v,
   if (!v) return NULL;
   const prn_content *c = content_of(env, v);
   if (!c) {
-    const prn_tensor *t = prn_value_constant(v);
+    const prn_tensor *t = prn_value_fixed(v);
     if (!t) return NULL;
     read_constant(env, v, t);
     c = content_of(env, v);

@@ -100,8 +100,15 @@ static bool match_args(const prn_pat *p, const prn_op *op, prn_match *m,
   return true;
 }
 
+/* In a function an attribute may be a parameter: nothing is known of it. */
+static bool has_parameters(const prn_op *op) {
+  for (uint32_t i = 0; i < op->num_attrs; i++)
+    if (op->attrs[i].value->kind == PRN_ATTR_SYMBOL) return true;
+  return false;
+}
+
 static bool match_op(const prn_pat *p, const prn_op *op, prn_match *m) {
-  if (!op || op->opname->code != p->op) return false;
+  if (!op || op->opname->code != p->op || has_parameters(op)) return false;
   prn_match saved = *m;
   if (match_args(p, op, m, false)) return true;
   *m = saved;
