@@ -4,8 +4,8 @@
 
 #if PRN_HAVE_ONNX
 #include "backends/onnx/export.h"
-#include "frontends/onnx/import.h"
 #endif
+#include "frontends/onnx/import.h"
 #include "ir/text.h"
 
 enum { SNIFF = 512 };
@@ -29,13 +29,6 @@ prn_format prn_format_of_bytes(prn_str bytes) {
 }
 
 #if !PRN_HAVE_ONNX
-static prn_status prn_onnx_import_file(prn_ctx *ctx, prn_file *file,
-                                       prn_module **out) {
-  *out = NULL;
-  return prn_diag_emit(prn_ctx_diags(ctx), PRN_ERROR, (prn_loc){0},
-                       (prn_str){"", 0}, "cannot read '%s': built without ONNX",
-                       prn_file_path(file));
-}
 static prn_status prn_onnx_export(prn_module *m, const char *path) {
   return prn_module_error(m, "cannot write '%s': built without ONNX", path);
 }
