@@ -4,6 +4,7 @@
 #include <unistd.h>
 
 #include "ir/expect.h"
+#include "ir/infer.h"
 #include "ir/text.h"
 #include "ir/verify.h"
 #include "passes/manager.h"
@@ -190,6 +191,7 @@ static prn_status run_passes(driver *d, prn_module *m) {
 
 static prn_status handle(driver *d, prn_module *m) {
   PRN_TRY(prn_verify(m));
+  PRN_TRY(prn_infer_check(m));
   if (d->o.verify_roundtrip) PRN_TRY(check_roundtrip(d, m));
   if (d->o.report) prn_report_measure(m, &d->before);
   PRN_TRY(run_passes(d, m));
