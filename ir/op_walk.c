@@ -40,7 +40,10 @@ static int64_t opset_in(const prn_attr *imports, prn_str domain) {
 
 int64_t prn_op_opset(const prn_op *op) {
   prn_str domain = op->opname->dialect;
-  if (prn_str_is(domain, "onnx")) domain = PRN_STR("");
+  if (prn_str_is(domain, "onnx"))
+    domain = PRN_STR("");
+  else if (prn_str_starts(domain, "$")) /* a foreign domain called "onnx" */
+    domain = (prn_str){domain.data + 1, domain.size - 1};
   for (const prn_op *p = op; p;
        p = p->block && p->block->parent ? p->block->parent : NULL) {
     const prn_attr *own = prn_op_attr(p, "opset_import");

@@ -24,7 +24,7 @@ static prn_status check_opset(importer *im, prn_str subject, prn_map *seen,
                         "operator set '%s' is imported twice, as version %lld "
                         "and %lld",
                         name, (long long)first->version, (long long)o->version);
-  if (o->version < 0 || (o->version == 0 && domain.size == 0))
+  if (o->version < 1)
     return import_error(im, subject, "operator set '%s' has version %lld", name,
                         (long long)o->version);
   if (domain.size == 0 && o->version > PRN_ONNX_NEWEST_OPSET)

@@ -28,7 +28,8 @@ prn_file *prn_file_part(prn_file *f, size_t offset, size_t size,
 prn_file *prn_file_retain(prn_file *f);
 void prn_file_release(prn_file *f); /* NULL is allowed */
 prn_str prn_file_bytes(const prn_file *f);
-const char *prn_file_path(const prn_file *f); /* as it was given */
+/* As it was given, or folder/location. */
+const char *prn_file_path(const prn_file *f);
 /* The path of the file on disk ("-": none), and *offset in f as one there. */
 const char *prn_file_origin(const prn_file *f, uint64_t *offset);
 /* Tells the kernel that bytes [offset, offset+size) were used and may go. */

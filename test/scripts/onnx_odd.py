@@ -194,7 +194,7 @@ def attributes():
     third = h.make_node("Bar", ["y"], ["b"], domain="$x.y", overload="two")
     m = model([node, other, third], [value("x")], [value("r"), value("b")])
     m.opset_import.extend([h.make_opsetid("org.example", 1),
-                           h.make_opsetid("onnx", 0),
+                           h.make_opsetid("onnx", 1),
                            h.make_opsetid("$x.y", 3)])
     return m
 
