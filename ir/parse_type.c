@@ -20,18 +20,12 @@ static dim_fn *call_of(prn_str name) {
   return NULL;
 }
 
-/* Two arguments; min and max take more. */
 static prn_dim parse_call(prn_parser *p, dim_fn *fn, prn_str name) {
-  bool many = fn == prn_dim_min || fn == prn_dim_max;
   prn_parse_advance(p); /* ( */
-  prn_dim acc = parse_dim(p);
-  if (!acc || prn_parse_expect(p, ',', "','")) return NULL;
-  do {
-    prn_dim b = parse_dim(p);
-    if (!b) return NULL;
-    if (fn) acc = fn(p->ctx, acc, b);
-  } while (many && prn_parse_accept(p, ','));
-  if (prn_parse_expect(p, ')', "')'")) return NULL;
+  prn_dim a = parse_dim(p);
+  if (!a || prn_parse_expect(p, ',', "','")) return NULL;
+  prn_dim b = parse_dim(p);
+  if (!b || prn_parse_expect(p, ')', "')'")) return NULL;
   if (!fn) {
     (void)!prn_parse_error(p,
                            "unknown function '%.*s' of dimensions: there are "
@@ -39,7 +33,7 @@ static prn_dim parse_call(prn_parser *p, dim_fn *fn, prn_str name) {
                            PRN_STR_ARG(name));
     return NULL;
   }
-  return acc;
+  return fn(p->ctx, a, b);
 }
 
 static prn_dim parse_factor(prn_parser *p) {

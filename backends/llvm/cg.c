@@ -73,7 +73,7 @@ prn_cg_scope prn_cg_begin(prn_cg *g, const char *name, prn_t ret,
   prn_cg_scope s = {g->fn, LLVMGetInsertBlock(g->b)};
   prn_t types[32];
   assert(n <= PRN_COUNT(types));
-  memcpy(types, params, n * sizeof *types);
+  if (n) memcpy(types, params, n * sizeof *types);
   g->fn = LLVMAddFunction(g->mod, name, LLVMFunctionType(ret, types, n, 0));
   LLVMSetLinkage(g->fn, LLVMInternalLinkage);
   prn_cg_attributes(g, g->fn);
@@ -124,17 +124,23 @@ prn_v prn_cg_alloca(prn_cg *g, prn_t type, unsigned align) {
   return p;
 }
 
+prn_v prn_cg_intrinsic_n(prn_cg *g, const char *name, const prn_t *over,
+                         unsigned num_over, const prn_v *args, unsigned n) {
+  unsigned id = LLVMLookupIntrinsicID(name, strlen(name));
+  prn_t types[4];
+  prn_v copy[8];
+  assert(id && "unknown intrinsic");
+  assert(num_over <= PRN_COUNT(types) && n <= PRN_COUNT(copy));
+  if (num_over) memcpy(types, over, num_over * sizeof *types);
+  memcpy(copy, args, n * sizeof *copy);
+  prn_v fn = LLVMGetIntrinsicDeclaration(g->mod, id, types, num_over);
+  prn_t type = LLVMIntrinsicGetType(g->ctx, id, types, num_over);
+  return LLVMBuildCall2(g->b, type, fn, copy, n, "");
+}
+
 prn_v prn_cg_intrinsic(prn_cg *g, const char *name, prn_t over,
                        const prn_v *args, unsigned n) {
-  unsigned id = LLVMLookupIntrinsicID(name, strlen(name));
-  assert(id && "unknown intrinsic");
-  prn_v fn = LLVMGetIntrinsicDeclaration(g->mod, id, &over, over ? 1 : 0);
-  prn_v copy[8];
-  assert(n <= PRN_COUNT(copy));
-  memcpy(copy, args, n * sizeof *copy);
-  return LLVMBuildCall2(g->b,
-                        LLVMIntrinsicGetType(g->ctx, id, &over, over ? 1 : 0),
-                        fn, copy, n, "");
+  return prn_cg_intrinsic_n(g, name, &over, over ? 1 : 0, args, n);
 }
 
 /* ---- i64 ---- */
@@ -283,13 +289,8 @@ void prn_cg_store(prn_cg *g, prn_v v, prn_v p) {
   LLVMSetAlignment(LLVMBuildStore(g->b, v, p), elem_align(g, LLVMTypeOf(v)));
 }
 
-/* llvm.masked.* are overloaded on two types. */
 static prn_v masked(prn_cg *g, const char *name, prn_t type, prn_v *args) {
-  unsigned id = LLVMLookupIntrinsicID(name, strlen(name));
-  prn_t over[2] = {type, g->ptr};
-  prn_v fn = LLVMGetIntrinsicDeclaration(g->mod, id, over, 2);
-  return LLVMBuildCall2(g->b, LLVMIntrinsicGetType(g->ctx, id, over, 2), fn,
-                        args, 4, "");
+  return prn_cg_intrinsic_n(g, name, (prn_t[]){type, g->ptr}, 2, args, 4);
 }
 
 prn_v prn_cg_load_masked(prn_cg *g, prn_t type, prn_v p, prn_v mask) {

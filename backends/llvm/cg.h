@@ -60,6 +60,9 @@ prn_v prn_cg_alloca(prn_cg *g, prn_t type, unsigned align);
 /* Calls intrinsic `name` overloaded on `over` (NULL: not overloaded). */
 prn_v prn_cg_intrinsic(prn_cg *g, const char *name, prn_t over,
                        const prn_v *args, unsigned n);
+/* The same for intrinsics overloaded on several types. */
+prn_v prn_cg_intrinsic_n(prn_cg *g, const char *name, const prn_t *over,
+                         unsigned num_over, const prn_v *args, unsigned n);
 
 /* ---- i64 ---- */
 

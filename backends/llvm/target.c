@@ -17,8 +17,9 @@ enum {
   F_AVX512DQ = 32,
   F_AVX512VL = 64,
   F_NEON = 128,
+  F_F16C = 256,
   L_V2 = F_SSE41,
-  L_V3 = L_V2 | F_AVX2 | F_FMA,
+  L_V3 = L_V2 | F_AVX2 | F_FMA | F_F16C,
   L_V4 = L_V3 | F_AVX512F | F_AVX512BW | F_AVX512DQ | F_AVX512VL,
 };
 
@@ -74,6 +75,7 @@ static const struct {
     {"fma", F_FMA},           {"avx512f", F_AVX512F},
     {"avx512bw", F_AVX512BW}, {"avx512dq", F_AVX512DQ},
     {"avx512vl", F_AVX512VL}, {"neon", F_NEON},
+    {"f16c", F_F16C},
 };
 
 /* Applies "+a,-b,..." to the bits we know; the rest is LLVM's business. */
@@ -186,6 +188,7 @@ static prn_status derive(prn_diag_sink *sink, prn_target *t, unsigned bits) {
   t->mr = 6;
   if (t->arch == PRN_ARCH_AARCH64) {
     t->fma = true;
+    t->half = true;
     t->lanes = 4;
     t->nv = 4;
     return PRN_OK;
@@ -196,6 +199,7 @@ static prn_status derive(prn_diag_sink *sink, prn_target *t, unsigned bits) {
   t->fma = bits & F_FMA;
   t->avx512 = (bits & L_V4) == L_V4;
   t->masks = bits & F_AVX2;
+  t->half = bits & F_F16C;
   t->lanes = t->avx512 ? 16 : (bits & F_AVX2) ? 8 : 4;
   t->nv = t->avx512 ? 4 : 2;
   return PRN_OK;

@@ -9,13 +9,8 @@
 
 #include <llvm-c/TargetMachine.h>
 
+#include "backends/llvm/spec.h"
 #include "ir/support/diag.h"
-
-typedef struct prn_target_spec {
-  const char *triple;   /* NULL: the machine this runs on */
-  const char *march;    /* NULL, "native", or a CPU name as clang spells it */
-  const char *features; /* "+a,-b" added to what march implies; may be NULL */
-} prn_target_spec;
 
 typedef enum prn_arch { PRN_ARCH_X86_64, PRN_ARCH_AARCH64 } prn_arch;
 
@@ -27,6 +22,7 @@ typedef struct prn_target {
   bool host;      /* code runs in this process */
   bool fma;       /* llvm.fma is one instruction */
   bool avx512;    /* F, BW, DQ and VL: 512-bit vectors are preferred */
+  bool half;      /* f16 <-> f32 without a library call */
   bool masks;     /* masked loads and stores are single instructions */
   unsigned lanes; /* f32 in a vector */
   unsigned mr;    /* rows of the dense register tile */

@@ -1,0 +1,271 @@
+/* The backend's outside; see compile.h. */
+#include "backends/llvm/compile.h"
+
+#include <dlfcn.h>
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "backends/llvm/build.h"
+#include "backends/llvm/header.h"
+#include "backends/llvm/jit.h"
+#include "backends/llvm/library.h"
+#include "backends/llvm/link.h"
+#include "backends/llvm/object.h"
+
+struct prn_program {
+  prn_jit *jit;
+  void *library; /* dlopen */
+  void *memory;  /* of the weights, before alignment */
+  const void *weights;
+  prune_model model;
+};
+
+static prn_status fail(prn_diag_sink *sink, const char *path,
+                       const char *what) {
+  return prn_diag_emit(sink, PRN_ERROR, (prn_loc){0}, (prn_str){0}, "%s: %s",
+                       path, what);
+}
+
+prn_status prn_compile_panel(prn_diag_sink *sink, const prn_target_spec *spec,
+                             int *out_nr) {
+  prn_target *t;
+  PRN_TRY(prn_target_create(sink, spec, &t));
+  *out_nr = (int)prn_target_nr(t);
+  prn_target_destroy(t);
+  return PRN_OK;
+}
+
+static prn_status find_func(prn_module *m, prn_op **out) {
+  prn_op *func = NULL;
+  PRN_EACH_OP(op, m->body) {
+    if (!prn_op_is(op, PRN_OP_mem_func)) continue;
+    if (func) return prn_op_error(op, "expected one mem.func, found two");
+    func = op;
+  }
+  if (!func)
+    return prn_module_error(m, "expected a mem.func, found none: lower first");
+  *out = func;
+  return PRN_OK;
+}
+
+/* Code of func in the form asked for, appended to out. */
+static prn_status emit(prn_op *func, const prn_target *target,
+                       const char *prefix, bool embedded, prn_emit_kind kind,
+                       prn_strbuf *out) {
+  prn_cg *g;
+  PRN_TRY(prn_build(target, func, prefix, embedded, &g));
+  prn_status s = prn_target_emit(prn_ctx_diags(func->module->ctx), target,
+                                 g->mod, kind, out);
+  prn_cg_destroy(g);
+  return s;
+}
+
+/* ---- files ---- */
+
+static void to_out(void *user, const void *data, size_t size) {
+  prn_out_write(user, data, size);
+}
+
+static void to_stdio(void *user, const void *data, size_t size) {
+  (void)fwrite(data, 1, size, user);
+}
+
+typedef struct names {
+  char weights[256], model[256];
+} names;
+
+static names names_of(const char *prefix) {
+  names n;
+  snprintf(n.weights, sizeof n.weights, "%s_weights", prefix);
+  snprintf(n.model, sizeof n.model, "%s_model", prefix);
+  return n;
+}
+
+/* The object goes to a temporary file beside the library: the linker reads
+ * it from there. */
+static prn_status write_shared(prn_op *func, const prn_target *target,
+                               prn_str code, const char *prefix,
+                               const char *path) {
+  prn_diag_sink *sink = prn_ctx_diags(func->module->ctx);
+  prn_strbuf t = {0};
+  prn_strbuf_fmt(&t, "%s.o.XXXXXX", path);
+  int fd = mkstemp(t.data);
+  FILE *f = fd < 0 ? NULL : fdopen(fd, "wb");
+  prn_status s = PRN_OK;
+  if (!f) {
+    s = fail(sink, path, strerror(errno));
+    if (fd >= 0) close(fd);
+  } else {
+    names n = names_of(prefix);
+    prn_object_write(code, n.weights, func, to_stdio, f);
+    bool bad = ferror(f) != 0;
+    if (fclose(f) != 0 || bad) s = fail(sink, path, strerror(errno));
+    if (s == PRN_OK) s = prn_link_shared(sink, target, t.data, path);
+  }
+  if (fd >= 0) unlink(t.data);
+  prn_strbuf_destroy(&t);
+  return s;
+}
+
+static prn_status write_code(prn_op *func, prn_str code, const char *prefix,
+                             prn_artefact kind, const char *path) {
+  prn_out *out;
+  names n = names_of(prefix);
+  PRN_TRY(prn_out_open(prn_ctx_diags(func->module->ctx), path, &out));
+  if (kind == PRN_ARTEFACT_O)
+    prn_object_write(code, n.weights, func, to_out, out);
+  else if (kind == PRN_ARTEFACT_A)
+    prn_archive_write(code, n.weights, n.model, "model.o", func, to_out, out);
+  else
+    prn_out_write(out, code.data, code.size);
+  return prn_out_commit(out);
+}
+
+prn_status prn_compile_file(prn_module *m, const prn_compile_options *o,
+                            prn_artefact kind, const char *path) {
+  static const prn_emit_kind kinds[] = {
+      [PRN_ARTEFACT_SO] = PRN_EMIT_OBJECT, [PRN_ARTEFACT_A] = PRN_EMIT_OBJECT,
+      [PRN_ARTEFACT_O] = PRN_EMIT_OBJECT,  [PRN_ARTEFACT_S] = PRN_EMIT_ASSEMBLY,
+      [PRN_ARTEFACT_LL] = PRN_EMIT_LLVM,
+  };
+  prn_target *target;
+  prn_op *func;
+  prn_strbuf code = {0};
+  PRN_TRY(find_func(m, &func));
+  PRN_TRY(prn_target_create(prn_ctx_diags(m->ctx), &o->target, &target));
+  prn_status s = emit(func, target, o->prefix, true, kinds[kind], &code);
+  prn_str view = prn_strbuf_view(&code);
+  if (s == PRN_OK)
+    s = kind == PRN_ARTEFACT_SO
+            ? write_shared(func, target, view, o->prefix, path)
+            : write_code(func, view, o->prefix, kind, path);
+  prn_strbuf_destroy(&code);
+  prn_target_destroy(target);
+  return s;
+}
+
+prn_status prn_compile_header(prn_module *m, const prn_compile_options *o,
+                              const char *path) {
+  prn_op *func;
+  prn_out *out;
+  prn_strbuf text = {0};
+  PRN_TRY(find_func(m, &func));
+  prn_header_print(func, o->prefix, &text);
+  prn_status s = prn_out_open(prn_ctx_diags(m->ctx), path, &out);
+  if (s == PRN_OK) {
+    prn_out_write(out, text.data, text.size);
+    s = prn_out_commit(out);
+  }
+  prn_strbuf_destroy(&text);
+  return s;
+}
+
+/* ---- in this process ---- */
+
+typedef struct cursor {
+  char *at;
+} cursor;
+
+static void append(void *user, const void *data, size_t size) {
+  cursor *c = user;
+  memcpy(c->at, data, size);
+  c->at += size;
+}
+
+static prn_status load_weights(prn_op *func, prn_program *p) {
+  enum { LINE = 64 };
+  size_t size = (size_t)prn_weights_size(func);
+  if (size == 0) return PRN_OK;
+  p->memory = prn_try_alloc(size + LINE);
+  if (!p->memory)
+    return prn_op_error(func, "no memory for %zu bytes of weights", size);
+  size_t skip = LINE - (uintptr_t)p->memory % LINE;
+  cursor c = {(char *)p->memory + skip};
+  p->weights = c.at;
+  prn_weights_write(func, append, &c);
+  return PRN_OK;
+}
+
+static prn_status load_code(prn_op *func, const prn_target *target,
+                            prn_program *p) {
+  prn_diag_sink *sink = prn_ctx_diags(func->module->ctx);
+  prn_strbuf object = {0};
+  uintptr_t address = 0;
+  if (!target->host)
+    return fail(sink, target->triple, "code for it cannot run here");
+  prn_status s = emit(func, target, "jit", false, PRN_EMIT_OBJECT, &object);
+  if (s == PRN_OK) s = prn_jit_create(sink, &p->jit);
+  if (s == PRN_OK) s = prn_jit_add(p->jit, sink, prn_strbuf_view(&object));
+  if (s == PRN_OK) s = prn_jit_find(p->jit, sink, "jit_model", &address);
+  prn_strbuf_destroy(&object);
+  if (s == PRN_OK) p->model = *((const prune_model *(*)(void))address)();
+  return s;
+}
+
+static prn_program *new_program(void) {
+  prn_program *p = prn_alloc(sizeof *p);
+  memset(p, 0, sizeof *p);
+  return p;
+}
+
+prn_status prn_compile_jit(prn_module *m, const prn_compile_options *o,
+                           prn_program **out) {
+  prn_target *target;
+  prn_op *func;
+  PRN_TRY(find_func(m, &func));
+  PRN_TRY(prn_target_create(prn_ctx_diags(m->ctx), &o->target, &target));
+  prn_program *p = new_program();
+  prn_status s = load_code(func, target, p);
+  if (s == PRN_OK) s = load_weights(func, p);
+  prn_target_destroy(target);
+  if (s == PRN_OK)
+    *out = p;
+  else
+    prn_program_destroy(p);
+  return s;
+}
+
+static prn_status open_library(prn_diag_sink *sink, const char *path,
+                               prn_program *p) {
+  prn_strbuf symbol = {0};
+  PRN_TRY(prn_library_symbol(sink, path, &symbol));
+  /* Without a slash dlopen would search the system's folders. */
+  prn_strbuf full = {0};
+  prn_strbuf_fmt(&full, "%s%s", strchr(path, '/') ? "" : "./", path);
+  p->library = dlopen(full.data, RTLD_NOW | RTLD_LOCAL);
+  prn_strbuf_destroy(&full);
+  void *address = p->library ? dlsym(p->library, symbol.data) : NULL;
+  prn_strbuf_destroy(&symbol);
+  if (!address) return fail(sink, path, dlerror());
+  p->model = *((const prune_model *(*)(void))(uintptr_t)address)();
+  p->weights = p->model.weights;
+  if (p->model.abi != PRUNE_ABI)
+    return fail(sink, path, "was made by another version of prunec");
+  return PRN_OK;
+}
+
+prn_status prn_program_open(prn_diag_sink *sink, const char *path,
+                            prn_program **out) {
+  prn_program *p = new_program();
+  if (open_library(sink, path, p) != PRN_OK) {
+    prn_program_destroy(p);
+    return PRN_FAIL;
+  }
+  *out = p;
+  return PRN_OK;
+}
+
+const prune_model *prn_program_model(const prn_program *p) { return &p->model; }
+
+const void *prn_program_weights(const prn_program *p) { return p->weights; }
+
+void prn_program_destroy(prn_program *p) {
+  if (!p) return;
+  prn_jit_destroy(p->jit);
+  if (p->library) dlclose(p->library);
+  prn_free(p->memory);
+  prn_free(p);
+}

@@ -1,0 +1,67 @@
+/* The LLVM backend: a module in the mem dialect as native code, for files or
+ * for this process.
+ *
+ *   prn_compile_options o = {.target = {.march = "x86-64-v3"},
+ *                            .prefix = "model"};
+ *   int nr;
+ *   prn_compile_panel(sink, &o.target, &nr);
+ *   ... lower with prn_lower_target.nr = nr, plan memory ...
+ *   prn_compile_file(m, &o, PRN_ARTEFACT_SO, "libmodel.so");
+ *
+ * What runs in this process and what is written to files is the same code,
+ * called through the same interface (backends/llvm/abi.h). */
+#ifndef PRN_BACKENDS_LLVM_COMPILE_H
+#define PRN_BACKENDS_LLVM_COMPILE_H
+
+#include "backends/llvm/abi.h"
+#include "backends/llvm/spec.h"
+#include "ir/op.h"
+
+typedef struct prn_compile_options {
+  prn_target_spec target;
+  const char *prefix; /* C identifier that exported symbols begin with */
+} prn_compile_options;
+
+/* Columns of a packed weight panel on the target: the nr of lower-nn-to-mem.
+ * Reports and fails when the target is unknown. */
+PRN_NODISCARD prn_status prn_compile_panel(prn_diag_sink *sink,
+                                           const prn_target_spec *target,
+                                           int *out_nr);
+
+/* What to write. SO, A and O hold code and weights, and export one symbol,
+ * PREFIX_model; S and LL hold the code, which refers to PREFIX_weights. */
+typedef enum prn_artefact {
+  PRN_ARTEFACT_SO, /* needs a linker on the PATH: ld.lld or ld */
+  PRN_ARTEFACT_A,
+  PRN_ARTEFACT_O,
+  PRN_ARTEFACT_S,
+  PRN_ARTEFACT_LL,
+} prn_artefact;
+
+/* Compiles the one mem.func of m and writes path, whole or not at all. Memory
+ * does not grow with the weights. */
+PRN_NODISCARD prn_status prn_compile_file(prn_module *m,
+                                          const prn_compile_options *o,
+                                          prn_artefact kind, const char *path);
+/* Writes a C header for it: self-contained, with sizes as macros. */
+PRN_NODISCARD prn_status prn_compile_header(prn_module *m,
+                                            const prn_compile_options *o,
+                                            const char *path);
+
+/* ---- in this process ---- */
+
+typedef struct prn_program prn_program;
+
+/* Compiles code and weights into memory. */
+PRN_NODISCARD prn_status prn_compile_jit(prn_module *m,
+                                         const prn_compile_options *o,
+                                         prn_program **out);
+/* Opens a library that prn_compile_file wrote. Running it is running its
+ * code: it is the user's to trust. */
+PRN_NODISCARD prn_status prn_program_open(prn_diag_sink *sink, const char *path,
+                                          prn_program **out);
+const prune_model *prn_program_model(const prn_program *p);
+const void *prn_program_weights(const prn_program *p);
+void prn_program_destroy(prn_program *p); /* NULL is allowed */
+
+#endif

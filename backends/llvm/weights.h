@@ -1,0 +1,14 @@
+/* The weights of a program as its code expects them. */
+#ifndef PRN_BACKENDS_LLVM_WEIGHTS_H
+#define PRN_BACKENDS_LLVM_WEIGHTS_H
+
+#include "ir/op.h"
+
+typedef void prn_weights_fn(void *user, const void *data, size_t size);
+
+int64_t prn_weights_size(const prn_op *func);
+/* Streams all of them: packed, masks applied, exactly prn_weights_size bytes.
+ * Holds one panel in memory at most. */
+void prn_weights_write(const prn_op *func, prn_weights_fn *write, void *user);
+
+#endif
