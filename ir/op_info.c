@@ -35,14 +35,31 @@
 #define NO_INFER     NULL
 #define VERIFY(hook) prn_verify_##hook
 #define NO_VERIFY    NULL
-#define DIALECT_onnx PRN_DIALECT_ONNX
-#define DIALECT_nn   PRN_DIALECT_NN
-#define DIALECT_mem  PRN_DIALECT_MEM
-#define OP(dialect, name, since, until, doc, in, out, attrs, traits, infer,  \
-           verify, dims)                                                     \
-  [PRN_OP_##dialect##_##name] = {#dialect, #name,  doc,   DIALECT_##dialect, \
-                                 since,    until,  in,    out,               \
-                                 attrs,    traits, infer, verify,            \
+/* The dialect tokens of the rows: what they stand for. */
+#define NAME_onnx             "onnx"
+#define NAME_nn               "nn"
+#define NAME_mem              "mem"
+#define NAME_com_microsoft    "com.microsoft"
+#define NAME_ai_onnx_ml       "ai.onnx.ml"
+#define DIALECT_com_microsoft PRN_DIALECT_ONNX
+#define DIALECT_ai_onnx_ml    PRN_DIALECT_ONNX
+#define DIALECT_onnx          PRN_DIALECT_ONNX
+#define DIALECT_nn            PRN_DIALECT_NN
+#define DIALECT_mem           PRN_DIALECT_MEM
+#define OP(dialect, name, since, until, doc, in, out, attrs, traits, infer, \
+           verify, dims)                                                    \
+  [PRN_OP_##dialect##_##name] = {NAME_##dialect,                            \
+                                 #name,                                     \
+                                 doc,                                       \
+                                 DIALECT_##dialect,                         \
+                                 since,                                     \
+                                 until,                                     \
+                                 in,                                        \
+                                 out,                                       \
+                                 attrs,                                     \
+                                 traits,                                    \
+                                 infer,                                     \
+                                 verify,                                    \
                                  dims},
 const prn_op_info prn_op_infos[PRN_OP_count] = {
 #include "ir/ops.def"

@@ -34,7 +34,7 @@
  * versions.
  *
  * An operator of a foreign domain is a row too: its dialect is a token with an
- * entry among the DIALECT_ macros of ir/op_info.c (com_microsoft stands for
+ * entry among the NAME_ macros of ir/op_info.c (com_microsoft stands for
  * "com.microsoft"). */
 #ifndef PRN_IR_OP_INFO_H
 #define PRN_IR_OP_INFO_H

@@ -296,6 +296,8 @@ static prn_dim trip_count(prn_infer *env, prn_op *op, const prn_block *body) {
   bool starts = !prn_shape_in(op, 1) ||
                 (first && k == 1 && prn_dim_is_const(first[0], &go) && go);
   const prn_value *next = prn_op_operand(body->last, 0);
+  while (next && next->def && prn_op_is(next->def, PRN_OP_onnx_Identity))
+    next = prn_op_operand(next->def, 0);
   const prn_dim *cond = prn_infer_content(env, next, &k);
   bool goes_on = next == body->args[1] ||
                  (cond && k == 1 && prn_dim_is_const(cond[0], &go) && go);

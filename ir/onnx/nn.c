@@ -299,9 +299,8 @@ prn_status prn_infer_layer_norm(prn_infer *env, prn_op *op) {
 
 /* ---- matrix products ---- */
 
-/* The numpy matrix product of a and b. */
-static prn_status matmul_shape(prn_infer *env, const prn_op *op, prn_shape a,
-                               prn_shape b, prn_shape *out) {
+prn_status prn_shape_matmul(prn_infer *env, const prn_op *op, prn_shape a,
+                            prn_shape b, prn_shape *out) {
   *out = prn_shape_unranked(a.dtype);
   if (a.rank < 0 || b.rank < 0) return PRN_OK;
   if (a.rank == 0 || b.rank == 0)
@@ -331,8 +330,8 @@ static prn_status matmul_shape(prn_infer *env, const prn_op *op, prn_shape a,
 static prn_status infer_matmul(prn_infer *env, prn_op *op, uint32_t bi,
                                prn_dtype dtype) {
   prn_shape out;
-  PRN_TRY(matmul_shape(env, op, prn_shape_of(env, op, 0),
-                       prn_shape_of(env, op, bi), &out));
+  PRN_TRY(prn_shape_matmul(env, op, prn_shape_of(env, op, 0),
+                           prn_shape_of(env, op, bi), &out));
   out.dtype = dtype;
   return prn_shape_result(env, op, 0, out);
 }

@@ -81,6 +81,11 @@ prn_dtype prn_shape_dtype_attr(const prn_op *op, const char *name,
  * otherwise. */
 int64_t prn_shape_small(prn_shape s);
 
+/* The numpy matrix product of a and b. */
+PRN_NODISCARD prn_status prn_shape_matmul(prn_infer *env, const prn_op *op,
+                                          prn_shape a, prn_shape b,
+                                          prn_shape *out);
+
 /* The contents of operand i broadcast to the small static shape `out`; false
  * when they are not known. */
 PRN_NODISCARD bool prn_shape_spread(prn_infer *env, const prn_op *op,
