@@ -74,13 +74,14 @@ static prn_v divisor(prn_cg *g, prn_v d) {
   return cg_select(g, cg_cmp(g, LLVMIntEQ, d, cg_i64(g, 0)), cg_i64(g, 1), d);
 }
 
+static prn_v in_prologue(prn_emit *e, prn_dim d);
+
 static prn_v expression(prn_emit *e, prn_dim d) {
   prn_cg *g = e->g;
-  if (d->kind == PRN_DIM_CONST) return cg_i64(g, d->value);
   if (d->kind == PRN_DIM_SYM) return symbol(e, d->name);
-  prn_v r = prn_emit_dim(e, d->args[0]);
+  prn_v r = in_prologue(e, d->args[0]);
   for (uint32_t i = 1; i < d->num_args; i++) {
-    prn_v x = prn_emit_dim(e, d->args[i]);
+    prn_v x = in_prologue(e, d->args[i]);
     switch (d->kind) {
     case PRN_DIM_MUL:
       r = prn_cg_mul(g, r, x);
@@ -105,15 +106,21 @@ static prn_v expression(prn_emit *e, prn_dim d) {
   return r;
 }
 
-prn_v prn_emit_dim(prn_emit *e, prn_dim d) {
+/* The builder stands before the prologue's end. */
+static prn_v in_prologue(prn_emit *e, prn_dim d) {
   if (d->kind == PRN_DIM_CONST) return cg_i64(e->g, d->value);
   prn_v v = prn_ptrmap_get(&e->dims, d);
   if (v) return v;
+  v = expression(e, d);
+  *prn_ptrmap_slot(&e->dims, d) = v;
+  return v;
+}
+
+prn_v prn_emit_dim(prn_emit *e, prn_dim d) {
   LLVMBasicBlockRef at = LLVMGetInsertBlock(e->g->b);
   LLVMPositionBuilderBefore(e->g->b, LLVMGetBasicBlockTerminator(e->prologue));
-  v = expression(e, d);
+  prn_v v = in_prologue(e, d);
   LLVMPositionBuilderAtEnd(e->g->b, at);
-  *prn_ptrmap_slot(&e->dims, d) = v;
   return v;
 }
 
