@@ -1,0 +1,23 @@
+/* From a model file to the mem dialect: what prunec and prune-run share. */
+#ifndef PRN_TOOLS_LOWERING_H
+#define PRN_TOOLS_LOWERING_H
+
+#include "ir/op.h"
+#include "tools/cli.h"
+
+typedef struct prn_lowering {
+  const char *recipe;   /* file with passes to run first, or NULL */
+  const char *pipeline; /* their text, or NULL */
+  prn_cli_list dims;    /* "batch=1" */
+  int nr;               /* panel width of the target */
+  unsigned threads;
+  bool verbose; /* statistics of the passes to stderr */
+} prn_lowering;
+
+/* Reads the model at path and lowers it. Models that are in the nn or mem
+ * dialect already start from there. */
+PRN_NODISCARD prn_status prn_lower_file(prn_ctx *ctx, const char *path,
+                                        const prn_lowering *how,
+                                        prn_module **out);
+
+#endif

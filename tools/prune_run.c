@@ -1,0 +1,130 @@
+/* prune-run: runs a model, or a library made by prunec. */
+#include "tools/run.h"
+
+static const prn_cli_option options[] = {
+    {PRN_CLI_HEADING, 0, NULL, NULL, "Inputs and outputs", 0, 0, 0},
+    PRN_CLI_ROW(TEXT, 'i', prn_run_settings, inputs, "inputs", "FILE.npz",
+                "Arrays to run on; their names are those of the inputs."),
+    PRN_CLI_ROW(LIST, 0, prn_run_settings, input, "input", "NAME=FILE.npy",
+                "One input. May be repeated."),
+    PRN_CLI_ROW(TEXT, 'o', prn_run_settings, outputs, "outputs", "FILE.npz",
+                "Where to write the outputs."),
+    {PRN_CLI_INT, 0, "random-inputs", "SEED",
+     "Run on random inputs: floats standard normal, integers 0 or 1. Also "
+     "what is done when no inputs are given, with seed 0.",
+     offsetof(prn_run_settings, random_inputs), 0, 9.2e18},
+    PRN_CLI_ROW(LIST, 0, prn_run_settings, dims, "dim", "NAME=SIZE",
+                "Size of an open dimension of random inputs; default 1."),
+    {PRN_CLI_HEADING, 0, NULL, NULL, "What to do", 0, 0, 0},
+    {PRN_CLI_REAL, 0, "bench", "SECONDS", "Run again and again, print times.",
+     offsetof(prn_run_settings, bench), 0, 1e6},
+    PRN_CLI_ROW(TEXT, 0, prn_run_settings, compare, "compare", "OTHER",
+                "Print how the outputs differ from those of another model or "
+                "library, or from an .npz file."),
+    PRN_CLI_ROW(FLAG, 0, prn_run_settings, onnx_test, "onnx-test", NULL,
+                "The arguments are ONNX test directories: model.onnx beside "
+                "test_data_set_*/{input,output}_*.pb."),
+    {PRN_CLI_REAL, 0, "rtol", "X",
+     "Relative L2 error that --onnx-test allows floats; default 1e-5.",
+     offsetof(prn_run_settings, rtol), 0, 1},
+    PRN_CLI_ROW(TEXT, 0, prn_run_settings, profile_out, "profile-out",
+                "FILE.prof", "Observe activations (not in this version)."),
+    PRN_CLI_ROW(FLAG, 0, prn_run_settings, json, "json", NULL,
+                "Print --bench and --compare results as JSON."),
+    {PRN_CLI_HEADING, 0, NULL, NULL, "Compiling", 0, 0, 0},
+    PRN_CLI_ROW(TEXT, 0, prn_run_settings, recipe, "recipe", "FILE",
+                "Passes to run first, as prune-opt --recipe."),
+    PRN_CLI_ROW(TEXT, 0, prn_run_settings, pipeline, "pass-pipeline", "TEXT",
+                "The same on the command line."),
+    PRN_CLI_ROW(TEXT, 0, prn_run_settings, march, "march", "CPU",
+                "native (default), x86-64-v2, -v3, -v4, or a CPU name."),
+    {PRN_CLI_INT, 0, "threads", "N", "Threads that run the model; default 1.",
+     offsetof(prn_run_settings, threads), 1, 1024},
+    PRN_CLI_ROW(FLAG, 'v', prn_run_settings, verbose, "verbose", NULL,
+                "Say what was done and how long it took."),
+    {PRN_CLI_END, 0, NULL, NULL, NULL, 0, 0, 0},
+};
+
+static const prn_cli cli = {
+    .tool = "prune-run",
+    .usage = "MODEL|LIBRARY.so [options]",
+    .intro = "Compiles a model (.onnx, or .prn text) in process and runs it, "
+             "or runs a library made by prunec.",
+    .outro = "Examples:\n"
+             "  prune-run model.onnx --inputs in.npz --outputs out.npz\n"
+             "  prune-run libmodel.so --bench=5 --dim batch=1 --dim seq=128\n"
+             "  prune-run pruned.onnx --inputs in.npz --compare model.onnx\n"
+             "  prune-run --onnx-test tests/test_relu tests/test_conv\n",
+    .options = options,
+    .min_args = 1,
+    .max_args = SIZE_MAX,
+    .args = "a model or library",
+};
+
+static void print_shapes(const prn_arrays *out) {
+  for (size_t i = 0; i < out->size; i++) {
+    const prn_array *a = &out->items[i];
+    printf("%.*s: %s[", PRN_STR_ARG(a->name), prn_dtype_name(a->dtype));
+    for (int32_t k = 0; k < a->rank; k++)
+      printf("%s%lld", k ? "," : "", (long long)a->dims[k]);
+    printf("]\n");
+  }
+}
+
+static prn_status use(prn_loaded *l, const prn_run_settings *s,
+                      const prn_arrays *in) {
+  prn_arrays out = {0};
+  prn_ctx *ctx = l->runner.ctx;
+  prn_status status = prn_runner_prepare(&l->runner, in, &out);
+  if (status == PRN_OK) status = prn_runner_run(&l->runner, in, &out);
+  if (status == PRN_OK && s->outputs)
+    status = prn_arrays_save_npz(ctx, s->outputs, &out);
+  if (status == PRN_OK && s->compare)
+    status = prn_run_compare(ctx, s, in, &out);
+  if (status == PRN_OK && s->bench > 0)
+    status = prn_run_bench(&l->runner, in, &out, s->bench, s->json);
+  if (status == PRN_OK && !s->outputs && !s->compare && !(s->bench > 0))
+    print_shapes(&out);
+  prn_arrays_destroy(&out);
+  return status;
+}
+
+static prn_status run_model(prn_ctx *ctx, const prn_run_settings *s,
+                            const char *path) {
+  prn_loaded l = {0};
+  prn_arrays in = {0};
+  bool given = prn_run_has_inputs(s);
+  prn_status status = PRN_OK;
+  if (given) status = prn_run_read_inputs(ctx, s, &in);
+  if (status == PRN_OK)
+    status = prn_run_load(ctx, path, s, given ? &in : NULL, &l);
+  if (status == PRN_OK && !given) status = prn_run_random_inputs(&l, s, &in);
+  if (status == PRN_OK) status = use(&l, s, &in);
+  prn_run_unload(&l);
+  prn_arrays_destroy(&in);
+  return status;
+}
+
+static prn_status dispatch(prn_ctx *ctx, const prn_run_settings *s,
+                           const prn_cli_list *args) {
+  prn_diag_sink *sink = prn_ctx_diags(ctx);
+  if (s->profile_out)
+    return prn_diag_emit(sink, PRN_ERROR, (prn_loc){0}, PRN_STR(""),
+                         "--profile-out is not built into this version");
+  if (s->onnx_test) return prn_run_onnx_tests(s, args->at, args->size);
+  if (args->size == 1) return run_model(ctx, s, args->at[0]);
+  return prn_diag_emit(sink, PRN_ERROR, (prn_loc){0}, PRN_STR(""),
+                       "expected one model or library, found %zu", args->size);
+}
+
+int main(int argc, char **argv) {
+  prn_run_settings s = {.threads = 1, .random_inputs = -1, .rtol = 1e-5};
+  prn_cli_result r = {0};
+  prn_ctx *ctx = prn_ctx_create();
+  prn_status status =
+      prn_cli_parse(&cli, prn_ctx_diags(ctx), argc, argv, &s, &r);
+  if (status == PRN_OK && !r.done) status = dispatch(ctx, &s, &r.args);
+  prn_cli_free(&cli, &s, &r);
+  prn_ctx_destroy(ctx);
+  return status == PRN_OK ? 0 : 1;
+}

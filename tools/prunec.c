@@ -1,0 +1,143 @@
+/* prunec: the ahead-of-time driver. Reads a model, runs a recipe, lowers it
+ * and writes a library, an archive, an object, assembly or LLVM IR. */
+#include <ctype.h>
+#include <string.h>
+
+#include "backends/llvm/compile.h"
+#include "tools/lowering.h"
+
+typedef struct settings {
+  const char *output, *recipe, *pipeline, *march, *target, *features, *header,
+      *prefix;
+  prn_cli_list dims;
+  int64_t threads;
+  bool verbose;
+} settings;
+
+static const prn_cli_option options[] = {
+    PRN_CLI_ROW(TEXT, 'o', settings, output, "output", "FILE",
+                "What to write; the ending says what: .so, .a, .o, .s or .ll."),
+    PRN_CLI_ROW(TEXT, 0, settings, header, "header", "FILE",
+                "Also write a C header for the library."),
+    PRN_CLI_ROW(TEXT, 0, settings, prefix, "prefix", "NAME",
+                "C name that the library's symbols begin with; default: the "
+                "output's name without lib and ending."),
+    {PRN_CLI_HEADING, 0, NULL, NULL, "Pruning", 0, 0, 0},
+    PRN_CLI_ROW(TEXT, 0, settings, recipe, "recipe", "FILE",
+                "Passes to run first, as prune-opt --recipe."),
+    PRN_CLI_ROW(TEXT, 0, settings, pipeline, "pass-pipeline", "TEXT",
+                "The same on the command line."),
+    {PRN_CLI_HEADING, 0, NULL, NULL, "Target", 0, 0, 0},
+    PRN_CLI_ROW(TEXT, 0, settings, march, "march", "CPU",
+                "native (default), x86-64-v2, x86-64-v3, x86-64-v4, or a CPU "
+                "name."),
+    PRN_CLI_ROW(TEXT, 0, settings, target, "target", "TRIPLE",
+                "Compile for another machine, e.g. aarch64-linux-gnu."),
+    PRN_CLI_ROW(TEXT, 0, settings, features, "mattr", "LIST",
+                "Features to add or remove, e.g. +avx512bf16,-avx512vnni."),
+    PRN_CLI_ROW(LIST, 0, settings, dims, "dim", "NAME=SIZE",
+                "Fix an open dimension, e.g. batch=1. May be repeated."),
+    {PRN_CLI_HEADING, 0, NULL, NULL, "Output", 0, 0, 0},
+    {PRN_CLI_INT, 0, "threads", "N", "Threads of the compiler.",
+     offsetof(settings, threads), 1, 1024},
+    PRN_CLI_ROW(FLAG, 'v', settings, verbose, "verbose", NULL,
+                "Say what was done and how long it took."),
+    {PRN_CLI_END, 0, NULL, NULL, NULL, 0, 0, 0},
+};
+
+static const prn_cli cli = {
+    .tool = "prunec",
+    .usage = "MODEL -o OUT.{so,a,o,s,ll} [options]",
+    .intro = "Compiles a model (.onnx, or .prn text) to native code. The "
+             "library needs nothing of prune at run time.",
+    .outro = "Examples:\n"
+             "  prunec model.onnx -o libmodel.so --header=model.h\n"
+             "  prunec model.onnx -o libsmall.so "
+             "--pass-pipeline='score-magnitude,select-nm{n=2 m=4}'\n"
+             "  prunec model.onnx -o model.o --target=aarch64-linux-gnu "
+             "--dim batch=1\n",
+    .options = options,
+    .min_args = 1,
+    .max_args = 1,
+    .args = "a model",
+};
+
+static const struct {
+  const char *ending;
+  prn_artefact kind;
+} artefacts[] = {{".so", PRN_ARTEFACT_SO},
+                 {".a", PRN_ARTEFACT_A},
+                 {".o", PRN_ARTEFACT_O},
+                 {".s", PRN_ARTEFACT_S},
+                 {".ll", PRN_ARTEFACT_LL}};
+
+static prn_status artefact_of(prn_diag_sink *sink, const char *path,
+                              prn_artefact *out) {
+  for (size_t i = 0; path && i < PRN_COUNT(artefacts); i++)
+    if (prn_str_ends(prn_str_from(path), artefacts[i].ending)) {
+      *out = artefacts[i].kind;
+      return PRN_OK;
+    }
+  return prn_diag_emit(sink, PRN_ERROR, (prn_loc){0}, PRN_STR(""),
+                       "the output must be named with -o and end in .so, .a, "
+                       ".o, .s or .ll; found %s",
+                       path ? path : "none");
+}
+
+/* "out/libmini-lm.so" gives "mini_lm". */
+static const char *prefix_of(prn_ctx *ctx, const char *path) {
+  prn_strbuf b = {0};
+  const char *base = strrchr(path, '/');
+  base = base ? base + 1 : path;
+  if (strncmp(base, "lib", 3) == 0 && base[3] != '.') base += 3;
+  const char *end = strrchr(base, '.');
+  if (isdigit((unsigned char)*base)) prn_strbuf_char(&b, '_');
+  for (const char *p = base; p < end; p++)
+    prn_strbuf_char(&b, isalnum((unsigned char)*p) ? *p : '_');
+  const char *name = prn_intern(ctx, prn_strbuf_view(&b)).data;
+  prn_strbuf_destroy(&b);
+  return name;
+}
+
+static prn_status check_prefix(prn_diag_sink *sink, const char *name) {
+  bool ok = *name && !isdigit((unsigned char)*name);
+  for (const char *p = name; *p; p++)
+    ok = ok && (isalnum((unsigned char)*p) || *p == '_');
+  if (ok) return PRN_OK;
+  return prn_diag_emit(sink, PRN_ERROR, (prn_loc){0}, PRN_STR(""),
+                       "--prefix='%s' is not a C identifier", name);
+}
+
+static prn_status compile(prn_ctx *ctx, const settings *s, const char *input) {
+  prn_artefact kind;
+  prn_module *m = NULL;
+  prn_diag_sink *sink = prn_ctx_diags(ctx);
+  PRN_TRY(artefact_of(sink, s->output, &kind));
+  prn_compile_options o = {.target = {.triple = s->target,
+                                      .march = s->march,
+                                      .features = s->features},
+                           .prefix = s->prefix ? s->prefix
+                                               : prefix_of(ctx, s->output)};
+  prn_lowering how = {.recipe = s->recipe,
+                      .pipeline = s->pipeline,
+                      .dims = s->dims,
+                      .threads = (unsigned)s->threads,
+                      .verbose = s->verbose};
+  PRN_TRY(check_prefix(sink, o.prefix));
+  PRN_TRY(prn_compile_panel(sink, &o.target, &how.nr));
+  PRN_TRY(prn_lower_file(ctx, input, &how, &m));
+  PRN_TRY(prn_compile_file(m, &o, kind, s->output));
+  return s->header ? prn_compile_header(m, &o, s->header) : PRN_OK;
+}
+
+int main(int argc, char **argv) {
+  settings s = {.threads = 1};
+  prn_cli_result r = {0};
+  prn_ctx *ctx = prn_ctx_create();
+  prn_status status =
+      prn_cli_parse(&cli, prn_ctx_diags(ctx), argc, argv, &s, &r);
+  if (status == PRN_OK && !r.done) status = compile(ctx, &s, r.args.at[0]);
+  prn_cli_free(&cli, &s, &r);
+  prn_ctx_destroy(ctx);
+  return status == PRN_OK ? 0 : 1;
+}

@@ -1,0 +1,73 @@
+/* The parts of prune-run. */
+#ifndef PRN_TOOLS_RUN_H
+#define PRN_TOOLS_RUN_H
+
+#include "backends/llvm/compile.h"
+#include "tools/lowering.h"
+#include "tools/runner.h"
+
+typedef struct prn_run_settings {
+  const char *inputs, *outputs, *compare, *march, *recipe, *pipeline,
+      *profile_out;
+  prn_cli_list input, dims;
+  int64_t threads, random_inputs;
+  double bench, rtol;
+  bool json, onnx_test, verbose;
+} prn_run_settings;
+
+/* A model that is ready to run. */
+typedef struct prn_loaded {
+  prn_llvm *llvm; /* when compiled in process */
+  prn_program *program;
+  prn_library *library; /* when opened */
+  prn_runner runner;
+} prn_loaded;
+
+/* Compiles a model in process, or opens a library made by prunec. Where a
+ * model cannot be compiled for open sizes it is compiled for those of the
+ * given inputs (NULL: there are none). */
+PRN_NODISCARD prn_status prn_run_load(prn_ctx *ctx, const char *path,
+                                      const prn_run_settings *s,
+                                      const prn_arrays *inputs,
+                                      prn_loaded *out);
+void prn_run_unload(prn_loaded *l);
+
+/* Whether the options name inputs, rather than leaving them to chance. */
+bool prn_run_has_inputs(const prn_run_settings *s);
+/* The inputs that the options name. */
+PRN_NODISCARD prn_status prn_run_read_inputs(prn_ctx *ctx,
+                                             const prn_run_settings *s,
+                                             prn_arrays *out);
+/* Random ones. */
+PRN_NODISCARD prn_status prn_run_random_inputs(prn_loaded *l,
+                                               const prn_run_settings *s,
+                                               prn_arrays *out);
+
+/* Runs for `seconds` and prints times, as text or one JSON object. */
+PRN_NODISCARD prn_status prn_run_bench(prn_runner *r, const prn_arrays *inputs,
+                                       const prn_arrays *outputs,
+                                       double seconds, bool json);
+
+/* How two arrays differ, in float64. */
+typedef struct prn_difference {
+  double max_abs;           /* largest |a - b| */
+  double rel_l2;            /* ||a - b|| / ||b||, 0 when both are 0 */
+  double cosine;            /* of the angle between them; 1 when equal */
+  int64_t rows, same_class; /* rows of the last dimension, equal argmax */
+  bool comparable;          /* types and sizes agree */
+} prn_difference;
+prn_difference prn_array_compare(const prn_array *a, const prn_array *b);
+
+/* Prints the differences of outputs from those of `other` (.npz, a model or a
+ * library, run on the same inputs). */
+PRN_NODISCARD prn_status prn_run_compare(prn_ctx *ctx,
+                                         const prn_run_settings *s,
+                                         const prn_arrays *inputs,
+                                         const prn_arrays *outputs);
+
+/* Runs ONNX test directories; ends with "N passed, N failed". Fails when one
+ * of them did. */
+PRN_NODISCARD prn_status prn_run_onnx_tests(const prn_run_settings *s,
+                                            const char *const *dirs, size_t n);
+
+#endif

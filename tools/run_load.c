@@ -1,0 +1,137 @@
+/* prune-run: getting a model ready, and its inputs. */
+#include <stdlib.h>
+#include <string.h>
+
+#include "tools/run.h"
+
+/* Errors of the first attempt, shown only when there is no second. */
+typedef struct quiet {
+  prn_diag_sink *sink;
+  prn_strbuf text;
+} quiet;
+
+static void hold(void *user, const prn_diag *d) {
+  quiet *q = user;
+  prn_diag_format(q->sink, d, &q->text);
+}
+
+static prn_status compile(prn_ctx *ctx, const char *path,
+                          const prn_run_settings *s, prn_cli_list dims,
+                          prn_program **out) {
+  prn_module *m = NULL;
+  prn_compile_options o = {.target = {.march = s->march}, .prefix = "model"};
+  prn_lowering how = {.recipe = s->recipe,
+                      .pipeline = s->pipeline,
+                      .dims = dims,
+                      .threads = (unsigned)s->threads,
+                      .verbose = s->verbose};
+  PRN_TRY(prn_compile_panel(prn_ctx_diags(ctx), &o.target, &how.nr));
+  PRN_TRY(prn_lower_file(ctx, path, &how, &m));
+  return prn_compile_jit(m, &o, out);
+}
+
+/* "NAME[AXIS]=SIZE" for every dimension of the inputs. */
+static prn_cli_list sizes_of(prn_ctx *ctx, const prn_arrays *inputs) {
+  prn_cli_list dims = {0};
+  prn_strbuf b = {0};
+  for (size_t i = 0; i < inputs->size; i++)
+    dims.cap += (size_t)inputs->items[i].rank;
+  dims.at = PRN_ARENA_ARRAY(prn_ctx_arena(ctx), const char *, dims.cap);
+  for (size_t i = 0; i < inputs->size; i++)
+    for (int32_t k = 0; k < inputs->items[i].rank; k++) {
+      b.size = 0;
+      prn_strbuf_fmt(&b, "%.*s[%d]=%lld", PRN_STR_ARG(inputs->items[i].name),
+                     (int)k, (long long)inputs->items[i].dims[k]);
+      dims.at[dims.size++] = prn_intern(ctx, prn_strbuf_view(&b)).data;
+    }
+  prn_strbuf_destroy(&b);
+  return dims;
+}
+
+static prn_status compile_for(prn_ctx *ctx, const char *path,
+                              const prn_run_settings *s,
+                              const prn_arrays *inputs, prn_program **out) {
+  prn_diag_sink *sink = prn_ctx_diags(ctx);
+  if (!inputs) return compile(ctx, path, s, (prn_cli_list){0}, out);
+  quiet q = {.sink = sink};
+  size_t errors = sink->errors;
+  sink->handler = hold;
+  sink->user = &q;
+  prn_status status = compile(ctx, path, s, (prn_cli_list){0}, out);
+  sink->handler = NULL;
+  if (status == PRN_OK) (void)fwrite(q.text.data, 1, q.text.size, stderr);
+  prn_strbuf_destroy(&q.text);
+  if (status == PRN_OK) return status;
+  sink->errors = errors;
+  return compile(ctx, path, s, sizes_of(ctx, inputs), out);
+}
+
+prn_status prn_run_load(prn_ctx *ctx, const char *path,
+                        const prn_run_settings *s, const prn_arrays *inputs,
+                        prn_loaded *out) {
+  *out = (prn_loaded){0};
+  if (prn_str_ends(prn_str_from(path), ".so"))
+    PRN_TRY(prn_program_open(prn_ctx_diags(ctx), path, &out->program));
+  else
+    PRN_TRY(compile_for(ctx, path, s, inputs, &out->program));
+  out->runner = (prn_runner){.ctx = ctx,
+                             .file = prn_intern_cstr(ctx, path).data,
+                             .model = prn_program_model(out->program),
+                             .weights = prn_program_weights(out->program)};
+  if (s->threads > 1) out->runner.pool = prn_pool_create(s->threads);
+  if (s->threads <= 1 || out->runner.pool) return PRN_OK;
+  prn_run_unload(out);
+  return prn_diag_emit(prn_ctx_diags(ctx), PRN_ERROR, (prn_loc){.file = path},
+                       PRN_STR(""), "cannot start %lld threads",
+                       (long long)s->threads);
+}
+
+void prn_run_unload(prn_loaded *l) {
+  prn_pool_destroy(l->runner.pool);
+  prn_runner_destroy(&l->runner);
+  prn_program_destroy(l->program);
+  *l = (prn_loaded){0};
+}
+
+static int64_t dim_size(void *user, prn_str name) {
+  const prn_run_settings *s = user;
+  for (size_t i = 0; i < s->dims.size; i++) {
+    const char *eq = strrchr(s->dims.at[i], '=');
+    if (eq && prn_str_eq(
+                  name, (prn_str){s->dims.at[i], (size_t)(eq - s->dims.at[i])}))
+      return strtoll(eq + 1, NULL, 10);
+  }
+  return 0;
+}
+
+/* One "NAME=FILE.npy"; names may hold '=', files may not. */
+static prn_status load_one(prn_ctx *ctx, const char *text, prn_arrays *out) {
+  prn_array a;
+  const char *eq = strrchr(text, '=');
+  if (!eq)
+    return prn_diag_emit(prn_ctx_diags(ctx), PRN_ERROR, (prn_loc){0},
+                         PRN_STR(""), "--input=%s is not NAME=FILE.npy", text);
+  PRN_TRY(prn_array_load_npy(ctx, eq + 1, &a));
+  a.name = prn_intern(ctx, (prn_str){text, (size_t)(eq - text)});
+  prn_arrays_add(out, a);
+  return PRN_OK;
+}
+
+bool prn_run_has_inputs(const prn_run_settings *s) {
+  return s->inputs || s->input.size;
+}
+
+prn_status prn_run_read_inputs(prn_ctx *ctx, const prn_run_settings *s,
+                               prn_arrays *out) {
+  if (s->inputs) PRN_TRY(prn_arrays_load_npz(ctx, s->inputs, out));
+  for (size_t i = 0; i < s->input.size; i++)
+    PRN_TRY(load_one(ctx, s->input.at[i], out));
+  return PRN_OK;
+}
+
+prn_status prn_run_random_inputs(prn_loaded *l, const prn_run_settings *s,
+                                 prn_arrays *out) {
+  uint64_t seed = s->random_inputs < 0 ? 0 : (uint64_t)s->random_inputs;
+  prn_run_settings copy = *s;
+  return prn_runner_random(&l->runner, seed, dim_size, &copy, out);
+}
