@@ -109,7 +109,7 @@ static prn_status check_prefix(prn_diag_sink *sink, const char *name) {
 }
 
 static prn_status compile(prn_ctx *ctx, const settings *s, const char *input) {
-  prn_artefact kind;
+  prn_artefact kind = PRN_ARTEFACT_SO;
   prn_module *m = NULL;
   prn_diag_sink *sink = prn_ctx_diags(ctx);
   PRN_TRY(artefact_of(sink, s->output, &kind));

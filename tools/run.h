@@ -17,9 +17,7 @@ typedef struct prn_run_settings {
 
 /* A model that is ready to run. */
 typedef struct prn_loaded {
-  prn_llvm *llvm; /* when compiled in process */
   prn_program *program;
-  prn_library *library; /* when opened */
   prn_runner runner;
 } prn_loaded;
 
