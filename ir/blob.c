@@ -56,7 +56,7 @@ static void *map_scratch(size_t size) {
 prn_status prn_blob_scratch(prn_ctx *ctx, size_t size, const prn_blob **out,
                             void **out_data) {
   bool small = size < SCRATCH_FROM;
-  void *p = small ? prn_try_alloc(size) : map_scratch(size);
+  void *p = small ? prn_try_alloc(size ? size : 1) : map_scratch(size);
   *out = NULL;
   *out_data = p;
   if (!p)

@@ -74,7 +74,7 @@ static prn_status densify(prepare *p, prn_op *op, const prn_attr *values,
       !prn_dtype_bytes(v->type->dtype, count, &bytes) ||
       prn_tensor_count(at) != n * per)
     return prn_op_error(op, "values, indices and dims do not fit together");
-  PRN_TRY(prn_blob_scratch(p->ctx, bytes + 1, &blob, &data));
+  PRN_TRY(prn_blob_scratch(p->ctx, bytes, &blob, &data));
   for (int64_t k = 0; k < n; k++) {
     int64_t place = sparse_place(at, k, dims, count);
     if (place < 0)

@@ -137,7 +137,7 @@ static prn_status dequantize_constant(prn_o2n *e, const prn_type *type,
   const prn_blob *blob;
   void *data;
   int64_t count = prn_tensor_count(g->x);
-  PRN_TRY(prn_blob_scratch(e->ctx, (size_t)count * 4 + 4, &blob, &data));
+  PRN_TRY(prn_blob_scratch(e->ctx, (size_t)count * 4, &blob, &data));
   float *to = data;
   for (int64_t o = 0; o < g->outer; o++)
     for (int64_t a = 0; a < g->axis; a++)
