@@ -255,13 +255,22 @@ prn_status prn_infer_block(prn_infer *env, prn_block *b) {
   return status;
 }
 
-void prn_infer_dead_block(prn_infer *env, prn_block *b) {
+prn_status prn_infer_quiet_block(prn_infer *env, prn_block *b) {
   prn_diag_sink *sink = prn_ctx_diags(env->ctx), saved = *sink;
   sink->handler = mute;
-  (void)!prn_infer_block(env, b);
+  prn_status status = prn_infer_block(env, b);
   sink->handler = saved.handler;
   sink->errors = saved.errors;
   sink->warnings = saved.warnings;
+  return status;
+}
+
+void prn_infer_set_impossible(prn_infer *env, const prn_block *b) {
+  *prn_ptrmap_slot(&env->impossible, b) = env;
+}
+
+bool prn_infer_impossible(const prn_infer *env, const prn_block *b) {
+  return prn_ptrmap_has(&env->impossible, b);
 }
 
 /* ---- the module ---- */
@@ -370,6 +379,7 @@ void prn_infer_free(prn_infer *env) {
   prn_ptrmap_destroy(&env->content);
   prn_ptrmap_destroy(&env->sizes);
   prn_ptrmap_destroy(&env->active);
+  prn_ptrmap_destroy(&env->impossible);
   prn_map_destroy(&env->inputs);
   prn_map_destroy(&env->functions);
   prn_map_destroy(&env->calls);

@@ -52,8 +52,12 @@ bool prn_infer_not_negative(prn_infer *env, prn_dim d);
 
 /* Infers the ops of a nested block whose argument types are set. */
 PRN_NODISCARD prn_status prn_infer_block(prn_infer *env, prn_block *b);
-/* The same for a block that never runs: its errors do not matter. */
-void prn_infer_dead_block(prn_infer *env, prn_block *b);
+/* The same for a block that need not run: what is wrong in it is not reported.
+ */
+PRN_NODISCARD prn_status prn_infer_quiet_block(prn_infer *env, prn_block *b);
+/* Notes that b cannot run: its sizes contradict each other. */
+void prn_infer_set_impossible(prn_infer *env, const prn_block *b);
+bool prn_infer_impossible(const prn_infer *env, const prn_block *b);
 /* Gives an argument of a nested block its type: merged with a declared one
  * first when `merge`, which fails without a report on a contradiction. */
 PRN_NODISCARD prn_status prn_infer_arg(prn_infer *env, prn_value *arg,

@@ -34,6 +34,7 @@ struct prn_infer {
   prn_map functions;     /* "domain\nname" -> onnx.function */
   prn_map calls;         /* memo of calls */
   prn_ptrmap active;     /* functions being inferred */
+  prn_ptrmap impossible; /* branches that cannot run */
   prn_infer_change *log; /* while trying */
   size_t log_size, log_cap;
   uint32_t trying, guesses, depth;

@@ -31,7 +31,8 @@ enum {
   PRUNE_SMALL_OUTPUT = 3, /* size of an output below what its dims need */
   PRUNE_BAD_INDEX = 4,    /* an index in the data is out of range */
   PRUNE_TOO_LARGE = 5,    /* sizes so large that byte counts overflow */
-  PRUNE_BAD_CALL = 6      /* a pointer that is needed is NULL */
+  PRUNE_BAD_CALL = 6,     /* a pointer that is needed is NULL */
+  PRUNE_BAD_BRANCH = 7    /* the data chose what cannot run at these sizes */
 };
 
 /* Element types have ONNX's numbers: 1 float, 2 uint8, 3 int8, 4 uint16,

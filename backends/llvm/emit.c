@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "backends/llvm/abi.h"
 #include "backends/llvm/build.h"
 
 /* Below this many vector instructions a kernel is not worth spreading. */
@@ -156,6 +157,7 @@ static prn_status check_op(checker *c, const prn_op *op) {
     return PRN_OK;
   case PRN_OP_mem_view:
   case PRN_OP_mem_return:
+  case PRN_OP_mem_fail:
     return PRN_OK;
   case PRN_OP_mem_if:
     break;
@@ -398,6 +400,7 @@ prn_status prn_emit_ops(prn_emit *e, prn_block *b) {
   PRN_EACH_OP(op, b) {
     const prn_kernel_kind *kind = kind_of(op);
     if (prn_op_is(op, PRN_OP_mem_if)) PRN_TRY(emit_if(e, op));
+    if (prn_op_is(op, PRN_OP_mem_fail)) prn_frame_fail(e, PRUNE_BAD_BRANCH);
     if (kind) run_kernel(e, op, kind, context);
   }
   return PRN_OK;

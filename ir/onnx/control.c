@@ -184,6 +184,26 @@ static prn_status join_branches(prn_infer *env, prn_op *op,
   return PRN_OK;
 }
 
+/* Of two branches of which only the run can tell. Sizes that decide a nested
+ * If may leave one that contradicts itself, because the model never takes it
+ * with those sizes: then the other one says what the results are. */
+static prn_status infer_both(prn_infer *env, prn_op *op, prn_block *then_b,
+                             prn_block *else_b) {
+  bool a = prn_infer_quiet_block(env, then_b) == PRN_OK;
+  bool b = prn_infer_quiet_block(env, else_b) == PRN_OK;
+  if (!a && !b) {
+    (void)!prn_infer_block(env, then_b);
+    (void)!prn_infer_block(env, else_b);
+    return PRN_FAIL;
+  }
+  if (a && b) return join_branches(env, op, then_b, else_b);
+  prn_infer_set_impossible(env, a ? else_b : then_b);
+  for (uint32_t i = 0; i < op->num_results; i++)
+    PRN_TRY(prn_infer_result(env, op, i,
+                             block_result(env, a ? then_b : else_b, i)));
+  return PRN_OK;
+}
+
 prn_status prn_infer_if(prn_infer *env, prn_op *op) {
   prn_block *then_b = prn_op_block(op, "then_branch");
   prn_block *else_b = prn_op_block(op, "else_branch");
@@ -195,15 +215,10 @@ prn_status prn_infer_if(prn_infer *env, prn_op *op) {
   PRN_TRY(check_branches(op, then_b, else_b));
   const prn_dim *cond = prn_infer_content(env, prn_shape_in(op, 0), &n);
   bool known = cond && n == 1 && prn_dim_is_const(cond[0], &taken);
-  if (known) {
-    prn_infer_dead_block(env, taken ? else_b : then_b);
-    PRN_TRY(prn_infer_block(env, taken ? then_b : else_b));
-    return take_branch(env, op, taken ? then_b : else_b);
-  }
-  prn_status a = prn_infer_block(env, then_b);
-  prn_status b = prn_infer_block(env, else_b);
-  if (a != PRN_OK || b != PRN_OK) return PRN_FAIL;
-  return join_branches(env, op, then_b, else_b);
+  if (!known) return infer_both(env, op, then_b, else_b);
+  (void)!prn_infer_quiet_block(env, taken ? else_b : then_b);
+  PRN_TRY(prn_infer_block(env, taken ? then_b : else_b));
+  return take_branch(env, op, taken ? then_b : else_b);
 }
 
 /* ---- Loop ---- */

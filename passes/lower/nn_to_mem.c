@@ -169,6 +169,7 @@ static prn_to_mem_fn *const table[PRN_OP_count] = {
     [PRN_OP_nn_lstm] = prn_to_mem_lstm,
     [PRN_OP_nn_gru] = prn_to_mem_gru,
     [PRN_OP_nn_if] = prn_to_mem_if,
+    [PRN_OP_nn_fail] = prn_to_mem_fail,
 };
 
 prn_status prn_to_mem_block(prn_to_mem *s, prn_block *nn) {

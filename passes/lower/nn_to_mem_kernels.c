@@ -140,3 +140,10 @@ prn_status prn_to_mem_if(prn_to_mem *s, prn_op *op) {
   PRN_TRY(branch(s, op, r, "then", results));
   return branch(s, op, r, "else", results);
 }
+
+prn_status prn_to_mem_fail(prn_to_mem *s, prn_op *op) {
+  for (uint32_t i = 0; i < op->num_results; i++)
+    (void)prn_to_mem_result(s, prn_op_result(op, i));
+  (void)prn_to_mem_op(s, PRN_OP_mem_fail, NULL, 0, NULL);
+  return PRN_OK;
+}

@@ -249,7 +249,9 @@ static void mark_op(prn_o2n *e, prn_op *op) {
     prn_block *known = prn_o2n_known_branch(e, op);
     if (!known) need(e, op->operands[0].value);
     for (uint32_t i = 0; i < op->num_blocks; i++)
-      if (!known || op->blocks[i] == known) mark_branch(e, op, op->blocks[i]);
+      if (!known ? !prn_infer_impossible(e->infer, op->blocks[i])
+                 : op->blocks[i] == known)
+        mark_branch(e, op, op->blocks[i]);
     return;
   }
   for (uint32_t i = 0; i < op->num_operands; i++)

@@ -45,6 +45,23 @@ static prn_status check_result(const prn_op *op, uint32_t i,
       prn_value_str(prn_op_operand(op, 0)));
 }
 
+/* A branch that cannot run at these sizes stops the run when it is taken. */
+static void impossible(prn_o2n *e, const prn_op *op, const char *name,
+                       prn_value **out) {
+  const prn_type **types =
+      PRN_ARENA_ARRAY(&e->b.m->arena, const prn_type *, op->num_results);
+  uint32_t n = 0;
+  for (uint32_t i = 0; i < op->num_results; i++)
+    if (prn_o2n_wanted(op, i)) types[n++] = prn_o2n_out(e, op, i);
+  prn_op *fail = prn_nn_make_op(&e->b, PRN_OP_nn_fail, NULL, 0, types, n);
+  for (uint32_t i = 0; i < n; i++)
+    out[i] = prn_op_result(fail, i);
+  prn_op_report(op, PRN_WARNING,
+                "%s_branch contradicts the sizes of the model: a run that "
+                "takes it ends with an error",
+                name);
+}
+
 /* One branch as a block of r, ending in nn.yield. */
 static void lower_branch(prn_o2n *e, const prn_op *op, prn_op *r,
                          const char *name, prn_block *src) {
@@ -54,12 +71,18 @@ static void lower_branch(prn_o2n *e, const prn_op *op, prn_op *r,
   prn_loc loc = e->b.loc;
   prn_str node = e->b.name;
   uint32_t n = 0;
+  bool runs = !prn_infer_impossible(e->infer, src);
   e->b.block = block;
-  prn_o2n_block(e, src);
+  if (runs) prn_o2n_block(e, src);
   e->b.loc = loc;
   e->b.name = node;
+  if (!runs) impossible(e, op, name, out);
   for (uint32_t i = 0; i < op->num_results; i++) {
     if (!prn_o2n_wanted(op, i)) continue;
+    if (!runs) {
+      n++;
+      continue;
+    }
     prn_value *v = given(src, i);
     v = v ? prn_o2n_value(e, v) : NULL;
     if (v) out[n++] = prn_nn_reshape(&e->b, v, prn_o2n_out(e, op, i));
