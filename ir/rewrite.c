@@ -244,7 +244,9 @@ const prn_tensor *prn_value_fixed(const prn_value *v) {
 }
 
 bool prn_op_is_dead(const prn_op *op) {
-  return prn_op_has_trait(op, PRN_PURE) && !has_uses(op) &&
+  bool effects = !prn_op_has_trait(op, PRN_PURE) &&
+                 !prn_op_has_trait(op, PRN_RANDOM);
+  return !effects && !has_uses(op) &&
          !(prn_op_is(op, PRN_OP_onnx_initializer) && prn_op_attr(op, "input"));
 }
 

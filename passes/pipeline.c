@@ -349,6 +349,7 @@ static void take_item(parser *p, prn_pipeline *out) {
   }
   prn_pipeline_item *item = append(p->ctx, out, pass, loc_at(p, at));
   char open = pass->nests ? '(' : '{';
+  skip(p, false); /* no item begins with a bracket */
   if (peek(p) == open) {
     p->at++;
     take_options(p, item, open == '(' ? ')' : '}');

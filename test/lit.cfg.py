@@ -6,6 +6,7 @@
 #   %models    cnn.onnx, mlp.onnx, transformer.onnx, each with inputs in
 #              NAME.npz, made by test/models/make_models.py (REQUIRES: onnx)
 #   %scripts   test/scripts, helpers for comparing
+#   %plugins   folder of test_plugin.so and others, from test/plugin
 #   %shared    the folder that PRUNE_SHARED names (REQUIRES: shared)
 # Features: llvm, sanitized, x86, shared, onnx (%python has the packages of
 # scripts/requirements.txt).
@@ -18,7 +19,8 @@ import lit.formats
 config.name = "prune"
 config.test_format = lit.formats.ShTest(execute_external=False)
 config.suffixes = [".test", ".prn"]
-config.excludes = ["Inputs", "unit", "lint", "models", "bench", "scripts"]
+config.excludes = ["Inputs", "unit", "lint", "models", "bench", "scripts",
+                   "plugin"]
 config.test_source_root = os.path.join(config.source_dir, "test")
 config.test_exec_root = os.path.join(config.build_dir, "test")
 
@@ -36,6 +38,7 @@ config.substitutions += [
     ("%python", config.python),
     ("%models", models),
     ("%scripts", os.path.join(config.test_source_root, "scripts")),
+    ("%plugins", os.path.join(config.build_dir, "test", "plugin")),
     ("%shared", shared),
 ]
 

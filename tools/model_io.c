@@ -2,9 +2,7 @@
 
 #include <string.h>
 
-#if PRN_HAVE_ONNX
 #include "backends/onnx/export.h"
-#endif
 #include "frontends/onnx/import.h"
 #include "ir/text.h"
 
@@ -27,12 +25,6 @@ prn_format prn_format_of_bytes(prn_str bytes) {
   }
   return PRN_FORMAT_TEXT;
 }
-
-#if !PRN_HAVE_ONNX
-static prn_status prn_onnx_export(prn_module *m, const char *path) {
-  return prn_module_error(m, "cannot write '%s': built without ONNX", path);
-}
-#endif
 
 prn_status prn_model_read_file(prn_ctx *ctx, prn_file *file, prn_module **out) {
   const char *path = prn_file_path(file);

@@ -78,9 +78,9 @@ static bool erase_uncalled(prn_module *m, struct stats *s) {
   return any;
 }
 
-static bool has_graph(const prn_module *m) {
+static bool has_top_level(const prn_module *m, prn_opcode code) {
   PRN_EACH_OP(op, m->body)
-    if (prn_op_is(op, PRN_OP_onnx_graph)) return true;
+    if (prn_op_is(op, code)) return true;
   return false;
 }
 
@@ -89,7 +89,9 @@ static prn_status run(prn_pass_env *env, prn_module *m) {
   struct stats *s = env->stats;
   sweep(m->body, s);
   /* Without a graph the functions are all there is. */
-  while (o->functions && has_graph(m) && erase_uncalled(m, s)) {
+  bool whole = has_top_level(m, PRN_OP_onnx_graph);
+  while (o->functions && whole && has_top_level(m, PRN_OP_onnx_function) &&
+         erase_uncalled(m, s)) {
   }
   return PRN_OK;
 }

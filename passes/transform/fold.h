@@ -26,8 +26,8 @@ typedef struct prn_fold {
   const prn_op *op;
   prn_arena *scratch;
   int64_t max_elements; /* of one result */
-  int64_t growth;       /* elements a result may have beyond its operands' */
-  bool too_big;         /* set when a limit was the reason to refuse */
+  int64_t growth; /* elements a result may add to those it makes superfluous */
+  bool too_big;   /* set when a limit was the reason to refuse */
   prn_fold_view in[PRN_FOLD_OPERANDS];
   uint32_t num_in;
   prn_fold_view out[PRN_FOLD_OPERANDS];

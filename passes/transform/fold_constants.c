@@ -3,9 +3,9 @@
  * Known are small integer tensors that shape inference tracks (Shape -> Gather
  * -> Concat chains), and whatever follows from constants by operations that
  * every runtime computes to the same last bit. A result may not be much larger
- * than its operands, so that a ConstantOfShape or Tile of a few bytes does not
- * turn into a file of gigabytes. Operands that are no longer used stay for
- * dce. */
+ * than the operands it makes superfluous, so that a ConstantOfShape of a few
+ * bytes does not turn into a file of gigabytes, nor a tied weight into two.
+ * Operands that are no longer used stay for dce. */
 #include "ir/infer.h"
 #include "ir/rewrite.h"
 #include "passes/pass.h"
@@ -15,7 +15,7 @@
   X(INT, max_elements, 65536, "[0,1e9]",   \
     "Elements a folded constant may have") \
   X(INT, growth, 1024, "[0,1e9]",          \
-    "Elements it may have beyond those of the operands")
+    "Elements it may have beyond those of operands used nowhere else")
 #define STATS(X)                                \
   X(folded, "operations that became constants") \
   X(bytes, "bytes of the new constants")        \

@@ -34,8 +34,10 @@ prn_fold_view *prn_fold_result(prn_fold *f, prn_dtype dtype, int rank,
   for (int i = 0; i < rank && count; i++)
     if (!prn_mul_i64(count, dims[i], &count) || count > f->max_elements)
       return f->too_big = true, NULL;
-  for (uint32_t i = 0; i < f->num_in; i++)
-    given += f->in[i].count;
+  for (uint32_t i = 0; i < f->num_in; i++) {
+    const prn_value *v = prn_op_operand(f->op, i);
+    if (v && prn_value_has_one_use(v)) given += f->in[i].count;
+  }
   if (count > given && count - given > f->growth)
     return f->too_big = true, NULL;
   if (!prn_dtype_bytes(dtype, count, &bytes) || prn_dtype_bits(dtype) < 8)
