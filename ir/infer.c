@@ -231,7 +231,7 @@ static void infer_from_vars(prn_infer *env, prn_op *op) {
 static prn_status infer_op(prn_infer *env, prn_op *op) {
   const prn_op_info *info = op->opname->info;
   prn_status status = PRN_OK;
-  if (info && info->infer) {
+  if (info && info->infer && !prn_op_has_parameters(op)) {
     status = info->infer(env, op);
   } else {
     for (uint32_t i = 0; i < op->num_blocks; i++)

@@ -100,15 +100,9 @@ static bool match_args(const prn_pat *p, const prn_op *op, prn_match *m,
   return true;
 }
 
-/* In a function an attribute may be a parameter: nothing is known of it. */
-static bool has_parameters(const prn_op *op) {
-  for (uint32_t i = 0; i < op->num_attrs; i++)
-    if (op->attrs[i].value->kind == PRN_ATTR_SYMBOL) return true;
-  return false;
-}
-
 static bool match_op(const prn_pat *p, const prn_op *op, prn_match *m) {
-  if (!op || op->opname->code != p->op || has_parameters(op)) return false;
+  if (!op || op->opname->code != p->op || prn_op_has_parameters(op))
+    return false;
   prn_match saved = *m;
   if (match_args(p, op, m, false)) return true;
   *m = saved;
@@ -232,6 +226,12 @@ prn_value *prn_rw_constant(prn_rewriter *rw, const prn_tensor *t) {
 
 /* ---- values ---- */
 
+bool prn_op_has_parameters(const prn_op *op) {
+  for (uint32_t i = 0; i < op->num_attrs; i++)
+    if (op->attrs[i].value->kind == PRN_ATTR_SYMBOL) return true;
+  return false;
+}
+
 enum { IR_VERSION_OF_DEFAULTS = 4 };
 
 const prn_tensor *prn_value_fixed(const prn_value *v) {
@@ -244,8 +244,8 @@ const prn_tensor *prn_value_fixed(const prn_value *v) {
 }
 
 bool prn_op_is_dead(const prn_op *op) {
-  bool effects = !prn_op_has_trait(op, PRN_PURE) &&
-                 !prn_op_has_trait(op, PRN_RANDOM);
+  bool effects =
+      !prn_op_has_trait(op, PRN_PURE) && !prn_op_has_trait(op, PRN_RANDOM);
   return !effects && !has_uses(op) &&
          !(prn_op_is(op, PRN_OP_onnx_initializer) && prn_op_attr(op, "input"));
 }

@@ -82,6 +82,9 @@ prn_op *prn_rw_op(prn_rewriter *rw, prn_opcode code, prn_value *const *operands,
 prn_value *prn_rw_constant(prn_rewriter *rw, const prn_tensor *t);
 
 /* ---- questions ---- */
+/* Whether an attribute of op is one of the function's around it, so that its
+ * value is not known here. */
+bool prn_op_has_parameters(const prn_op *op);
 /* The tensor of a constant that no run can change: an initializer that is a
  * graph input too is only a default since IR version 4. NULL otherwise. */
 const prn_tensor *prn_value_fixed(const prn_value *v);

@@ -148,17 +148,11 @@ static bool reads_default(const prn_op *op) {
   return false;
 }
 
-static bool has_parameters(const prn_op *op) {
-  for (uint32_t i = 0; i < op->num_attrs; i++)
-    if (op->attrs[i].value->kind == PRN_ATTR_SYMBOL) return true;
-  return false;
-}
-
 static prn_status visit(void *user, prn_op *op) {
   folder *f = user;
   if (!prn_op_has_trait(op, PRN_PURE) || prn_op_has_trait(op, PRN_CONSTANT) ||
       prn_op_has_trait(op, PRN_RANDOM) || op->num_blocks ||
-      op->num_results == 0 || has_parameters(op) || reads_default(op))
+      op->num_results == 0 || prn_op_has_parameters(op) || reads_default(op))
     return PRN_OK;
   if (fold_content(f, op)) return PRN_OK;
   if (op->num_operands && only_constants(op)) {
