@@ -5,7 +5,8 @@
 #include <ctype.h>
 #include <string.h>
 
-enum { MAX_TERMS = 32, MAX_FACTORS = 8 };
+/* MAX_SIZE bounds the depth of recursion, and the text of what shares parts. */
+enum { MAX_TERMS = 32, MAX_FACTORS = 8, MAX_SIZE = 512 };
 
 typedef struct term {
   int64_t coef;
@@ -36,6 +37,10 @@ static const void *make_expr(prn_ctx *ctx, const void *key) {
 }
 
 static prn_dim unique(prn_ctx *ctx, prn_dim_expr e) {
+  e.size = 1;
+  for (uint32_t i = 0; i < e.num_args; i++)
+    e.size += e.args[i]->size;
+  if (e.size > MAX_SIZE) return prn_dim_unknown(ctx);
   uint64_t h = prn_hash_bytes(&e.kind, sizeof e.kind, 11);
   h = prn_hash_bytes(&e.value, sizeof e.value, h);
   h = prn_hash_bytes(&e.name.data, sizeof e.name.data, h);
@@ -448,6 +453,18 @@ static void print_joined(prn_strbuf *b, prn_dim d, const char *sep) {
   }
 }
 
+/* a+b-2*c: terms with a negative coefficient bring their own sign. */
+static void print_sum(prn_strbuf *b, prn_dim d) {
+  for (uint32_t i = 0; i < d->num_args; i++) {
+    size_t at = b->size;
+    prn_dim_print(b, d->args[i]);
+    if (i == 0 || b->data[at] == '-') continue;
+    prn_strbuf_char(b, '+'); /* to the front of the term */
+    memmove(b->data + at + 1, b->data + at, b->size - at - 1);
+    b->data[at] = '+';
+  }
+}
+
 void prn_dim_print(prn_strbuf *b, prn_dim d) {
   static const char *const call[] = {[PRN_DIM_FLOORDIV] = "floordiv",
                                      [PRN_DIM_MOD] = "mod",
@@ -470,7 +487,7 @@ void prn_dim_print(prn_strbuf *b, prn_dim d) {
     print_joined(b, d, "*");
     break;
   case PRN_DIM_ADD:
-    print_joined(b, d, "+");
+    print_sum(b, d);
     break;
   default:
     prn_strbuf_fmt(b, "%s(", call[d->kind]);

@@ -5,7 +5,8 @@
  * sorted factors; everything that is not a polynomial is an opaque factor),
  * so two sizes that are equal as polynomials are equal as pointers. All values
  * are non-negative int64 in a well-formed model; constant arithmetic that
- * overflows gives the unknown dimension. */
+ * overflows gives the unknown dimension, and so do expressions of more than a
+ * few hundred parts. */
 #ifndef PRN_IR_DIM_H
 #define PRN_IR_DIM_H
 
@@ -28,6 +29,7 @@ typedef const prn_dim_expr *prn_dim;
 struct prn_dim_expr {
   prn_dim_kind kind;
   uint32_t num_args;
+  uint32_t size; /* expressions in it, as printed; bounded */
   int64_t value; /* CONST */
   prn_str name;  /* SYM, interned */
   const prn_dim *args;

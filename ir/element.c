@@ -159,7 +159,8 @@ static bool print_shortest(prn_strbuf *b, prn_dtype t, double v,
                            uint64_t bits) {
   char text[40];
   unsigned char again[16] = {0};
-  int first = t == PRN_F64 ? 15 : t == PRN_F32 ? 6 : 1;
+  bool denormal = fabs(v) < (t == PRN_F64 ? DBL_MIN : (double)FLT_MIN);
+  int first = denormal ? 1 : t == PRN_F64 ? 15 : t == PRN_F32 ? 6 : 1;
   if (fabs(v) < WHOLE && v == nearbyint(v)) { /* 65504.0, not 6.55e+04 */
     prn_strbuf_fmt(b, "%.1f", v);
     return true;

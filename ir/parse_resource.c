@@ -19,13 +19,17 @@ typedef struct section {
 /* A relative path starts at the folder of the text. */
 static const char *resolve(prn_parser *p, prn_str path) {
   const char *slash = strrchr(p->lexer.file, '/');
-  prn_strbuf b = {0};
+  prn_strbuf full = {0}, clean = {0};
   if (!slash || path.data[0] == '/') return path.data;
-  prn_strbuf_bytes(&b, p->lexer.file, (size_t)(slash - p->lexer.file) + 1);
-  prn_strbuf_str(&b, path);
-  const char *full = prn_intern(p->ctx, prn_strbuf_view(&b)).data;
-  prn_strbuf_destroy(&b);
-  return full;
+  prn_strbuf_bytes(&full, p->lexer.file, (size_t)(slash - p->lexer.file) + 1);
+  prn_strbuf_str(&full, path);
+  prn_path_clean(full.data, &clean);
+  bool same = prn_path_same(full.data, clean.data);
+  const char *result =
+      prn_intern(p->ctx, prn_strbuf_view(same ? &clean : &full)).data;
+  prn_strbuf_destroy(&full);
+  prn_strbuf_destroy(&clean);
+  return result;
 }
 
 static prn_status open_once(prn_parser *p, section *s, prn_str path,
@@ -81,12 +85,18 @@ static prn_status parse_file(prn_parser *p, section *s, resource *r) {
   return PRN_OK;
 }
 
+/* A string here continues the bytes, unless it is the next entry's name. */
+static bool more_hex(const prn_parser *p) {
+  prn_lexer ahead = p->lexer;
+  return prn_parse_is(p, PRN_TOK_STRING) && prn_lex_next(&ahead).kind != '=';
+}
+
 static prn_status parse_hex(prn_parser *p, resource *r) {
   prn_strbuf b = {0};
   prn_status s = PRN_OK;
   do
     s = prn_parser_hex(p, &b);
-  while (s == PRN_OK && prn_parse_is(p, PRN_TOK_STRING));
+  while (s == PRN_OK && more_hex(p));
   if (b.data)
     r->blob = prn_blob_take(p->ctx, b.data, b.size);
   else

@@ -21,11 +21,6 @@ static dim_fn *call_of(prn_str name) {
 }
 
 static prn_dim parse_call(prn_parser *p, dim_fn *fn, prn_str name) {
-  prn_parse_advance(p); /* ( */
-  prn_dim a = parse_dim(p);
-  if (!a || prn_parse_expect(p, ',', "','")) return NULL;
-  prn_dim b = parse_dim(p);
-  if (!b || prn_parse_expect(p, ')', "')'")) return NULL;
   if (!fn) {
     (void)!prn_parse_error(p,
                            "unknown function '%.*s' of dimensions: there are "
@@ -33,7 +28,16 @@ static prn_dim parse_call(prn_parser *p, dim_fn *fn, prn_str name) {
                            PRN_STR_ARG(name));
     return NULL;
   }
-  return fn(p->ctx, a, b);
+  bool many = fn == prn_dim_min || fn == prn_dim_max;
+  prn_parse_advance(p); /* ( */
+  prn_dim d = parse_dim(p);
+  if (!d || prn_parse_expect(p, ',', "','")) return NULL;
+  do {
+    prn_dim next = parse_dim(p);
+    if (!next) return NULL;
+    d = fn(p->ctx, d, next);
+  } while (many && prn_parse_accept(p, ','));
+  return prn_parse_expect(p, ')', "')'") == PRN_OK ? d : NULL;
 }
 
 static prn_dim parse_factor(prn_parser *p) {

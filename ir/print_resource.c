@@ -2,11 +2,10 @@
 #include <limits.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 
 #include "ir/print.h"
 
-enum { HEX_LINE = 64 /* bytes in one string */, SIDE_ALIGN = 64 };
+enum { HEX_LINE = 64 /* bytes in one string */ };
 
 /* A key nobody has: base, base.1, base.2, ... */
 static prn_str fresh_key(prn_printer *p, prn_str base) {
@@ -47,12 +46,6 @@ prn_str prn_print_resource(prn_printer *p, const prn_resource *r,
   return mine->key;
 }
 
-static bool same_file(const char *a, const char *b) {
-  struct stat x, y;
-  return stat(a, &x) == 0 && stat(b, &y) == 0 && x.st_dev == y.st_dev &&
-         x.st_ino == y.st_ino;
-}
-
 /* path as it has to be written in a text that lies at target. A relative path
  * from the target's folder is preferred; the absolute one where links or ".."
  * make that doubtful. */
@@ -69,9 +62,9 @@ static void print_path(prn_strbuf *b, const char *target, const char *path) {
     if (s[0] != '/' && (s[1] == '/') && !(s[0] == '.' && s == target))
       prn_strbuf_cstr(&up, "../");
   prn_strbuf_cstr(&up, path);
-  prn_strbuf_cstr(&probe, up.data);
+  prn_strbuf_str(&probe, prn_strbuf_view(&up));
   const char *shown = path;
-  if (target[0] != '/' && same_file(probe.data, path))
+  if (target[0] != '/' && prn_path_same(probe.data, path))
     shown = up.data;
   else if (realpath(path, full))
     shown = full;
@@ -86,16 +79,6 @@ static void print_span(prn_printer *p, const char *target, const char *path,
   print_path(&p->buf, target, path);
   prn_strbuf_fmt(&p->buf, ", offset %llu, size %zu", (unsigned long long)offset,
                  size);
-}
-
-static void print_side(prn_printer *p, const prn_blob *blob) {
-  static const char zeros[SIDE_ALIGN];
-  prn_out *side = p->options.side;
-  size_t rest = (size_t)(prn_out_offset(side) % SIDE_ALIGN);
-  if (rest) prn_out_write(side, zeros, SIDE_ALIGN - rest);
-  uint64_t offset = prn_out_offset(side);
-  prn_out_write(side, blob->data, blob->size);
-  print_span(p, NULL, p->options.side_name, offset, blob->size);
 }
 
 static void print_hex_lines(prn_printer *p, const prn_blob *blob) {
@@ -126,8 +109,6 @@ static void print_resource(prn_printer *p, const prn_resource *r) {
     prn_print_strings(&p->buf, r->strings, r->num_strings);
   } else if (strcmp(path, "-") != 0) {
     print_span(p, p->options.target, path, offset, blob->size);
-  } else if (p->options.side) {
-    print_side(p, blob);
   } else {
     print_hex_lines(p, blob);
   }

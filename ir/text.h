@@ -36,10 +36,6 @@ typedef struct prn_print_options {
   /* Where the text will lie, so that relative paths of resources hold there:
    * its file name; NULL or "-" for the current folder. */
   const char *target;
-  /* Blobs that are in no file go to `side`, named side_name in the text,
-   * instead of appearing as hexadecimal; NULL: hexadecimal. */
-  prn_out *side;
-  const char *side_name;
 } prn_print_options;
 
 typedef void prn_write_fn(void *user, const void *data, size_t size);

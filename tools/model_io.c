@@ -49,8 +49,8 @@ prn_status prn_model_read(prn_ctx *ctx, const char *path, prn_module **out) {
   return prn_model_read_file(ctx, file, out);
 }
 
-static prn_status write_text(prn_module *m, const char *path) {
-  prn_print_options options = {.target = path};
+static prn_status write_text(prn_module *m, const char *path, bool locations) {
+  prn_print_options options = {.target = path, .locations = locations};
   prn_out *out;
   PRN_TRY(prn_out_open(prn_ctx_diags(m->ctx), path, &out));
   prn_print_module(m, &options, out);
@@ -60,5 +60,9 @@ static prn_status write_text(prn_module *m, const char *path) {
 prn_status prn_model_write(prn_module *m, const char *path, prn_format format) {
   if (format == PRN_FORMAT_AUTO) format = prn_format_of_path(path);
   if (format == PRN_FORMAT_ONNX) return prn_onnx_export(m, path);
-  return write_text(m, path);
+  return write_text(m, path, false);
+}
+
+prn_status prn_model_write_located(prn_module *m, const char *path) {
+  return write_text(m, path, true);
 }

@@ -28,5 +28,8 @@ PRN_NODISCARD prn_status prn_model_read_file(prn_ctx *ctx, prn_file *file,
 /* Writes path ("-" is stdout) whole or not at all. */
 PRN_NODISCARD prn_status prn_model_write(prn_module *m, const char *path,
                                          prn_format format);
+/* As text, with the location of every operation. */
+PRN_NODISCARD prn_status prn_model_write_located(prn_module *m,
+                                                 const char *path);
 
 #endif

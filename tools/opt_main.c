@@ -205,6 +205,9 @@ static prn_status write_result(driver *d, prn_module *m) {
   if (d->o.emit)
     format = strcmp(d->o.emit, "onnx") == 0 ? PRN_FORMAT_ONNX : PRN_FORMAT_TEXT;
   if (!d->to_stdout && !d->o.output) return PRN_OK;
+  if (format == PRN_FORMAT_AUTO) format = prn_format_of_path(path);
+  if (d->o.print_locations && format != PRN_FORMAT_ONNX)
+    return prn_model_write_located(m, path);
   return prn_model_write(m, path, format);
 }
 

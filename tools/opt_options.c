@@ -42,6 +42,8 @@ static const prn_cli_option options[] = {
       "Print the module after every pass that changes it."),
   ROW(FLAG, 0, print_diff, "print-ir-diff", NULL,
       "Print what each pass changes, as a unified diff."),
+  ROW(FLAG, 0, print_locations, "print-locations", NULL,
+      "Print where each operation came from in the text of the result."),
   ROW(MAYBE, 0, stats, "stats", "text|json",
       "Print what the passes counted."),
   ROW(FLAG, 0, time_passes, "time-passes", NULL,

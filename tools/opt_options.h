@@ -13,7 +13,7 @@ typedef struct prn_opt_settings {
   bool verify_each;
   bool split_input, verify_diagnostics, verify_roundtrip;
   const char *print_before, *print_after;
-  bool print_after_all, print_after_change, print_diff;
+  bool print_after_all, print_after_change, print_diff, print_locations;
   const char *stats;
   bool time_passes;
   const char *remarks, *report;

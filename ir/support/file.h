@@ -35,6 +35,12 @@ const char *prn_file_origin(const prn_file *f, uint64_t *offset);
 /* Tells the kernel that bytes [offset, offset+size) were used and may go. */
 void prn_file_done(const prn_file *f, size_t offset, size_t size);
 
+/* Both paths lead to one existing file. */
+bool prn_path_same(const char *a, const char *b);
+/* Appends path without '.', doubled slashes and "name/.." in it. With symbolic
+ * links that may be another file: compare. */
+void prn_path_clean(const char *path, prn_strbuf *out);
+
 typedef struct prn_out prn_out;
 
 /* Starts writing path ("-" is stdout). Nothing exists at path until commit.
