@@ -46,7 +46,7 @@ PRN_PRINTF(2, 3) static prn_status fail(driver *d, const char *fmt, ...) {
 }
 
 static void put(FILE *f, prn_strbuf *b) {
-  (void)fwrite(b->data, 1, b->size, f);
+  if (b->size) (void)fwrite(b->data, 1, b->size, f);
   prn_strbuf_destroy(b);
 }
 
