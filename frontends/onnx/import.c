@@ -91,6 +91,9 @@ static void main_graph(importer *im, const Onnx__GraphProto *g) {
                     im->loc, NULL, 0, NULL, 0);
   dict meta = {0};
   prn_block_append(im->module->body, op);
+  if (g->name)
+    prn_op_set_attr(op, "name",
+                    prn_attr_string(im->ctx, prn_str_from(g->name)));
   prn_op_set_attr(op, "body", prn_attr_region(im->ctx, 0));
   (void)!import_graph(im, NULL, op, g, true, &meta);
   for (size_t i = 0; i < meta.size; i++)

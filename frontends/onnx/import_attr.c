@@ -69,7 +69,7 @@ static int type_of(attr_env *e, const Onnx__AttributeProto *a) {
   }
   int type = a->has_type ? a->type : 0;
   if (others) {
-    (void)prn_op_error(e->op, "attribute '%s' holds a %s and a %s value",
+    (void)prn_op_error(e->op, "attribute '%s' holds %s and %s values",
                        a->name, type_names[found], type_names[others]);
     return 0;
   }
