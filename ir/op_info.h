@@ -18,7 +18,7 @@
  * Columns: dialect, name, since, until (opset versions of the operator's
  * domain, until = first version that no longer has it, 0 = none), doc,
  * operands, results, attributes, traits, INFER(hook) or NO_INFER,
- * VERIFY(hook) or NO_VERIFY, dims (see prn_op_info). Slots:
+ * VERIFY(hook) or NO_VERIFY, dims (see ir/relation.h). Slots:
  *   REQ(name, type variable, class)   OPT(...)   WEIGHT(...)
  *   WEIGHT_OPT(...)   VAR(...)
  *   RES(...) RES_OPT(...) RESVAR(...) for results
@@ -128,10 +128,7 @@ typedef struct prn_op_info {
   prn_status (*infer)(prn_infer *env, prn_op *op);
   /* Checks what the table cannot say. NULL: nothing more. */
   prn_status (*verify)(prn_op *op);
-  /* Dimension relations, for structured pruning. Either one of the words
-   * "elementwise", "opaque", "hook" or "NAME: factors, ... -> NAME: factors".
-   * Factors are space-separated; equal letters are tied, "(a b)" is a product,
-   * "*" stands for any number of tied leading dimensions, "_" is free. */
+  /* Dimension relations, for structured pruning; see ir/relation.h. */
   const char *dims;
 } prn_op_info;
 
