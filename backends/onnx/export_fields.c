@@ -4,7 +4,10 @@
 #include "backends/onnx/exporter.h"
 #include "frontends/onnx/proto/onnx.pb-c.h"
 
-enum { PIECE = 1 << 16 /* elements masked at a time */ };
+enum {
+  PIECE = 1 << 16, /* elements masked at a time */
+  SPAN = 4 << 20,  /* bytes written at a time */
+};
 
 void export_text(exporter *x, unsigned field, const prn_attr *a) {
   if (a && a->kind == PRN_ATTR_STRING) prn_enc_str(&x->enc, field, a->s);
@@ -88,28 +91,37 @@ void export_type(exporter *x, unsigned field, const prn_type *t) {
 
 /* ---- tensors ---- */
 
-void export_tensor_bytes(const prn_tensor *t,
-                         void (*put)(void *user, const void *data, size_t size),
-                         void *user) {
+typedef void put_fn(void *user, const void *data, size_t size);
+
+static void masked_bytes(const prn_tensor *t, put_fn *put, void *user) {
+  size_t room;
+  int64_t count = prn_tensor_count(t);
+  if (!prn_dtype_bytes(t->type->dtype, PIECE, &room)) return;
+  unsigned char *piece = prn_alloc(room);
+  for (int64_t at = 0; at < count; at += PIECE) {
+    int64_t n = count - at < PIECE ? count - at : PIECE;
+    size_t size;
+    if (!prn_dtype_bytes(t->type->dtype, n, &size)) break;
+    prn_tensor_read_bytes(t, at, n, piece);
+    put(user, piece, size);
+  }
+  prn_free(piece);
+}
+
+/* What was written is told to go, so that the weights never fill memory. */
+void export_tensor_bytes(const prn_tensor *t, put_fn *put, void *user) {
   const prn_blob *b = t->data;
   if (!b || b->size == 0) return;
-  if (!t->mask) {
-    put(user, b->data, b->size);
-  } else {
-    size_t room;
-    int64_t count = prn_tensor_count(t);
-    if (!prn_dtype_bytes(t->type->dtype, PIECE, &room)) return;
-    unsigned char *piece = prn_alloc(room);
-    for (int64_t at = 0; at < count; at += PIECE) {
-      int64_t n = count - at < PIECE ? count - at : PIECE;
-      size_t size;
-      if (!prn_dtype_bytes(t->type->dtype, n, &size)) break;
-      prn_tensor_read_bytes(t, at, n, piece);
-      put(user, piece, size);
-    }
-    prn_free(piece);
+  if (t->mask) {
+    masked_bytes(t, put, user);
+    if (b->file) prn_file_done(b->file, b->offset, b->size);
+    return;
   }
-  if (b->file) prn_file_done(b->file, b->offset, b->size);
+  for (size_t at = 0; at < b->size; at += SPAN) {
+    size_t n = b->size - at < SPAN ? b->size - at : SPAN;
+    put(user, (const char *)b->data + at, n);
+    if (b->file) prn_file_done(b->file, b->offset + at, n);
+  }
 }
 
 static void put_raw(void *user, const void *data, size_t size) {
