@@ -43,10 +43,11 @@ static bool two_operands(const prn_match *m) {
   return m->root->num_operands == 2;
 }
 
+/* For floats runtimes clip to the largest finite number: infinities change. */
 static bool no_bounds(const prn_match *m) {
   const prn_op *op = m->root;
-  return prn_op_opset(op) >= 11 && !PRN_IN(op, onnx_Clip, min) &&
-         !PRN_IN(op, onnx_Clip, max);
+  return prn_op_opset(op) >= 11 && prn_dtype_is_int(prn_rule_dtype(m->at[X])) &&
+         !PRN_IN(op, onnx_Clip, min) && !PRN_IN(op, onnx_Clip, max);
 }
 
 static bool same_shape(const prn_match *m) {
@@ -94,7 +95,7 @@ const prn_rule prn_rules_onnx_math[] = {
   {"min-same", "Min(x, x) = x", BOTH(onnx_Min)},
   {"and-same", "And(x, x) = x", BOTH(onnx_And)},
   {"or-same", "Or(x, x) = x", BOTH(onnx_Or)},
-  {"clip-open", "Clip(x) = x without bounds",
+  {"clip-open", "Clip(x) = x without bounds, for integers",
    PRN_MATCH(onnx_Clip, PRN_VAR(X)), no_bounds, take_x},
   {"where-true", "Where(true, x, y) = x when the shape stays",
    PRN_MATCH(onnx_Where, PRN_CONST(C), PRN_VAR(X)), always_true, take_x},

@@ -14,7 +14,7 @@
 #define OPTIONS(X)                         \
   X(INT, max_elements, 65536, "[0,1e9]",   \
     "Elements a folded constant may have") \
-  X(INT, growth, 1024, "[0,1e9]",          \
+  X(INT, growth, 64, "[0,1e9]",            \
     "Elements it may have beyond those of operands used nowhere else")
 #define STATS(X)                                \
   X(folded, "operations that became constants") \

@@ -36,7 +36,8 @@ prn_fold_view *prn_fold_result(prn_fold *f, prn_dtype dtype, int rank,
       return f->too_big = true, NULL;
   for (uint32_t i = 0; i < f->num_in; i++) {
     const prn_value *v = prn_op_operand(f->op, i);
-    if (v && prn_value_has_one_use(v)) given += f->in[i].count;
+    if (v && prn_value_has_one_use(v) && !prn_op_attr(v->def, "input"))
+      given += f->in[i].count;
   }
   if (count > given && count - given > f->growth)
     return f->too_big = true, NULL;

@@ -69,9 +69,6 @@ static bool int_result(const prn_fold *f, function fn, int64_t a, int64_t b,
     return prn_mul_i64(a, b, out);
   case DIV:
     if (b == 0 || (a == INT64_MIN && b == -1)) return false;
-    /* Runtimes agree on truncation only where there is none to do, or for
-     * operands of one sign. */
-    if (a % b && (a < 0) != (b < 0)) return false;
     return *out = a / b, true;
   case MOD:
     return mod_i64(a, b, prn_op_int(f->op, "fmod", 0) != 0, out);
