@@ -80,3 +80,25 @@ prn_dialect prn_dialect_of(prn_str dialect) {
   if (prn_str_is(dialect, "mem")) return PRN_DIALECT_MEM;
   return PRN_DIALECT_ONNX;
 }
+
+const char *prn_type_class_text(prn_type_class cls) {
+  static const char *const texts[] = {
+      [PRN_CLASS_ANY] = "any value",
+      [PRN_CLASS_TENSOR] = "a tensor",
+      [PRN_CLASS_NUM] = "a tensor of numbers",
+      [PRN_CLASS_FLOAT] = "a tensor of floats",
+      [PRN_CLASS_INT] = "a tensor of integers",
+      [PRN_CLASS_I64] = "a tensor of i64",
+      [PRN_CLASS_INDEX] = "a tensor of i32 or i64",
+      [PRN_CLASS_BOOL] = "a tensor of i1",
+      [PRN_CLASS_STRING] = "a tensor of strings",
+      [PRN_CLASS_SEQ] = "a sequence",
+      [PRN_CLASS_NOSTRING] = "a tensor, but not of strings",
+      [PRN_CLASS_I32] = "a tensor of i32",
+      [PRN_CLASS_F32] = "a tensor of f32",
+      [PRN_CLASS_U8] = "a tensor of ui8",
+      [PRN_CLASS_BYTE] = "a tensor of i8 or ui8",
+      [PRN_CLASS_OPTIONAL] = "an optional",
+  };
+  return texts[cls];
+}

@@ -197,6 +197,8 @@ const prn_op_info *prn_op_info_find(prn_str dialect, prn_str name);
 static inline prn_opcode prn_op_info_code(const prn_op_info *info) {
   return info ? (prn_opcode)(info - prn_op_infos) : PRN_OP_unknown;
 }
+/* "a tensor of floats". */
+const char *prn_type_class_text(prn_type_class cls);
 /* The dialect bit of a name ("onnx", "nn", "mem"); foreign names are ONNX. */
 prn_dialect prn_dialect_of(prn_str dialect);
 

@@ -64,28 +64,6 @@ static bool dtype_in_class(prn_dtype d, prn_type_class cls) {
   }
 }
 
-static const char *class_text(prn_type_class cls) {
-  static const char *const texts[] = {
-      [PRN_CLASS_ANY] = "any value",
-      [PRN_CLASS_TENSOR] = "a tensor",
-      [PRN_CLASS_NUM] = "a tensor of numbers",
-      [PRN_CLASS_FLOAT] = "a tensor of floats",
-      [PRN_CLASS_INT] = "a tensor of integers",
-      [PRN_CLASS_I64] = "a tensor of i64",
-      [PRN_CLASS_INDEX] = "a tensor of i32 or i64",
-      [PRN_CLASS_BOOL] = "a tensor of i1",
-      [PRN_CLASS_STRING] = "a tensor of strings",
-      [PRN_CLASS_SEQ] = "a sequence",
-      [PRN_CLASS_NOSTRING] = "a tensor, but not of strings",
-      [PRN_CLASS_I32] = "a tensor of i32",
-      [PRN_CLASS_F32] = "a tensor of f32",
-      [PRN_CLASS_U8] = "a tensor of ui8",
-      [PRN_CLASS_BYTE] = "a tensor of i8 or ui8",
-      [PRN_CLASS_OPTIONAL] = "an optional",
-  };
-  return texts[cls];
-}
-
 static bool in_class(const prn_type *t, prn_type_class cls) {
   if (t->kind == PRN_TYPE_ANY || cls == PRN_CLASS_ANY) return true;
   if (cls == PRN_CLASS_SEQ) return t->kind == PRN_TYPE_SEQUENCE;
@@ -100,7 +78,7 @@ static void check_type(checker *c, const char *role, const prn_slot_info *slot,
   const prn_type *t = value->type;
   if (!in_class(t, slot->cls)) {
     fail(c, "%s '%s' is %s, expected %s", role, slot->name,
-         prn_type_str(c->v->ctx, t), class_text(slot->cls));
+         prn_type_str(c->v->ctx, t), prn_type_class_text(slot->cls));
     return;
   }
   if (slot->var == PRN_TV_ANY || !has_elements(t) || t->dtype == PRN_DTYPE_NONE)
@@ -225,11 +203,9 @@ static bool is_free(prn_str name) {
 
 static void check_attr(checker *c, const prn_named_attr *a) {
   const prn_attr_info *info = find_attr(c, a->name);
-  /* graphs, functions and constants carry more than they need */
-  bool open = c->info->dialect_bit == PRN_DIALECT_ONNX && !c->info->since;
   if (is_free(a->name)) return;
   if (!info) {
-    if (!open) unknown_attr(c, a->name);
+    unknown_attr(c, a->name);
     return;
   }
   if (is_future(c, info->since))

@@ -3,6 +3,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "ir/docs.h"
 #include "ir/expect.h"
 #include "ir/infer.h"
 #include "ir/text.h"
@@ -137,6 +138,8 @@ static prn_status emit_docs(driver *d) {
     prn_passes_docs(d->registry, &b);
   else if (strcmp(d->o.emit_docs, "rules") == 0)
     prn_rules_docs(&b);
+  else if (strcmp(d->o.emit_docs, "ops") == 0)
+    prn_ops_docs(&b);
   else
     return fail(d, "--emit-docs=%s is not built", d->o.emit_docs);
   put(stdout, &b);
