@@ -81,7 +81,7 @@ void prn_constant_claim(prn_op *constant, prn_sparsity s) {
   prn_value *v = prn_op_result(constant, 0);
   prn_tensor *t = prn_tensor_clone(ctx, prn_value_constant(v));
   t->type = prn_type_with_sparsity(ctx, t->type, s);
-  v->type = prn_type_with_sparsity(ctx, v->type, s);
+  v->type = t->type; /* the value's may not have been inferred yet */
   set_tensor(constant, t);
 }
 

@@ -189,8 +189,8 @@ static bool tiles_hold(const void *bits, const prn_type *type, prn_sparsity s,
   return true;
 }
 
-static bool bits_hold(const void *bits, const prn_type *type, prn_sparsity s,
-                      int64_t *at) {
+bool prn_bits_hold(const void *bits, const prn_type *type, prn_sparsity s,
+                   int64_t *at) {
   if (s.kind == PRN_SPARSE_BLOCK) return tiles_hold(bits, type, s, at);
   return prn_bits_max_group(bits, prn_axis_view_of(type, s.axis), s.m, s.n,
                             at) <= s.n;
@@ -202,11 +202,11 @@ prn_claim prn_sparsity_check(const prn_tensor *t, prn_sparsity s, int64_t *at) {
   if (!at) at = &where;
   if (s.kind == PRN_SPARSE_NONE || s.kind == PRN_SPARSE_UNSTRUCTURED)
     return PRN_CLAIM_HOLDS;
-  if (t->mask && bits_hold(t->mask->data, t->type, s, at))
+  if (t->mask && prn_bits_hold(t->mask->data, t->type, s, at))
     return PRN_CLAIM_HOLDS;
   unsigned char *bits = prn_tensor_nonzero_bits(t);
   if (!bits) return PRN_CLAIM_UNKNOWN;
-  bool holds = bits_hold(bits, t->type, s, at);
+  bool holds = prn_bits_hold(bits, t->type, s, at);
   prn_free(bits);
   return holds ? PRN_CLAIM_HOLDS : PRN_CLAIM_BROKEN;
 }

@@ -28,6 +28,12 @@ int64_t prn_bits_max_group(const void *bits, prn_axis_view v, int64_t m,
  * NULL) is then static text: "axis 3 ..." */
 bool prn_sparsity_fits(const prn_type *type, prn_sparsity s, const char **why);
 
+/* Whether the zeros of a bitmap (0 = zero) keep the claim, which fits the type;
+ * otherwise *at is the flat index of the first element of an offending
+ * group. */
+bool prn_bits_hold(const void *bits, const prn_type *type, prn_sparsity s,
+                   int64_t *at);
+
 typedef enum prn_claim {
   PRN_CLAIM_HOLDS,
   PRN_CLAIM_BROKEN,

@@ -7,6 +7,10 @@
 
 enum { MAX_DEPTH = 64 }; /* of views between a constant and its use */
 
+/* Marks of values: FIXED when only constants make it, and the number of the
+ * walk that entered it last. */
+#define FIXED 0x80000000u
+
 /* What the walk over one constant's uses found. */
 typedef struct found {
   prn_site_use *uses;
@@ -22,9 +26,17 @@ typedef struct walker {
   prn_module *module;
   prn_map functions; /* "domain\nname" -> onnx.function */
   prn_arena scratch;
-  uint32_t stamp; /* marks the function arguments already entered */
+  uint32_t stamp; /* of this walk; see first_visit */
   found now;
+  bool matrix; /* the constant is one of floats: may be made into a weight */
 } walker;
+
+/* Whether this walk enters v for the first time. */
+static bool first_visit(const walker *w, prn_value *v) {
+  if ((v->mark & ~FIXED) == w->stamp) return false;
+  v->mark = (v->mark & FIXED) | w->stamp;
+  return true;
+}
 
 static bool before(const prn_op *a, const prn_op *b) {
   return !b || a->mark < b->mark;
@@ -81,11 +93,8 @@ static bool follow_call(walker *w, const prn_use *use, const prn_layout *l,
   if (!f || !f->num_blocks) return false;
   prn_block *body = f->blocks[0];
   if (i >= body->num_args) return true;
-  prn_value *arg = body->args[i];
-  if (arg->mark != w->stamp) {
-    arg->mark = w->stamp;
-    follow(w, arg, l, lost, depth + 1);
-  }
+  if (first_visit(w, body->args[i]))
+    follow(w, body->args[i], l, lost, depth + 1);
   return true;
 }
 
@@ -96,12 +105,9 @@ static bool named(const prn_op *op, const char *const *names, size_t n) {
   return false;
 }
 
-/* Arithmetic of two constants: the weight is what comes out. */
-static bool is_derivation(const prn_use *use) {
-  static const char *const names[] = {"Mul", "Div", "Add", "Sub"};
-  const prn_op *op = use->owner;
-  return named(op, names, PRN_COUNT(names)) && op->num_results == 1 &&
-         prn_value_constant(prn_op_operand(op, 1 - prn_use_index(use)));
+/* An operation on constants alone: the weight is what comes out. */
+static bool is_derivation(const prn_op *op) {
+  return op->num_results && (op->results[0].mark & FIXED);
 }
 
 static bool is_harmless(const prn_op *op) {
@@ -133,9 +139,12 @@ static void follow_use(walker *w, prn_use *use, const prn_layout *l, bool lost,
     }
   }
   if (follow_call(w, use, l, lost, depth) || is_harmless(op)) return;
-  if (is_derivation(use)) {
+  if (is_derivation(op)) {
+    if (!w->matrix) return;
     note_other(&w->now.computed, op);
-    follow(w, &op->results[0], l, true, depth + 1);
+    for (uint32_t i = 0; i < op->num_results; i++)
+      if (first_visit(w, &op->results[i]))
+        follow(w, &op->results[i], l, true, depth + 1);
     return;
   }
   note_other(&w->now.other, op);
@@ -242,6 +251,7 @@ static prn_status visit(void *user, prn_op *op) {
   w->stamp++;
   const prn_tensor *t = prn_value_constant(&op->results[0]);
   bool lost = !t || !prn_layout_of(t->type, &view->layout);
+  w->matrix = t && t->type->rank >= 2 && prn_dtype_is_float(t->type->dtype);
   prn_layout l = view->layout;
   follow(w, &op->results[0], &l, lost, 0);
   if (w->now.num_uses) add_site(w, c->sites, &c->cap, op);
@@ -253,22 +263,39 @@ typedef struct numbering {
   uint32_t next;
 } numbering;
 
-/* Numbers the operations in program order and finds the functions. */
-static prn_status number(void *user, prn_op *op) {
-  numbering *n = user;
-  op->mark = n->next++;
-  if (!prn_op_is(op, PRN_OP_onnx_function)) return PRN_OK;
+static bool all_fixed(const prn_op *op) {
+  if (!prn_op_has_trait(op, PRN_PURE) || op->num_blocks ||
+      prn_op_has_trait(op, PRN_RANDOM))
+    return false;
+  for (uint32_t i = 0; i < op->num_operands; i++)
+    if (op->operands[i].value && !(op->operands[i].value->mark & FIXED))
+      return false;
+  return true;
+}
+
+static void add_function(walker *w, prn_op *op) {
   prn_strbuf key = {0};
   prn_strbuf_str(&key, prn_op_string(op, "domain", ""));
   prn_strbuf_char(&key, '\n');
   prn_strbuf_str(&key, prn_op_string(op, "name", ""));
   prn_str s = prn_strbuf_view(&key);
-  s.data = prn_arena_copy(&n->w->scratch, s.data, s.size);
-  *prn_map_slot(&n->w->functions, s) = op;
+  s.data = prn_arena_copy(&w->scratch, s.data, s.size);
+  *prn_map_slot(&w->functions, s) = op;
+  prn_strbuf_destroy(&key);
+}
+
+/* Numbers the operations in program order, marks what only constants make, and
+ * finds the functions. */
+static prn_status number(void *user, prn_op *op) {
+  numbering *n = user;
+  uint32_t mark = all_fixed(op) ? FIXED : 0;
+  op->mark = n->next++;
+  for (uint32_t i = 0; i < op->num_results; i++)
+    op->results[i].mark = mark;
   for (uint32_t i = 0; i < op->num_blocks; i++)
     for (uint32_t k = 0; k < op->blocks[i]->num_args; k++)
       op->blocks[i]->args[k]->mark = 0;
-  prn_strbuf_destroy(&key);
+  if (prn_op_is(op, PRN_OP_onnx_function)) add_function(n->w, op);
   return PRN_OK;
 }
 

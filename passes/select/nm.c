@@ -35,47 +35,24 @@ enum {
   PAIRWISE = 16 /* larger groups are selected, not compared */
 };
 
-/* The axis of a weight along which groups run: [outer, length, inner] in the
- * constant's memory. */
-typedef struct line {
-  int64_t outer, length, inner;
-  int32_t first, last; /* the axes of the layout that make it up */
-} line;
-
-static bool axis_line(const prn_site *s, int32_t first, int32_t last,
-                      line *out) {
-  prn_factor run;
-  if (!prn_layout_run(&s->layout, first, last + 1, &run)) return false;
-  int64_t count = prn_tensor_count(prn_site_tensor(s));
-  *out = (line){.length = run.size,
-                .inner = run.size == 1 ? 1 : run.stride,
-                .first = first,
-                .last = last};
-  out->outer = run.size ? count / (run.size * out->inner) : 0;
-  return true;
-}
-
+/* The axis with the role; with flatten, joined by the window axes after it. */
 static bool find_line(const prn_site *s, prn_role role, bool flatten,
-                      line *out) {
-  int32_t first = -1, last;
-  for (int32_t i = 0; i < s->layout.rank; i++)
-    if (s->roles[i] == role) {
-      if (first >= 0 && !flatten) return false;
-      if (first < 0) first = i;
-    }
-  if (first < 0) return false;
+                      prn_line *out) {
+  int32_t first = 0, last;
+  if (!prn_axis_with(s, role, &first)) return false;
   last = first;
   while (flatten && last + 1 < s->layout.rank &&
-         (s->roles[last + 1] == PRN_ROLE_KERNEL || s->roles[last + 1] == role))
+         s->roles[last + 1] == PRN_ROLE_KERNEL)
     last++;
-  return axis_line(s, first, last, out);
+  return prn_line_of(s, first, last, out);
 }
 
-static bool choose_line(const struct opts *o, const prn_site *s, line *out) {
+static bool choose_line(const struct opts *o, const prn_site *s,
+                        prn_line *out) {
   bool have = false;
   if (o->axis != OUT) have = find_line(s, PRN_ROLE_IN, o->flatten, out);
   if (o->axis == OUT || (o->axis == AUTO && (!have || out->length % o->m))) {
-    line l;
+    prn_line l;
     if (find_line(s, PRN_ROLE_OUT, false, &l) &&
         (!have || l.length % o->m == 0)) {
       *out = l;
@@ -141,7 +118,7 @@ static void keep_selected(const int32_t *keys, int32_t m, int32_t n,
 
 typedef struct job {
   const prn_target *t;
-  line line;
+  prn_line line;
   int32_t *keys, *flat, *work; /* m x LANES twice; m */
   unsigned char *keep, *bytes; /* m x LANES */
   prn_mask mask;
@@ -210,7 +187,7 @@ static prn_status select_blocks(job *j, int64_t base, int64_t blocks, int32_t m,
 }
 
 static prn_status select_weight(const struct opts *o, job *j) {
-  const line *l = &j->line;
+  const prn_line *l = &j->line;
   int32_t m = (int32_t)o->m, n = (int32_t)o->n;
   int64_t full = l->length / m;
   int32_t tail = (int32_t)(l->length % m);
@@ -226,7 +203,7 @@ static prn_status select_weight(const struct opts *o, job *j) {
 }
 
 static prn_status job_open(const prn_pass_env *env, const prn_target *t,
-                           const line *l, job *j) {
+                           const prn_line *l, job *j) {
   const struct opts *o = env->opts;
   size_t cells = (size_t)o->m * LANES;
   *j = (job){.t = t, .line = *l};
@@ -249,7 +226,7 @@ static void job_close(job *j) {
 
 /* The constant's own axis whose groups are the line's, or -1: the line's axis
  * may be several axes of the constant in one, or several lines one axis. */
-static int32_t claim_axis(const prn_site *s, const line *l, int64_t m) {
+static int32_t claim_axis(const prn_site *s, const prn_line *l, int64_t m) {
   const prn_type *type = prn_site_tensor(s)->type;
   for (int32_t i = 0; i < type->rank; i++) {
     prn_axis_view v = prn_axis_view_of(type, i);
@@ -263,7 +240,7 @@ static int32_t claim_axis(const prn_site *s, const line *l, int64_t m) {
 
 /* What can be said of the weight now. A tail that stayed may break it. */
 static prn_sparsity claim_of(const struct opts *o, const prn_site *s,
-                             const line *l) {
+                             const prn_line *l) {
   int32_t axis = claim_axis(s, l, o->m);
   bool holds = o->remainder == SHORT || l->length % o->m <= o->n;
   if (axis < 0 || !holds)
@@ -297,7 +274,7 @@ static prn_status leave(const prn_pass_env *env, const prn_target *t,
 static prn_status select_target(const prn_pass_env *env, const prn_target *t) {
   const struct opts *o = env->opts;
   struct stats *s = env->stats;
-  line l = {0};
+  prn_line l = {0};
   job j;
   if (!choose_line(o, t->site, &l))
     return leave(env, t, PRN_REASON_BadAxis, l.length);

@@ -73,6 +73,24 @@ int64_t prn_share_of(double sparsity, int64_t n) {
   return k <= 0 ? 0 : k >= (double)n ? n : (int64_t)k;
 }
 
+bool prn_line_of(const prn_site *s, int32_t first, int32_t last,
+                 prn_line *out) {
+  prn_factor run;
+  if (!prn_layout_run(&s->layout, first, last + 1, &run)) return false;
+  int64_t count = prn_tensor_count(prn_site_tensor(s));
+  *out =
+      (prn_line){.length = run.size, .inner = run.size == 1 ? 1 : run.stride};
+  out->outer = run.size ? count / (run.size * out->inner) : 0;
+  return true;
+}
+
+bool prn_axis_with(const prn_site *s, prn_role role, int32_t *axis) {
+  int found = 0;
+  for (int32_t i = 0; i < s->layout.rank; i++)
+    if (s->roles[i] == role && found++ == 0) *axis = i;
+  return found == 1;
+}
+
 /* Floats as integers that compare the same: negative ones have their value
  * bits turned round. -0 has become +0, so that no float gives INT32_MIN but a
  * NaN. */
@@ -134,6 +152,57 @@ int32_t prn_keys_nth(int32_t *keys, int64_t n, int64_t rank, int64_t *below) {
   }
   *below = smaller;
   return keys[0];
+}
+
+static void score_by_index(const prn_score *s, int64_t n, double *out) {
+  float buf[256];
+  for (int64_t at = 0; at < n; at += 256) {
+    int64_t k = n - at < 256 ? n - at : 256;
+    s->kind->eval(s, at, k, buf);
+    for (int64_t i = 0; i < k; i++)
+      out[at + i] = (double)buf[i];
+  }
+}
+
+prn_status prn_groups_score(const prn_score *s, const prn_groups *g,
+                            double *out) {
+  int64_t entries = prn_tensor_count(s->tensor), group[PRN_KEY_CHUNK];
+  float buf[PRN_KEY_CHUNK];
+  const void *mask = s->tensor->mask ? s->tensor->mask->data : NULL;
+  if (s->kind->by_index) {
+    score_by_index(s, g->count, out);
+    return PRN_OK;
+  }
+  for (int64_t i = 0; i < g->count; i++)
+    out[i] = prn_norm_start(s->norm);
+  for (int64_t at = 0; at < entries; at += PRN_KEY_CHUNK) {
+    int64_t n = entries - at < PRN_KEY_CHUNK ? entries - at : PRN_KEY_CHUNK;
+    PRN_TRY(prn_score_read(s, at, n, buf));
+    g->of(g->user, at, n, group);
+    for (int64_t i = 0; i < n; i++) {
+      bool gone = mask && !prn_mask_keeps(mask, at + i);
+      double *sum = &out[group[i]];
+      *sum = prn_norm_add(s->norm, *sum, gone ? 0 : (double)buf[i]);
+    }
+  }
+  for (int64_t i = 0; s->norm == PRN_NORM_L2 && i < g->count; i++)
+    out[i] = sqrt(out[i]);
+  return PRN_OK;
+}
+
+prn_status prn_groups_mask(prn_ctx *ctx, int64_t entries, const prn_groups *g,
+                           const unsigned char *prune, prn_mask *out) {
+  int64_t group[PRN_KEY_CHUNK];
+  unsigned char keep[PRN_KEY_CHUNK];
+  PRN_TRY(prn_mask_create(ctx, entries, true, out));
+  for (int64_t at = 0; at < entries; at += PRN_KEY_CHUNK) {
+    int64_t n = entries - at < PRN_KEY_CHUNK ? entries - at : PRN_KEY_CHUNK;
+    g->of(g->user, at, n, group);
+    for (int64_t i = 0; i < n; i++)
+      keep[i] = !prune[group[i]];
+    prn_mask_put(out, at, n, keep);
+  }
+  return PRN_OK;
 }
 
 typedef struct ranked {

@@ -44,6 +44,19 @@ void prn_target_leave(const prn_target *t);
 /* sparsity * n to the nearest integer, halves to the even one, in [0, n]. */
 int64_t prn_share_of(double sparsity, int64_t n);
 
+/* ---- axes ---- */
+
+/* Axes first..last of a weight's layout as one axis of the constant:
+ * [outer, length, inner] in its memory. False when they are no such axis. */
+typedef struct prn_line {
+  int64_t outer, length, inner;
+} prn_line;
+PRN_NODISCARD bool prn_line_of(const prn_site *s, int32_t first, int32_t last,
+                               prn_line *out);
+/* The one axis with this role; false when there is none, or several. */
+PRN_NODISCARD bool prn_axis_with(const prn_site *s, prn_role role,
+                                 int32_t *axis);
+
 /* ---- keys ---- */
 
 enum { PRN_KEY_GONE = INT32_MIN, PRN_KEY_CHUNK = 8192 };
@@ -56,6 +69,24 @@ PRN_NODISCARD prn_status prn_keys_read(const prn_score *s, int64_t at,
  * *below is the number of smaller keys. Reorders keys. Linear time. */
 int32_t prn_keys_nth(int32_t *keys, int64_t n, int64_t rank, int64_t *below);
 
+/* ---- groups of entries that go or stay together ---- */
+
+/* How a weight is cut into groups 0..count-1. */
+typedef struct prn_groups {
+  int64_t count;
+  /* The groups of entries [at, at+n), n <= PRN_KEY_CHUNK. */
+  void (*of)(const void *user, int64_t at, int64_t n, int64_t *out);
+  const void *user;
+} prn_groups;
+
+/* The norm of each group's scores. Entries that a mask removed count as 0. */
+PRN_NODISCARD prn_status prn_groups_score(const prn_score *s,
+                                          const prn_groups *g, double *out);
+/* A mask that drops the groups with prune[group] set. */
+PRN_NODISCARD prn_status prn_groups_mask(prn_ctx *ctx, int64_t entries,
+                                         const prn_groups *g,
+                                         const unsigned char *prune,
+                                         prn_mask *out);
 /* Marks the k groups of smallest score, ties by index: prune[i] = 1. */
 void prn_groups_lowest(const double *scores, int64_t n, int64_t k,
                        unsigned char *prune);
