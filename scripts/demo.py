@@ -16,6 +16,7 @@ import time
 import numpy as np
 import onnx
 import onnxruntime
+from scipy.stats import spearmanr
 
 from make_minilm import package_folder
 from wordpiece import WordPiece
@@ -176,6 +177,13 @@ def similarity(embedding):
     return (embedding[:n] * embedding[n:]).sum(1)
 
 
+def order(embedding, before):
+    """Rank correlation of all sentences' similarities with those BEFORE."""
+    above = np.triu_indices(len(embedding), 1)
+    return spearmanr((embedding @ embedding.T)[above],
+                     (before @ before.T)[above])[0]
+
+
 def megabytes(*paths):
     return sum(os.path.getsize(p) for p in paths if os.path.exists(p)) / 1e6
 
@@ -190,13 +198,14 @@ def print_table(rows):
 
 def print_results(results):
     rows = [("removed", "zeros", ".onnx", ".so", "prune", "compile",
-             "error", "cosine", "ours", "ORT")]
+             "error", "cosine", "order", "ours", "ORT")]
     for name, _, words in VARIANTS:
         r = results[name]
         rows.append((words, f"{r['zeros']:.1%}", f"{r['onnx']:.1f} MB",
                      f"{r['so']:.1f} MB", f"{r['prune']:.2f} s",
                      f"{r['compile']:.2f} s", f"{r['error']:.1e}",
-                     f"{r['cosine']:.4f}", f"{r['ours']:.1f} ms",
+                     f"{r['cosine']:.2f}", f"{r['order']:.2f}",
+                     f"{r['ours']:.1f} ms",
                      f"{r['ort']:.1f} ms"))
     print_table(rows)
     print(f"""
@@ -204,6 +213,8 @@ def print_results(results):
   error   largest relative L2 error of any output of the compiled library,
           against ONNX Runtime on the same .onnx file
   cosine  mean cosine of a sentence's embedding with the one before pruning
+  order   rank correlation of the similarities of all pairs of sentences with
+          those before pruning: what a search would notice
   ours    the compiled library, one sentence of {BENCH_TOKENS} tokens, one thread
   ORT     ONNX Runtime {onnxruntime.__version__}, the same""")
 
@@ -244,8 +255,9 @@ def demo(d):
                          worst_error(d.run(name, single),
                                      ort_run(path, single)))
         r["embedding"] = got["sentence_embedding"]
-        r["cosine"] = (r["embedding"]
-                       * results["dense"]["embedding"]).sum(1).mean()
+        before = results["dense"]["embedding"]
+        r["cosine"] = (r["embedding"] * before).sum(1).mean()
+        r["order"] = order(r["embedding"], before)
         r["zeros"] = zeros(path)
         r["onnx"] = megabytes(path)
         r["so"] = megabytes(d.path(f"minilm-{name}.so"))

@@ -45,12 +45,21 @@ def worst(model, inputs, folder):
     return max(errors)
 
 
-def cell(step):
-    try:
-        return step()
-    except Failed as failed:
-        print(f"<!-- {failed} -->")
-        return "**failed**"
+class Notes:
+    """What went wrong, for below the tables."""
+
+    def __init__(self):
+        self.lines = []
+
+    def cell(self, where, step):
+        try:
+            return step()
+        except Failed as failed:
+            self.lines.append(f"- {where}: {failed}")
+            return "**failed**"
+
+    def __str__(self):
+        return "\n".join(self.lines) + "\n" if self.lines else ""
 
 
 def pruned(dense, passes, folder):
@@ -67,7 +76,7 @@ def number(found):
     return f"{found[0].replace('|', '')} {found[1]:.4f}" if found else "–"
 
 
-def rows_of(model, metrics, folder):
+def rows_of(model, metrics, folder, notes):
     dense = source(model, folder)
     inputs = model.real_inputs()
     errors, values = [model.name], [model.name]
@@ -81,9 +90,10 @@ def rows_of(model, metrics, folder):
         def measure(passes=passes, state=state):
             state["path"] = pruned(dense, passes, folder)
             return verdict(worst(state["path"], inputs, folder), TOLERANCE)
-        errors.append(cell(measure))
+        where = f"{model.name}, {name}"
+        errors.append(notes.cell(where, measure))
         if metrics:
-            values.append(cell(lambda state=state: number(
+            values.append(notes.cell(where, lambda state=state: number(
                 metric(model, state["path"]))) if "path" in state
                 else "**failed**")
     return errors, values
@@ -95,19 +105,20 @@ def main():
     parser.add_argument("models", nargs="*")
     args = parser.parse_args()
     head = ("model", *(name for name, _ in VARIANTS))
-    errors, values = [head], [head]
+    errors, values, notes = [head], [head], Notes()
     with scratch() as folder:
         for model in MODELS:
             if args.models and not any(m.lower() in model.name.lower()
                                        for m in args.models):
                 continue
-            e, v = rows_of(model, args.metrics, folder)
+            e, v = rows_of(model, args.metrics, folder, notes)
             errors.append(e)
             values.append(v)
     print(f"## Agreement with ONNX Runtime\n\n{stamp()}. Largest relative L2 "
           "error of any output on real inputs; both run the same .onnx "
           "file.\n")
     print(table(errors))
+    print(notes)
     if args.metrics:
         print("## The models' own metrics\n\nPruned by magnitude in one shot, "
               "with no data and no training: what the formats cost, not what "

@@ -3,6 +3,7 @@ name, and tables in Markdown."""
 import datetime
 import os
 import platform
+import re
 import subprocess
 import sys
 import tempfile
@@ -74,9 +75,15 @@ def tool(name, *args, poll=0.001):
         raise Failed(f"{command[0]} is not built")
     run = Run(command, poll)
     if run.code:
-        raise Failed(f"{' '.join(command)}: exit code {run.code}: "
-                     + " ".join(run.err.split())[:300])
+        raise Failed(f"{name}: exit code {run.code}: {first_error(run.err)}")
     return run
+
+
+def first_error(text):
+    """The first error of a tool's standard error, without folders."""
+    lines = text.strip().splitlines() or ["nothing was said"]
+    line = next((x for x in lines if "error: " in x), lines[-1])
+    return re.sub(r"(?<![\w.])/\S*/", "", line)[:200]
 
 
 def best(runs):

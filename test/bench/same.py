@@ -3,7 +3,7 @@ address randomisation, for every real model."""
 import hashlib
 import os
 
-from measure import BIN, Failed, Run, scratch, stamp, table
+from measure import BIN, Failed, Run, first_error, scratch, stamp, table
 from zoo import MODELS, source
 
 WAYS = {
@@ -31,7 +31,7 @@ def digest(job, model, way, folder):
         command = ["setarch", "-R", *command]
     run = Run(command, poll=0)
     if run.code:
-        raise Failed(" ".join(run.err.split())[:200])
+        raise Failed(first_error(run.err))
     with open(out, "rb") as f:
         return hashlib.sha256(f.read()).hexdigest()
 
@@ -39,7 +39,7 @@ def digest(job, model, way, folder):
 def main():
     print(f"## Same bytes\n\n{stamp()}. Each job against a first run: run "
           f"again, with two threads, without address randomisation.\n")
-    rows = [("model", *JOBS)]
+    rows, notes = [("model", *JOBS)], []
     with scratch() as folder:
         for model in MODELS:
             path, row = source(model, folder), [model.name]
@@ -51,10 +51,11 @@ def main():
                     row.append("**differs**: " + ", ".join(bad)
                                if bad else "same")
                 except Failed as failed:
-                    print(f"<!-- {model.name}: {job}: {failed} -->")
+                    notes.append(f"- {model.name}, {job}: {failed}")
                     row.append("**failed**")
             rows.append(row)
     print(table(rows))
+    print("\n".join(notes))
 
 
 if __name__ == "__main__":
