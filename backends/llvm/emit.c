@@ -16,26 +16,24 @@ struct prn_made {
 };
 
 static const prn_kernel_kind *kind_of(const prn_op *op) {
-  switch (prn_op_code(op)) {
-  case PRN_OP_mem_map:
-    return &prn_kernel_map;
-  case PRN_OP_mem_reduce:
-    return &prn_kernel_reduce;
-  case PRN_OP_mem_softmax:
-    return &prn_kernel_softmax;
-  case PRN_OP_mem_norm:
-    return &prn_kernel_norm;
-  case PRN_OP_mem_gather:
-    return &prn_kernel_gather;
-  case PRN_OP_mem_gather_elements:
-    return &prn_kernel_gather_elements;
-  case PRN_OP_mem_dims:
-    return &prn_kernel_dims;
-  case PRN_OP_mem_matmul:
-    return &prn_kernel_matmul;
-  default:
-    return NULL;
-  }
+  static const prn_kernel_kind *const kinds[PRN_OP_count] = {
+      [PRN_OP_mem_map] = &prn_kernel_map,
+      [PRN_OP_mem_reduce] = &prn_kernel_reduce,
+      [PRN_OP_mem_arg_reduce] = &prn_kernel_arg_reduce,
+      [PRN_OP_mem_cumsum] = &prn_kernel_cumsum,
+      [PRN_OP_mem_gather] = &prn_kernel_gather,
+      [PRN_OP_mem_gather_elements] = &prn_kernel_gather_elements,
+      [PRN_OP_mem_pad] = &prn_kernel_pad,
+      [PRN_OP_mem_dims] = &prn_kernel_dims,
+      [PRN_OP_mem_matmul] = &prn_kernel_matmul,
+      [PRN_OP_mem_conv] = &prn_kernel_conv,
+      [PRN_OP_mem_pool] = &prn_kernel_pool,
+      [PRN_OP_mem_softmax] = &prn_kernel_softmax,
+      [PRN_OP_mem_norm] = &prn_kernel_norm,
+      [PRN_OP_mem_lstm] = &prn_kernel_lstm,
+      [PRN_OP_mem_gru] = &prn_kernel_gru,
+  };
+  return kinds[prn_op_code(op)];
 }
 
 /* ---- values ---- */
