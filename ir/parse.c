@@ -6,6 +6,7 @@
 enum { SHOWN = 40 /* bytes of a token in a message */ };
 
 prn_loc prn_parse_loc(const prn_parser *p) {
+  if (p->tok.kind == PRN_TOK_EOF) return p->behind; /* not the blank end */
   return (prn_loc){p->lexer.file, p->tok.line, p->tok.col};
 }
 
@@ -52,7 +53,10 @@ prn_status prn_parse_expected(prn_parser *p, const char *what) {
 void prn_parse_advance(prn_parser *p) {
   if (p->tok.kind == '{' || p->tok.kind == PRN_TOK_RES_OPEN) p->braces++;
   if (p->tok.kind == '}' || p->tok.kind == PRN_TOK_RES_CLOSE) p->braces--;
-  p->tok = prn_lex_next(&p->lexer);
+  prn_lexer *lx = &p->lexer;
+  p->behind =
+      (prn_loc){lx->file, lx->line, (uint32_t)(lx->at - lx->line_start) + 1};
+  p->tok = prn_lex_next(lx);
   if (p->tok.kind == PRN_TOK_ERROR) p->errors++;
 }
 

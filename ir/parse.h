@@ -51,6 +51,7 @@ typedef struct prn_parser {
   prn_arena arena; /* freed with the parser */
   prn_lexer lexer;
   prn_tok tok;
+  prn_loc behind;        /* the end of the token before this one */
   uint32_t depth;        /* of nested constructs */
   int64_t braces;        /* open '{' behind us */
   uint32_t errors;       /* reported, or met in a place reported before */

@@ -136,12 +136,12 @@ static prn_status parse_entry(prn_parser *p, section *s) {
                : parse_strings(p, r);
 }
 
-/* To the next entry, which begins a line. */
-static void skip_entry(prn_parser *p) {
-  do
-    prn_parse_advance(p);
+/* To the next entry, which begins a line, or the end of the section. */
+static void skip_entry(prn_parser *p, const char *start) {
+  if (p->tok.text.data == start) prn_parse_advance(p);
   while (!prn_parse_is(p, PRN_TOK_EOF) && !prn_parse_is(p, PRN_TOK_RES_CLOSE) &&
-         !(p->tok.first && (prn_parse_is(p, PRN_TOK_IDENT))));
+         !(p->tok.first && prn_parse_is(p, PRN_TOK_IDENT)))
+    prn_parse_advance(p);
 }
 
 static prn_status unknown_key(prn_parser *p, const section *s,
@@ -190,11 +190,12 @@ static prn_status parse_section(prn_parser *p, section *s) {
   prn_status status = PRN_OK;
   prn_parse_advance(p);
   PRN_TRY(prn_parse_word(p, "resources"));
-  while (!prn_parse_is(p, PRN_TOK_RES_CLOSE) && !prn_parse_is(p, PRN_TOK_EOF))
-    if (parse_entry(p, s) != PRN_OK) {
-      status = PRN_FAIL;
-      skip_entry(p);
-    }
+  while (!prn_parse_is(p, PRN_TOK_RES_CLOSE) && !prn_parse_is(p, PRN_TOK_EOF)) {
+    const char *start = p->tok.text.data;
+    if (parse_entry(p, s) == PRN_OK) continue;
+    status = PRN_FAIL;
+    skip_entry(p, start);
+  }
   PRN_TRY(prn_parse_expect(p, PRN_TOK_RES_CLOSE, "'#-}'"));
   return status;
 }

@@ -249,8 +249,9 @@ void prn_sparsity_print(prn_strbuf *b, prn_sparsity s) {
 static void print_shape(prn_strbuf *b, const prn_type *t) {
   if (t->rank < 0) prn_strbuf_cstr(b, "*x");
   for (int32_t i = 0; i < t->rank; i++) {
-    bool bare = t->dims[i]->kind == PRN_DIM_CONST ||
-                t->dims[i]->kind == PRN_DIM_UNKNOWN;
+    prn_dim_kind kind = t->dims[i]->kind;
+    bool bare = kind == PRN_DIM_UNKNOWN ||
+                (kind == PRN_DIM_CONST && t->dims[i]->value >= 0);
     if (!bare) prn_strbuf_char(b, '(');
     prn_dim_print(b, t->dims[i]);
     if (!bare) prn_strbuf_char(b, ')');

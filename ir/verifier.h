@@ -24,6 +24,7 @@ typedef struct prn_verify_fn {
   struct prn_verify_fn **calls;
   size_t num_calls, cap_calls, next;
   int state;
+  bool reported;
 } prn_verify_fn;
 
 PRN_PRINTF(3, 4)

@@ -144,12 +144,18 @@ static void find_cycle(prn_verifier *v, prn_verify_fn *root,
       continue;
     }
     prn_verify_fn *to = f->calls[f->next++];
-    if (to->state == OPEN)
-      prn_verify_fail(v, to->op, "function '%.*s' calls itself%s%.*s",
-                      PRN_STR_ARG(prn_op_string(to->op, "name", "")),
-                      f == to ? "" : " through ",
-                      PRN_STR_ARG(f == to ? PRN_STR("")
-                                          : prn_op_string(f->op, "name", "")));
+    if (to->state == OPEN && !to->reported) {
+      prn_str name = prn_op_string(to->op, "name", "");
+      prn_str via = prn_op_string(f->op, "name", "");
+      to->reported = true;
+      if (f == to)
+        prn_verify_fail(v, to->op, "function '%.*s' calls itself",
+                        PRN_STR_ARG(name));
+      else
+        prn_verify_fail(v, to->op,
+                        "function '%.*s' calls itself through '%.*s'",
+                        PRN_STR_ARG(name), PRN_STR_ARG(via));
+    }
     if (to->state != NEW) continue;
     to->state = OPEN;
     stack[depth++] = to;
