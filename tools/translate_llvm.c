@@ -1,0 +1,35 @@
+#include "tools/translate_llvm.h"
+
+#if PRN_HAVE_LLVM
+#include "backends/llvm/compile.h"
+#include "tools/lowering.h"
+
+prn_status prn_translate_to_llvm(prn_ctx *ctx, const char *input,
+                                 const char *output,
+                                 const prn_translate_llvm *how) {
+  prn_compile_options o = {
+      .target = {.triple = how->target, .march = how->march},
+      .prefix = how->prefix ? how->prefix : "model",
+  };
+  prn_lowering lowering = {.dims = how->dims, .threads = 1};
+  prn_module *m;
+  PRN_TRY(prn_compile_panel(prn_ctx_diags(ctx), &o.target, &lowering.nr));
+  PRN_TRY(prn_lower_file(ctx, input, &lowering, &m));
+  return how->header ? prn_compile_header(m, &o, output)
+                     : prn_compile_file(m, &o, PRN_ARTEFACT_LL, output);
+}
+
+#else
+
+prn_status prn_translate_to_llvm(prn_ctx *ctx, const char *input,
+                                 const char *output,
+                                 const prn_translate_llvm *how) {
+  (void)input;
+  (void)output;
+  (void)how;
+  return prn_diag_emit(prn_ctx_diags(ctx), PRN_ERROR, (prn_loc){0},
+                       (prn_str){"", 0},
+                       "LLVM is not built into this tool (-DPRUNE_LLVM=ON)");
+}
+
+#endif

@@ -1,0 +1,18 @@
+/* --emit-llvm and --emit-header of prune-translate, where LLVM is built in. */
+#ifndef PRN_TOOLS_TRANSLATE_LLVM_H
+#define PRN_TOOLS_TRANSLATE_LLVM_H
+
+#include "ir/context.h"
+#include "tools/cli.h"
+
+typedef struct prn_translate_llvm {
+  const char *prefix, *march, *target;
+  prn_cli_list dims;
+  bool header; /* the C header instead of LLVM IR */
+} prn_translate_llvm;
+
+PRN_NODISCARD prn_status prn_translate_to_llvm(prn_ctx *ctx, const char *input,
+                                               const char *output,
+                                               const prn_translate_llvm *how);
+
+#endif
