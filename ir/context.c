@@ -20,6 +20,7 @@ struct prn_ctx {
   unique_entry *unique; /* open addressing, NULL item is free */
   size_t unique_size, unique_cap;
   cleanup *cleanups;
+  void *scratch;
 };
 
 prn_ctx *prn_ctx_create(void) {
@@ -55,6 +56,8 @@ prn_str prn_intern(prn_ctx *ctx, prn_str s) {
 prn_str prn_intern_cstr(prn_ctx *ctx, const char *s) {
   return prn_intern(ctx, prn_str_from(s));
 }
+
+void **prn_ctx_scratch(prn_ctx *ctx) { return &ctx->scratch; }
 
 void prn_ctx_on_destroy(prn_ctx *ctx, void (*fn)(void *p), void *p) {
   cleanup *c = PRN_ARENA_NEW(&ctx->arena, cleanup);

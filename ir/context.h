@@ -25,6 +25,9 @@ prn_diag_sink *prn_ctx_diags(prn_ctx *ctx);
 prn_str prn_intern(prn_ctx *ctx, prn_str s);
 prn_str prn_intern_cstr(prn_ctx *ctx, const char *s);
 
+/* Where ir/blob.c keeps its scratch file. */
+void **prn_ctx_scratch(prn_ctx *ctx);
+
 /* Runs fn(p) when the context is destroyed, last registered first. */
 void prn_ctx_on_destroy(prn_ctx *ctx, void (*fn)(void *p), void *p);
 
