@@ -74,6 +74,9 @@ void prn_mask_attach(prn_op *constant, const prn_mask *m) {
   }
   t->mask = m->blob;
   set_tensor(constant, t);
+  if (t->type->sparsity.kind == PRN_SPARSE_BLOCK)
+    prn_constant_claim(constant,
+                       (prn_sparsity){.kind = PRN_SPARSE_UNSTRUCTURED});
 }
 
 void prn_constant_claim(prn_op *constant, prn_sparsity s) {

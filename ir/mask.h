@@ -26,7 +26,8 @@ void prn_mask_put(prn_mask *m, int64_t at, int64_t n,
 /* Bits [at, at+n) become `keep`. */
 void prn_mask_fill(prn_mask *m, int64_t at, int64_t n, bool keep);
 /* Attaches m to a constant (PRN_CONSTANT with a tensor), combined with the
- * mask that is there. Claims in the type stay: they cannot become false. */
+ * mask that is there. A claim about n:m stays, for it cannot become false; one
+ * about blocks becomes one about zeros. */
 void prn_mask_attach(prn_op *constant, const prn_mask *m);
 
 /* Sets the claim of a constant: of its tensor and of its result's type. The

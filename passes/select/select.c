@@ -56,15 +56,22 @@ void prn_target_leave(const prn_target *t) {
 uint64_t prn_target_finish(const prn_pass_env *env, const prn_target *t,
                            const prn_mask *mask, prn_sparsity claim) {
   prn_op *op = t->site->constant;
-  prn_target_leave(t);
-  prn_mask_attach(op, mask);
-  prn_sparsity now = prn_site_tensor(t->site)->type->sparsity;
-  if (now.kind == PRN_SPARSE_NONE || claim.kind > PRN_SPARSE_UNSTRUCTURED)
-    prn_constant_claim(op, claim);
   int64_t kept = prn_bits_count(mask->bits, t->count);
-  prn_pass_remark(
-      env, op, PRN_REASON_Pruned, "'%.*s' keeps %lld of %lld entries",
-      PRN_STR_ARG(t->site->name), (long long)kept, (long long)t->count);
+  bool changes = t->gone || kept < t->count;
+  prn_target_leave(t);
+  if (changes) prn_mask_attach(op, mask);
+  kept = prn_bits_count(mask->bits, t->count);
+  /* tiles that an earlier mask left ragged, or that only the data shows */
+  if (claim.kind == PRN_SPARSE_BLOCK && (t->gone || !changes))
+    claim.kind = PRN_SPARSE_UNSTRUCTURED;
+  prn_sparsity now = prn_site_tensor(t->site)->type->sparsity;
+  if (claim.kind > PRN_SPARSE_UNSTRUCTURED ||
+      (changes && now.kind == PRN_SPARSE_NONE))
+    prn_constant_claim(op, claim);
+  prn_pass_remark(env, op, changes ? PRN_REASON_Pruned : PRN_REASON_NothingToDo,
+                  "'%.*s' keeps %lld of %lld entries",
+                  PRN_STR_ARG(t->site->name), (long long)kept,
+                  (long long)t->count);
   return (uint64_t)(t->count - t->gone - kept);
 }
 
