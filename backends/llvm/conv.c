@@ -4,8 +4,8 @@
  * unfolded into scratch memory ([channels * taps][NR], some channels at a
  * time) and multiplied from the left by the weights, with the micro-kernels of
  * gemm.h. Windows of one element with stride 1 are copied straight. When every
- * output channel reads one input channel (depthwise), a direct loop vectorised
- * along the width does it. */
+ * output channel reads one input channel (depthwise), and for element types
+ * other than f32, a direct loop vectorised along the width does it. */
 #include <string.h>
 
 #include "backends/llvm/gemm.h"
@@ -69,9 +69,16 @@ static int64_t channels_at_once(const prn_op *op) {
   return n ? n : 1;
 }
 
-static bool depthwise(const prn_op *op) {
+/* Whether the direct loop is used. */
+static bool direct(const prn_op *op) {
+  prn_ctx *ctx = op->module->ctx;
+  prn_dim one = prn_dim_const(ctx, 1);
   const prn_type *w = type(op, W);
   int64_t o, group = prn_op_int(op, "group", 1);
+  for (uint32_t i = 0; i <= OUT; i++)
+    if (type(op, i)->dtype != PRN_F32) return true;
+  if (!dense_from(ctx, w, 1, one) || !dense_from(ctx, type(op, OUT), 2, one))
+    return true;
   return is_const(w->dims[1], 1) && group > 1 &&
          prn_dim_is_const(w->dims[0], &o) && o / group <= 4;
 }
@@ -92,28 +99,21 @@ static bool pointwise(prn_ctx *ctx, const prn_op *op) {
 
 static prn_status check(const prn_op *op) {
   prn_ctx *ctx = op->module->ctx;
-  prn_dim one = prn_dim_const(ctx, 1);
-  const prn_type *x = type(op, X), *w = type(op, W), *out = type(op, OUT);
+  const prn_type *x = type(op, X);
   PRN_TRY(prn_window_check(op, x));
-  if (w->rank != x->rank || out->rank != x->rank)
+  if (type(op, W)->rank != x->rank || type(op, OUT)->rank != x->rank)
     return prn_op_error(op, "expected operands of one rank");
-  for (uint32_t i = 0; i <= OUT; i++)
-    if (type(op, i)->dtype != PRN_F32)
-      return prn_op_error(op, "the LLVM backend convolves f32, not %s",
-                          prn_dtype_name(type(op, i)->dtype));
   if (taps(op) == 0)
     return prn_op_error(op, "the size of the window must be a constant");
-  if (!dense_from(ctx, w, 1, one) || !dense_from(ctx, out, 2, one))
-    return prn_op_error(op, "expected dense weights and result");
-  for (uint32_t i = EXTRAS; i < op->num_operands; i++)
-    if (!one_row(ctx, type(op, i)))
-      return prn_op_error(op, "an extra operand's spatial dimensions cannot "
-                              "be merged");
+  for (uint32_t i = OUT; i < op->num_operands; i++)
+    if (i != SCRATCH && !one_row(ctx, type(op, i)))
+      return prn_op_error(op, "the spatial dimensions of the result or of an "
+                              "extra operand cannot be merged");
   return prn_body_check(op, prn_op_block(op, "body"));
 }
 
 static size_t scratch(const prn_target *t, const prn_op *op) {
-  if (depthwise(op)) return 0;
+  if (direct(op)) return 0;
   return prn_target_nr(t) * (size_t)(channels_at_once(op) * taps(op)) *
          sizeof(float);
 }
@@ -163,7 +163,7 @@ static prn_v items(prn_kernel *k, prn_v *work) {
   prn_v macs = prn_cg_mul(g, prn_cg_mul(g, n, c.pixels),
                           prn_cg_mul(g, c.cg, cg_i64(g, c.taps)));
   *work = prn_cg_div(g, macs, cg_i64(g, g->target->lanes));
-  if (depthwise(k->op)) return n;
+  if (direct(k->op)) return n;
   n = prn_cg_mul(g, c.batch, cg_i64(g, c.groups));
   return prn_cg_mul(g, prn_cg_mul(g, n, panels(&c)), row_blocks(&c));
 }
@@ -205,7 +205,10 @@ static void finish_with(prn_cg *g, finish *f, prn_v sum, prn_v i,
     args[1 + x - EXTRAS] = prn_elem_load(g, t, p, s, lanes, mask);
   }
   if (body) prn_body_emit(k->e, body, args, lanes, NULL, NULL, &out);
-  prn_cg_store_masked(g, out, cg_at(g, g->f32, f->row[OUT], i), mask);
+  prn_dtype t = k->v[OUT].type->dtype;
+  prn_v s = row_stride(k, OUT);
+  prn_v p = prn_elem_at(g, t, f->row[OUT], prn_cg_mul(g, i, s));
+  prn_elem_store(g, t, out, p, s, lanes, mask);
 }
 
 static void finish_step(prn_cg *g, prn_v i, unsigned lanes, prn_v mask,
@@ -409,23 +412,69 @@ static void product_item(conv *c, prn_v item) {
   finish_block(c, o0, rows, p0, cols);
 }
 
-/* ---- depthwise ---- */
+/* ---- direct ---- */
 
-typedef struct direct {
+typedef struct line {
   finish f;
   prn_v od, oh; /* the output row */
-  prn_v w;      /* weights of the channel */
-} direct;
+} line;
 
-/* The sum over all taps, `lanes` pixels from ow on. */
-static prn_v direct_sum(prn_cg *g, direct *d, prn_v ow, unsigned lanes,
+/* What the sum is computed in. */
+static prn_dtype sum_type(const prn_op *op) {
+  const prn_block *body = prn_op_block(op, "body");
+  return body ? body->args[0]->type->dtype : type(op, OUT)->dtype;
+}
+
+static prn_v tap_weight(line *d, prn_v c, prn_v kd, prn_v kh, prn_v kw) {
+  const prn_view *v = &d->f.c->k->v[W];
+  prn_cg *g = d->f.c->k->g;
+  prn_v taps_at[PRN_WINDOW] = {kd, kh, kw};
+  unsigned missing = PRN_WINDOW - d->f.c->w.spatial;
+  prn_v at = prn_cg_mul(g, c, v->strides[1]);
+  for (unsigned i = missing; i < PRN_WINDOW; i++)
+    at = prn_cg_add(g, at,
+                    prn_cg_mul(g, taps_at[i], v->strides[2 + i - missing]));
+  prn_dtype t = v->type->dtype;
+  prn_v e = prn_elem_load(g, t, prn_elem_at(g, t, d->f.c->base[W], at),
+                          cg_i64(g, 1), 1, NULL);
+  return prn_elem_cast(g, e, t, sum_type(d->f.c->k->op));
+}
+
+/* a * b + c in the type of the sum. */
+static prn_v multiply_add(prn_cg *g, prn_dtype t, prn_v a, prn_v b, prn_v c) {
+  if (prn_dtype_is_float(t)) return prn_cg_fma(g, a, b, c);
+  return LLVMBuildAdd(g->b, LLVMBuildMul(g->b, a, b, ""), c, "");
+}
+
+/* One input row: the sum over the taps along the width. */
+static prn_v direct_row(prn_cg *g, line *d, prn_v sum, prn_v row, prn_v c,
+                        prn_v kd, prn_v kh, prn_v ow, unsigned lanes,
                         bool inside, prn_v mask) {
   const prn_window *w = &d->f.c->w;
-  prn_t t = prn_cg_vec(g->f32, lanes);
-  prn_v sum = LLVMConstNull(t), lo, hi, x = d->f.c->base[X];
-  prn_loop ld, lh, lw;
+  prn_dtype t = sum_type(d->f.c->k->op);
+  prn_v zero = LLVMConstNull(prn_cg_vec(prn_elem_value(g, w->dtype), lanes));
+  prn_loop l;
+  prn_loop_begin(g, &l, cg_i64(g, 0), w->kernel[PRN_WW], 1, &sum, 1);
+  prn_v e = tap_weight(d, c, kd, kh, l.iv);
+  prn_v v = prn_window_load(g, w, row, ow, l.iv, lanes, inside, zero, mask);
+  v = prn_elem_cast(g, v, w->dtype, t);
+  l.next[0] = multiply_add(g, t, prn_cg_splat(g, e, lanes), v, l.cur[0]);
+  prn_loop_end(g, &l);
+  return l.out[0];
+}
+
+/* The sum over all taps, `lanes` pixels from ow on. */
+static prn_v direct_sum(prn_cg *g, line *d, prn_v ow, unsigned lanes,
+                        bool inside, prn_v mask) {
+  conv *c = d->f.c;
+  const prn_window *w = &c->w;
+  prn_t t = prn_cg_vec(prn_elem_value(g, sum_type(c->k->op)), lanes);
+  prn_v sum = LLVMConstNull(t), lo, hi;
+  prn_loop lc, ld, lh;
+  prn_loop_begin(g, &lc, cg_i64(g, 0), c->cg, 1, &sum, 1);
+  prn_v x = prn_cg_mul(g, lc.iv, c->k->v[X].strides[1]);
   prn_window_clip(g, w, PRN_WD, d->od, &lo, &hi);
-  prn_loop_begin(g, &ld, lo, hi, 1, &sum, 1);
+  prn_loop_begin(g, &ld, lo, hi, 1, &lc.cur[0], 1);
   prn_window_clip(g, w, PRN_WH, d->oh, &lo, &hi);
   prn_loop_begin(g, &lh, lo, hi, 1, &ld.cur[0], 1);
   prn_v at = prn_cg_add(g,
@@ -433,26 +482,20 @@ static prn_v direct_sum(prn_cg *g, direct *d, prn_v ow, unsigned lanes,
                                    w->step_in[PRN_WD]),
                         prn_cg_mul(g, prn_window_at(g, w, PRN_WH, d->oh, lh.iv),
                                    w->step_in[PRN_WH]));
-  prn_v row = cg_at(g, g->f32, x, at);
-  prn_v tap = prn_cg_add(g, prn_cg_mul(g, ld.iv, w->kernel[PRN_WH]), lh.iv);
-  tap = prn_cg_mul(g, tap, w->kernel[PRN_WW]);
-  prn_v weights = cg_at(g, g->f32, d->w, tap);
-  prn_loop_begin(g, &lw, cg_i64(g, 0), w->kernel[PRN_WW], 1, &lh.cur[0], 1);
-  prn_v e = prn_cg_load(g, g->f32, cg_at(g, g->f32, weights, lw.iv));
-  prn_v v = prn_window_load(g, w, row, ow, lw.iv, lanes, inside,
-                            LLVMConstNull(t), mask);
-  lw.next[0] = prn_cg_fma(g, prn_cg_splat(g, e, lanes), v, lw.cur[0]);
-  prn_loop_end(g, &lw);
-  lh.next[0] = lw.out[0];
+  prn_v row = prn_elem_at(g, w->dtype, c->base[X], prn_cg_add(g, x, at));
+  lh.next[0] = direct_row(g, d, lh.cur[0], row, lc.iv, ld.iv, lh.iv, ow, lanes,
+                          inside, mask);
   prn_loop_end(g, &lh);
   ld.next[0] = lh.out[0];
   prn_loop_end(g, &ld);
-  return ld.out[0];
+  lc.next[0] = ld.out[0];
+  prn_loop_end(g, &lc);
+  return lc.out[0];
 }
 
 static void direct_step(prn_cg *g, prn_v i, unsigned lanes, prn_v mask,
                         void *user) {
-  direct *d = user;
+  line *d = user;
   if (lanes == 1 || mask) {
     prn_v s = direct_sum(g, d, i, lanes, false, mask);
     finish_with(g, &d->f, s, i, lanes, mask);
@@ -482,8 +525,9 @@ static void direct_item(conv *c, prn_v item) {
   prn_cg *g = k->g;
   prn_v o = prn_cg_mod(g, item, k->v[OUT].dims[1]);
   prn_v n = prn_cg_div(g, item, k->v[OUT].dims[1]);
-  locate(c, n, prn_cg_div(g, o, c->og), o);
-  direct d = {.f.c = c, .w = c->base[W]};
+  prn_v group = prn_cg_div(g, o, c->og);
+  locate(c, n, prn_cg_mul(g, group, c->cg), o);
+  line d = {.f.c = c};
   prn_loop ld, lh;
   prn_loop_begin(g, &ld, cg_i64(g, 0), c->w.out[PRN_WD], 1, NULL, 0);
   prn_loop_begin(g, &lh, cg_i64(g, 0), c->w.out[PRN_WH], 1, NULL, 0);
@@ -501,7 +545,7 @@ static void body(prn_kernel *k) {
   prn_loop l;
   init(&c, k);
   prn_loop_begin(k->g, &l, k->begin, k->end, 1, NULL, 0);
-  if (depthwise(k->op))
+  if (direct(k->op))
     direct_item(&c, l.iv);
   else
     product_item(&c, l.iv);

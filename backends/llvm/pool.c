@@ -2,7 +2,6 @@
 #include <math.h>
 #include <string.h>
 
-#include "backends/llvm/vecmath.h"
 #include "backends/llvm/window.h"
 
 enum { X, OUT };
@@ -27,8 +26,10 @@ static prn_status check(const prn_op *op) {
   prn_str fn = prn_op_string(op, "fn", "");
   if (!prn_str_is(fn, "max") && !prn_str_is(fn, "avg"))
     return prn_op_error(op, "expected fn max or avg");
-  if (x->dtype != PRN_F32 || prn_op_operand(op, OUT)->type->dtype != PRN_F32)
-    return prn_op_error(op, "the LLVM backend pools f32, not %s",
+  if (x->dtype != prn_op_operand(op, OUT)->type->dtype)
+    return prn_op_error(op, "expected input and result of one element type");
+  if (!prn_str_is(fn, "max") && !prn_dtype_is_float(x->dtype))
+    return prn_op_error(op, "the LLVM backend averages floats, not %s",
                         prn_dtype_name(x->dtype));
   return PRN_OK;
 }
@@ -83,7 +84,7 @@ static prn_v count(prn_cg *g, const pool *p, unsigned d, prn_v o) {
 /* Taps along the width that count, for each lane. */
 static prn_v count_width(prn_cg *g, const pool *p, prn_v ow, unsigned lanes) {
   const prn_window *w = &p->w;
-  prn_t t = prn_cg_vec(g->f32, lanes);
+  prn_t t = prn_cg_vec(prn_elem_value(g, p->w.dtype), lanes);
   prn_v none = LLVMConstNull(t), zero = cg_i64(g, 0);
   prn_v step = prn_cg_splat(g, cg_i64(g, w->stride[PRN_WW]), lanes);
   prn_v lane = LLVMBuildMul(g->b, prn_elem_iota(g, zero, lanes), step, "");
@@ -99,12 +100,22 @@ static prn_v count_width(prn_cg *g, const pool *p, prn_v ow, unsigned lanes) {
   return l.out[0];
 }
 
+/* Where a window does not reach: the smallest value, or 0. */
+static prn_v neutral(prn_cg *g, const pool *p, unsigned lanes) {
+  prn_dtype d = p->w.dtype;
+  prn_t t = prn_cg_vec(prn_elem_value(g, d), lanes);
+  if (!p->max) return LLVMConstNull(t);
+  if (prn_dtype_is_float(d)) return prn_cg_fconst(t, -(double)INFINITY);
+  bool sign = d == PRN_I8 || d == PRN_I16 || d == PRN_I32 || d == PRN_I64;
+  int64_t low = -(INT64_C(1) << (prn_dtype_bits(d) - 2)) * 2;
+  return prn_cg_iconst(t, sign ? low : 0);
+}
+
 /* Maximum or sum over the window, `lanes` outputs from ow on. */
 static prn_v fold(prn_cg *g, pool *p, prn_v ow, unsigned lanes, bool inside,
                   prn_v mask) {
   const prn_window *w = &p->w;
-  prn_t t = prn_cg_vec(g->f32, lanes);
-  prn_v init = prn_cg_fconst(t, p->max ? -(double)INFINITY : 0), lo, hi;
+  prn_v init = neutral(g, p, lanes), lo, hi;
   prn_loop ld, lh, lw;
   prn_window_clip(g, w, PRN_WD, p->od, &lo, &hi);
   prn_loop_begin(g, &ld, lo, hi, 1, &init, 1);
@@ -115,10 +126,11 @@ static prn_v fold(prn_cg *g, pool *p, prn_v ow, unsigned lanes, bool inside,
                                    w->step_in[PRN_WD]),
                         prn_cg_mul(g, prn_window_at(g, w, PRN_WH, p->oh, lh.iv),
                                    w->step_in[PRN_WH]));
-  prn_v row = cg_at(g, g->f32, p->base[X], at);
+  prn_v row = prn_elem_at(g, w->dtype, p->base[X], at);
   prn_loop_begin(g, &lw, cg_i64(g, 0), w->kernel[PRN_WW], 1, &lh.cur[0], 1);
   prn_v v = prn_window_load(g, w, row, ow, lw.iv, lanes, inside, init, mask);
-  lw.next[0] = p->max ? prn_vm_max(g, lw.cur[0], v) : cg_fadd(g, lw.cur[0], v);
+  lw.next[0] = prn_body_apply(g, p->max ? PRN_SCALAR_max : PRN_SCALAR_add,
+                              w->dtype, lw.cur[0], v);
   prn_loop_end(g, &lw);
   lh.next[0] = lw.out[0];
   prn_loop_end(g, &lh);
@@ -130,7 +142,8 @@ static prn_v fold(prn_cg *g, pool *p, prn_v ow, unsigned lanes, bool inside,
 static prn_v divide(prn_cg *g, pool *p, prn_v sum, prn_v ow, unsigned lanes) {
   prn_v n =
       prn_cg_mul(g, count(g, p, PRN_WD, p->od), count(g, p, PRN_WH, p->oh));
-  n = prn_cg_splat(g, LLVMBuildSIToFP(g->b, n, g->f32, ""), lanes);
+  n = LLVMBuildSIToFP(g->b, n, prn_elem_value(g, p->w.dtype), "");
+  n = prn_cg_splat(g, n, lanes);
   return cg_fdiv(g, sum, cg_fmul(g, n, count_width(g, p, ow, lanes)));
 }
 
@@ -157,8 +170,8 @@ static void step(prn_cg *g, prn_v i, unsigned lanes, prn_v mask, void *user) {
   }
   if (!p->max) r = divide(g, p, r, i, lanes);
   prn_v s = p->w.step_out[PRN_WW];
-  prn_v to = cg_at(g, g->f32, p->out, prn_cg_mul(g, i, s));
-  prn_elem_store(g, PRN_F32, r, to, s, lanes, mask);
+  prn_v to = prn_elem_at(g, p->w.dtype, p->out, prn_cg_mul(g, i, s));
+  prn_elem_store(g, p->w.dtype, r, to, s, lanes, mask);
 }
 
 static void item(pool *p, prn_v number) {
@@ -167,9 +180,9 @@ static void item(pool *p, prn_v number) {
   prn_v c = prn_cg_mod(g, number, k->v[OUT].dims[1]);
   prn_v n = prn_cg_div(g, number, k->v[OUT].dims[1]);
   for (unsigned i = 0; i < 2; i++)
-    p->base[i] = cg_at(g, g->f32, k->v[i].base,
-                       prn_cg_add(g, prn_cg_mul(g, n, k->v[i].strides[0]),
-                                  prn_cg_mul(g, c, k->v[i].strides[1])));
+    p->base[i] = prn_elem_at(g, p->w.dtype, k->v[i].base,
+                             prn_cg_add(g, prn_cg_mul(g, n, k->v[i].strides[0]),
+                                        prn_cg_mul(g, c, k->v[i].strides[1])));
   prn_loop ld, lh;
   prn_loop_begin(g, &ld, cg_i64(g, 0), p->w.out[PRN_WD], 1, NULL, 0);
   prn_loop_begin(g, &lh, cg_i64(g, 0), p->w.out[PRN_WH], 1, NULL, 0);
@@ -177,7 +190,7 @@ static void item(pool *p, prn_v number) {
   p->oh = lh.iv;
   prn_v at = prn_cg_add(g, prn_cg_mul(g, ld.iv, p->w.step_out[PRN_WD]),
                         prn_cg_mul(g, lh.iv, p->w.step_out[PRN_WH]));
-  p->out = cg_at(g, g->f32, p->base[OUT], at);
+  p->out = prn_elem_at(g, p->w.dtype, p->base[OUT], at);
   prn_cg_vloop(g, p->w.out[PRN_WW], g->target->lanes, step, p);
   prn_loop_end(g, &lh);
   prn_loop_end(g, &ld);

@@ -27,6 +27,7 @@ void prn_window_init(prn_window *w, prn_kernel *k, unsigned x, unsigned out) {
   const int64_t *dilations = prn_op_ints(k->op, "dilations", &n);
   const prn_attr *pads = prn_op_attr(k->op, "pads");
   w->spatial = (unsigned)n;
+  w->dtype = k->v[x].type->dtype;
   for (unsigned i = 0; i < PRN_WINDOW; i++) {
     unsigned missing = PRN_WINDOW - w->spatial;
     if (i < missing) {
@@ -83,8 +84,10 @@ static prn_v load_one(prn_cg *g, const prn_window *w, prn_v row, prn_v at,
                       prn_v outside) {
   prn_v in = cg_cmp(g, LLVMIntULT, at, w->in[PRN_WW]);
   prn_v safe = cg_select(g, in, at, cg_i64(g, 0));
-  prn_v p = cg_at(g, g->f32, row, prn_cg_mul(g, safe, w->step_in[PRN_WW]));
-  return fill(g, in, prn_cg_load(g, g->f32, p), outside);
+  prn_v p =
+      prn_elem_at(g, w->dtype, row, prn_cg_mul(g, safe, w->step_in[PRN_WW]));
+  return fill(g, in, prn_elem_load(g, w->dtype, p, cg_i64(g, 1), 1, NULL),
+              outside);
 }
 
 /* Every other element of two neighbouring vectors. */
@@ -97,17 +100,17 @@ static prn_v evens(prn_cg *g, prn_v a, prn_v b, unsigned lanes) {
 
 static prn_v load_pairs(prn_cg *g, const prn_window *w, prn_v row, prn_v at,
                         unsigned lanes, bool inside, prn_v outside) {
-  prn_t t = prn_cg_vec(g->f32, lanes);
-  prn_v half[2];
+  prn_v half[2], one = cg_i64(g, 1);
   for (int i = 0; i < 2; i++) {
     prn_v start = prn_cg_add(g, at, cg_i64(g, i * (int64_t)lanes));
-    prn_v p = cg_at(g, g->f32, row, start);
+    prn_v p = prn_elem_at(g, w->dtype, row, start);
     if (inside) {
-      half[i] = prn_cg_load(g, t, p);
+      half[i] = prn_elem_load(g, w->dtype, p, one, lanes, NULL);
       continue;
     }
     prn_v in = in_range(g, start, w->in[PRN_WW], lanes);
-    half[i] = fill(g, in, prn_cg_load_masked(g, t, p, in), outside);
+    half[i] =
+        fill(g, in, prn_elem_load(g, w->dtype, p, one, lanes, in), outside);
   }
   return evens(g, half[0], half[1], lanes);
 }
@@ -121,19 +124,17 @@ prn_v prn_window_load(prn_cg *g, const prn_window *w, prn_v row, prn_v o,
   if (lanes == 1) return load_one(g, w, row, at, outside);
   if (dense == 1 && s == 2)
     return load_pairs(g, w, row, at, lanes, inside, outside);
-  prn_t t = prn_cg_vec(g->f32, lanes);
-  prn_v p = cg_at(g, g->f32, row, prn_cg_mul(g, at, w->step_in[PRN_WW]));
+  prn_v p =
+      prn_elem_at(g, w->dtype, row, prn_cg_mul(g, at, w->step_in[PRN_WW]));
   prn_v step = prn_cg_mul(g, cg_i64(g, s), w->step_in[PRN_WW]);
-  if (inside) return prn_elem_load(g, PRN_F32, p, step, lanes, mask);
+  if (inside) return prn_elem_load(g, w->dtype, p, step, lanes, mask);
   prn_v pos = LLVMBuildMul(g->b, prn_elem_iota(g, cg_i64(g, 0), lanes),
                            prn_cg_splat(g, cg_i64(g, s), lanes), "");
   pos = LLVMBuildAdd(g->b, pos, prn_cg_splat(g, at, lanes), "");
   prn_v in = cg_cmp(g, LLVMIntULT, pos, prn_cg_splat(g, w->in[PRN_WW], lanes));
   in = both(g, in, mask);
-  prn_v v = prn_elem_load(g, PRN_F32, p, step, lanes, in);
-  return fill(g, in, v,
-              LLVMTypeOf(outside) == t ? outside
-                                       : prn_cg_splat(g, outside, lanes));
+  prn_v v = prn_elem_load(g, w->dtype, p, step, lanes, in);
+  return fill(g, in, v, outside);
 }
 
 prn_v prn_window_inside(prn_cg *g, const prn_window *w, prn_v o,

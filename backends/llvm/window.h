@@ -10,6 +10,7 @@
 enum { PRN_WD, PRN_WH, PRN_WW, PRN_WINDOW };
 
 typedef struct prn_window {
+  prn_dtype dtype;  /* elements of x */
   unsigned spatial; /* dimensions that are real */
   prn_v in[PRN_WINDOW], out[PRN_WINDOW], kernel[PRN_WINDOW];
   prn_v low[PRN_WINDOW];     /* padding before */
@@ -32,8 +33,8 @@ void prn_window_clip(prn_cg *g, const prn_window *w, unsigned d, prn_v o,
 prn_v prn_window_at(prn_cg *g, const prn_window *w, unsigned d, prn_v o,
                     prn_v t);
 
-/* Loads `lanes` f32 of an input row, for output positions o, o+1, ... and tap
- * t along the width. row is the address of the row's element 0. Positions
+/* Loads `lanes` elements of an input row, for output positions o, o+1, ... and
+ * tap t along the width. row is the address of the row's element 0. Positions
  * outside are `outside`. `inside`: the caller knows that none is (and, for a
  * stride of 2, that 2 * lanes elements may be read). */
 prn_v prn_window_load(prn_cg *g, const prn_window *w, prn_v row, prn_v o,
