@@ -28,9 +28,13 @@ config.environment["PATH"] = os.pathsep.join(
     [os.path.join(config.build_dir, "bin"), config.llvm_tools,
      os.environ.get("PATH", "")])
 config.environment["FILECHECK_OPTS"] = "--enable-var-scope --dump-input=fail"
-for name in ("ASAN_OPTIONS", "UBSAN_OPTIONS", "LSAN_OPTIONS", "PRUNE_SHARED"):
-    if name in os.environ:
-        config.environment[name] = os.environ[name]
+# A sanitizer's finding must not look like a diagnosed error, which exits
+# with 1.
+defaults = {"ASAN_OPTIONS": "abort_on_error=1:allocator_may_return_null=1",
+            "UBSAN_OPTIONS": "abort_on_error=1:print_stacktrace=1",
+            "LSAN_OPTIONS": "", "PRUNE_SHARED": ""}
+for name, value in defaults.items():
+    config.environment[name] = os.environ.get(name, value)
 
 models = os.path.join(config.build_dir, "test", "models")
 shared = os.environ.get("PRUNE_SHARED", "")
