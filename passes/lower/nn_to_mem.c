@@ -110,15 +110,21 @@ void prn_to_mem_copy(prn_to_mem *s, prn_value *in, prn_value *out) {
   prn_op_set_attr(map, "body", prn_attr_region(s->ctx, 0));
 }
 
+prn_value *prn_to_mem_dense(prn_to_mem *s, prn_value *x) {
+  if (prn_view_is_dense(s->ctx, x->type)) return x;
+  prn_value *copy =
+      prn_to_mem_alloc(s, x->type->dtype, x->type->rank, x->type->dims);
+  prn_to_mem_copy(s, x, copy);
+  return copy;
+}
+
 prn_value *prn_to_mem_reshape(prn_to_mem *s, prn_value *x, int32_t rank,
                               const prn_dim *dims) {
   const prn_type *t = prn_view_reshape(s->ctx, x->type, rank, dims);
   if (t) return prn_to_mem_view(s, x, t);
-  prn_value *copy =
-      prn_to_mem_alloc(s, x->type->dtype, x->type->rank, x->type->dims);
-  prn_to_mem_copy(s, x, copy);
-  t = prn_view_reshape(s->ctx, copy->type, rank, dims);
-  return prn_to_mem_view(s, copy, t);
+  x = prn_to_mem_dense(s, x);
+  t = prn_view_reshape(s->ctx, x->type, rank, dims);
+  return prn_to_mem_view(s, x, t);
 }
 
 void prn_to_mem_attr(const prn_op *from, prn_op *to, const char *name) {

@@ -44,6 +44,8 @@ prn_value *prn_to_mem_broadcast(prn_to_mem *s, const prn_op *op, prn_value *x,
 /* x under dims, copied when it must be. */
 prn_value *prn_to_mem_reshape(prn_to_mem *s, prn_value *x, int32_t rank,
                               const prn_dim *dims);
+/* x itself when it is dense, else a dense copy. */
+prn_value *prn_to_mem_dense(prn_to_mem *s, prn_value *x);
 /* out = in, element by element; both of one shape. */
 void prn_to_mem_copy(prn_to_mem *s, prn_value *in, prn_value *out);
 /* Copies attribute `name` of from to to, when present. */

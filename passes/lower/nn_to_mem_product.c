@@ -129,6 +129,7 @@ prn_status prn_to_mem_conv(prn_to_mem *s, prn_op *op) {
   static const char *const names[] = {"strides", "dilations", "pads", "group"};
   product p = {.a = prn_to_mem_operand(s, op, 0),
                .b = prn_to_mem_operand(s, op, 1)};
+  p.b = prn_to_mem_dense(s, p.b); /* the kernel walks it as a matrix */
   p.out = prn_to_mem_result(s, prn_op_result(op, 0));
   PRN_TRY(gather_extras(s, op, &p));
   prn_dim k = prn_dim_const(s->ctx, 1);

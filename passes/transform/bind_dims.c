@@ -61,14 +61,16 @@ static prn_status parse(const prn_pass_env *env, prn_str text, binding *b) {
   return PRN_OK;
 }
 
+/* The first binding of a symbol counts; all of them are of use. */
 static prn_dim lookup(void *user, prn_str name) {
   bindings *all = user;
+  prn_dim size = NULL;
   for (size_t i = 0; i < all->size; i++)
     if (all->at[i].axis < 0 && prn_str_eq(all->at[i].name, name)) {
       all->at[i].used = true;
-      return all->at[i].size;
+      if (!size) size = all->at[i].size;
     }
-  return NULL;
+  return size;
 }
 
 enum { MAX_RANK = 255 };
