@@ -10,7 +10,10 @@
 #include "ir/lex.h"
 #include "ir/text.h"
 
-enum { PRN_PARSE_DEPTH = 200 };
+enum {
+  PRN_PARSE_DEPTH = 200,
+  PRN_PARSE_NUMBER = 1200, /* bytes of a number; the exact digits of a double */
+};
 
 /* A name that was met as a definition. */
 typedef struct prn_parse_def {

@@ -5,8 +5,6 @@
 
 #include "ir/parse.h"
 
-enum { NUMBER_MAX = 128 /* bytes of a float in text */ };
-
 typedef struct list {
   void *items; /* heap */
   size_t size, cap, item;
@@ -43,7 +41,7 @@ static prn_status parse_bits(prn_parser *p, float *out) {
 
 static prn_status parse_float(prn_parser *p, float *out) {
   prn_str t = p->tok.text;
-  char text[NUMBER_MAX], *end;
+  char text[PRN_PARSE_NUMBER], *end;
   if (prn_parse_is(p, PRN_TOK_HEX)) return parse_bits(p, out);
   if (!is_float(p) && !prn_parse_is(p, PRN_TOK_INT))
     return prn_parse_expected(p, "a float");

@@ -7,7 +7,6 @@
 #include "ir/parse.h"
 
 enum {
-  NUMBER_MAX = 512,      /* bytes of a number in text */
   SPLAT_BYTES = 1 << 28, /* what the repeated values of a text may grow to */
 };
 
@@ -42,7 +41,7 @@ static prn_status out_of_range(prn_parser *p, prn_dtype t) {
 }
 
 static prn_status int_element(prn_parser *p, prn_dtype t, const filler *f) {
-  char text[NUMBER_MAX];
+  char text[PRN_PARSE_NUMBER];
   uint32_t bits = prn_dtype_bits(t);
   prn_str s = p->tok.text;
   if (!prn_parse_is(p, PRN_TOK_INT)) return prn_parse_expected(p, "an integer");
@@ -64,7 +63,7 @@ static prn_status int_element(prn_parser *p, prn_dtype t, const filler *f) {
 
 static prn_status float_element(prn_parser *p, prn_dtype t, void *data,
                                 int64_t at) {
-  char text[NUMBER_MAX], *end;
+  char text[PRN_PARSE_NUMBER], *end;
   prn_str s = p->tok.text;
   bool word = prn_parse_is_word(p, "inf") || prn_parse_is_word(p, "nan");
   if (!word && !prn_parse_is(p, PRN_TOK_INT) && !prn_parse_is(p, PRN_TOK_FLOAT))

@@ -274,6 +274,15 @@ static bool check_version(checker *c) {
   return c->sound;
 }
 
+/* Without types there is nothing to compare; that was reported. */
+static bool has_types(const prn_op *op) {
+  for (uint32_t i = 0; i < op->num_operands; i++)
+    if (op->operands[i].value && !op->operands[i].value->type) return false;
+  for (uint32_t i = 0; i < op->num_results; i++)
+    if (!op->results[i].type) return false;
+  return true;
+}
+
 bool prn_verify_table(prn_verifier *v, prn_op *op) {
   checker c = {.v = v, .op = op, .info = op->opname->info, .sound = true};
   prn_dialect dialect = op->opname->dialect_bit;
@@ -293,6 +302,7 @@ bool prn_verify_table(prn_verifier *v, prn_op *op) {
                                            : "the mem dialect");
     return false;
   }
+  if (!has_types(op)) return false;
   check_slots(&c, false);
   check_slots(&c, true);
   check_attrs(&c);

@@ -30,7 +30,8 @@ void prn_path_clean(const char *path, prn_strbuf *out) {
     size_t n = strcspn(path, "/");
     bool up = n == 2 && memcmp(path, "..", 2) == 0;
     size_t last = last_part(out, root);
-    if (n == 0 || (n == 1 && *path == '.')) {
+    bool top = up && root > from && out->size == root;
+    if (n == 0 || (n == 1 && *path == '.') || top) {
       /* nothing */
     } else if (up && out->size > root && !is_up(out, last)) {
       out->size = last > root ? last - 1 : root;
