@@ -180,10 +180,13 @@ static prn_v int_mod(prn_cg *g, prn_v a, prn_v b, bool sign) {
                    LLVMBuildAdd(g->b, r, b, ""), r);
 }
 
-static prn_v int_shift(prn_cg *g, prn_v a, prn_v b, bool left) {
+/* Amounts outside [0, bits) shift everything out; to the right, copies of the
+ * sign come in. */
+static prn_v int_shift(prn_cg *g, prn_v a, prn_v b, bool left, bool sign) {
   unsigned bits = LLVMGetIntTypeWidth(prn_cg_elem(LLVMTypeOf(a)));
   prn_v fits = cg_cmp(g, LLVMIntULT, b, ints(b, bits));
-  prn_v by = cg_select(g, fits, b, zero(b));
+  prn_v by = cg_select(g, fits, b, ints(b, sign && !left ? bits - 1 : 0));
+  if (!left && sign) return LLVMBuildAShr(g->b, a, by, "");
   prn_v r =
       left ? LLVMBuildShl(g->b, a, by, "") : LLVMBuildLShr(g->b, a, by, "");
   return cg_select(g, fits, r, zero(a));
@@ -235,9 +238,9 @@ static prn_v int_binary(prn_cg *g, prn_scalar f, prn_v a, prn_v b,
   case PRN_SCALAR_bitxor:
     return LLVMBuildXor(g->b, a, b, "");
   case PRN_SCALAR_shl:
-    return int_shift(g, a, b, true);
+    return int_shift(g, a, b, true, sign);
   case PRN_SCALAR_shr:
-    return int_shift(g, a, b, false);
+    return int_shift(g, a, b, false, sign);
   case PRN_SCALAR_pow: /* through double, exact below 2^53 */
     return prn_elem_cast(
         g,
@@ -399,6 +402,7 @@ void prn_body_emit(prn_emit *e, const prn_block *b, const prn_v *args,
     }
     prn_v v = emit_op(&m, op);
     assert(v && "the check admitted what cannot be emitted");
+    v = prn_elem_round(e->g, v, op->results[0].type->dtype);
     *prn_ptrmap_slot(&m.values, &op->results[0]) = v;
   }
   prn_ptrmap_destroy(&m.values);

@@ -174,12 +174,16 @@ static bool is_signed(prn_dtype t) {
   return t == PRN_I8 || t == PRN_I16 || t == PRN_I32 || t == PRN_I64;
 }
 
+prn_v prn_elem_round(prn_cg *g, prn_v v, prn_dtype t) {
+  if (t != PRN_F16 && t != PRN_BF16) return v;
+  return to_value(g, t, to_memory(g, t, v));
+}
+
 static prn_v float_to_float(prn_cg *g, prn_v v, prn_dtype from, prn_dtype to) {
   prn_t type = prn_cg_like(LLVMTypeOf(v), prn_elem_value(g, to));
   if (from == PRN_F64 && to != PRN_F64) v = LLVMBuildFPTrunc(g->b, v, type, "");
   /* Rounded to the storage type, so that a cast is visible. */
-  if (to == PRN_F16 || to == PRN_BF16)
-    return from == to ? v : to_value(g, to, to_memory(g, to, v));
+  if (to == PRN_F16 || to == PRN_BF16) return prn_elem_round(g, v, to);
   if (to == PRN_F64 && from != PRN_F64) v = LLVMBuildFPExt(g->b, v, type, "");
   return v;
 }
@@ -204,9 +208,7 @@ prn_v prn_elem_cast(prn_cg *g, prn_v v, prn_dtype from, prn_dtype to) {
   if (ft) {
     v = is_signed(from) ? LLVMBuildSIToFP(g->b, v, type, "")
                         : LLVMBuildUIToFP(g->b, v, type, "");
-    return to == PRN_F16 || to == PRN_BF16
-               ? to_value(g, to, to_memory(g, to, v))
-               : v;
+    return prn_elem_round(g, v, to);
   }
   unsigned a = from == PRN_BOOL ? 1 : prn_dtype_bits(from);
   unsigned b = prn_dtype_bits(to);

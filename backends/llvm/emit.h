@@ -141,6 +141,8 @@ void prn_elem_store(prn_cg *g, prn_dtype t, prn_v v, prn_v p, prn_v stride,
                     unsigned lanes, prn_v mask);
 /* Conversion between values of two element types (nn.cast). */
 prn_v prn_elem_cast(prn_cg *g, prn_v v, prn_dtype from, prn_dtype to);
+/* A value computed in a wider type, rounded to what t can hold. */
+prn_v prn_elem_round(prn_cg *g, prn_v v, prn_dtype t);
 /* <lanes x i64>: start, start + 1, ... */
 prn_v prn_elem_iota(prn_cg *g, prn_v start, unsigned lanes);
 
