@@ -37,9 +37,11 @@ static prn_status bind(prn_infer *env, prn_op *op, einsum *e, char c,
   prn_dim *known = &e->dim[(unsigned char)c];
   e->count[(unsigned char)c]++;
   if (!*known) *known = d;
-  if (!prn_infer_broadcast_dim(env, *known, d, known))
+  prn_dim both;
+  if (!prn_infer_broadcast_dim(env, *known, d, &both))
     return prn_op_error(op, "index %c has sizes %lld and %lld", c,
                         (long long)(*known)->value, (long long)d->value);
+  *known = both;
   return PRN_OK;
 }
 

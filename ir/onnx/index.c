@@ -45,44 +45,43 @@ typedef struct slice_axis {
   int64_t step;       /* 0: not known */
 } slice_axis;
 
-/* A start or end position, negative ones counted from the end and all of it
- * clamped to [lo, hi]. Unknown when the sign is. */
+/* A start or end position, negative ones counted from the end, not below lo nor
+ * above hi (NULL: no bound). Unknown when the sign is. */
 static prn_dim slice_bound(prn_infer *env, prn_dim at, prn_dim size, prn_dim lo,
                            prn_dim hi) {
   prn_ctx *ctx = prn_infer_ctx(env);
   int64_t v;
   if (!prn_dim_known(at)) return at;
   if (prn_dim_is_const(at, &v)) {
-    if (v >= INT32_MAX) return hi;
-    if (v <= INT32_MIN) return lo;
+    if (v >= INT32_MAX && hi) return hi;
+    if (v <= INT32_MIN && lo) return lo;
     if (v < 0) at = prn_dim_add(ctx, size, at);
   } else if (!prn_infer_not_negative(env, at)) {
     prn_dim minus = prn_dim_mul(ctx, at, prn_dim_const(ctx, -1));
     if (!prn_infer_not_negative(env, minus)) return prn_dim_unknown(ctx);
     at = prn_dim_add(ctx, size, at);
   }
-  if (!prn_infer_not_negative(env, prn_dim_sub(ctx, at, lo)))
+  if (lo && !prn_infer_not_negative(env, prn_dim_sub(ctx, at, lo)))
     at = prn_dim_max(ctx, at, lo);
-  return prn_infer_not_negative(env, prn_dim_sub(ctx, hi, at))
-             ? at
-             : prn_dim_min(ctx, at, hi);
+  if (!hi || prn_infer_not_negative(env, prn_dim_sub(ctx, hi, at))) return at;
+  return prn_dim_min(ctx, at, hi);
 }
 
-/* Number of elements from start to end; a size the step does not divide is
- * rounded up. */
+/* Number of elements from start to end. A start past the end gives none, so
+ * each bound is needed on one side only. */
 static prn_dim slice_size(prn_infer *env, prn_dim size, slice_axis s) {
   prn_ctx *ctx = prn_infer_ctx(env);
   prn_dim zero = prn_dim_const(ctx, 0), one = prn_dim_const(ctx, 1), span;
   prn_infer_note_size(env, size);
   if (s.step == 0 || s.step == INT64_MIN) return prn_dim_unknown(ctx);
   if (s.step > 0) {
-    prn_dim start = slice_bound(env, s.start, size, zero, size);
-    prn_dim end = slice_bound(env, s.end, size, zero, size);
+    prn_dim start = slice_bound(env, s.start, size, zero, NULL);
+    prn_dim end = slice_bound(env, s.end, size, NULL, size);
     span = prn_dim_sub(ctx, end, start);
   } else {
     prn_dim last = prn_dim_sub(ctx, size, one);
-    prn_dim start = slice_bound(env, s.start, size, zero, last);
-    prn_dim end = slice_bound(env, s.end, size, prn_dim_const(ctx, -1), last);
+    prn_dim start = slice_bound(env, s.start, size, NULL, last);
+    prn_dim end = slice_bound(env, s.end, size, prn_dim_const(ctx, -1), NULL);
     span = prn_dim_sub(ctx, start, end);
   }
   if (!prn_dim_known(span)) return span;

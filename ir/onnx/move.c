@@ -255,10 +255,10 @@ static prn_status concat_one(prn_infer *env, prn_op *op, uint32_t i,
       out->dims[d] = prn_dim_add(prn_infer_ctx(env), out->dims[d], s.dims[d]);
     else if (!prn_shape_unify(out->dims[d], s.dims[d], &out->dims[d]))
       return prn_op_error(op,
-                          "operand %u has shape %s, expected %s on every axis "
-                          "but %d",
-                          (unsigned)i, prn_shape_str(env, s),
-                          prn_shape_str(env, *out), (int)axis);
+                          "operand %u has size %lld along axis %d, expected "
+                          "%lld as operand 0",
+                          (unsigned)i, (long long)s.dims[d]->value, (int)d,
+                          (long long)out->dims[d]->value);
   }
   return PRN_OK;
 }
