@@ -445,6 +445,116 @@ static void trace_softmax(tracer *t, prn_op *op, size_t *cap) {
   accept(t, op, cap);
 }
 
+/* ---- operators that are a whole attention ---- */
+
+typedef struct fused {
+  int64_t heads, groups; /* query heads; key and value heads */
+  int32_t axis;          /* of the heads in every operand and the result */
+  bool split;            /* the axis holds heads alone: [b, h, s, d] */
+  bool packed;           /* operand 1 is the weight of all three projections */
+} fused;
+
+static bool describe(const prn_op *op, fused *f) {
+  const prn_value *q = prn_op_operand(op, 0);
+  if (!q || !prn_type_is_ranked(q->type)) return false;
+  *f = (fused){.axis = 2};
+  switch (prn_op_code(op)) {
+  case PRN_OP_onnx_Attention:
+    f->split = q->type->rank == 4;
+    if (f->split) {
+      f->axis = 1;
+      if (!prn_op_operand(op, 1) ||
+          !prn_type_is_ranked(prn_op_operand(op, 1)->type) ||
+          !prn_dim_is_const(q->type->dims[1], &f->heads) ||
+          !prn_dim_is_const(prn_op_operand(op, 1)->type->dims[1], &f->groups))
+        return false;
+    } else {
+      f->heads = prn_op_int(op, "q_num_heads", 0);
+      f->groups = prn_op_int(op, "kv_num_heads", 0);
+    }
+    break;
+  case PRN_OP_com_microsoft_GroupQueryAttention:
+    f->heads = prn_op_int(op, "num_heads", 0);
+    f->groups = prn_op_int(op, "kv_num_heads", 0);
+    break;
+  case PRN_OP_com_microsoft_Attention:
+    f->packed = true;
+    f->heads = f->groups = prn_op_int(op, "num_heads", 0);
+    return !prn_op_attr(op, "qkv_hidden_sizes") && f->heads > 0;
+  case PRN_OP_com_microsoft_MultiHeadAttention:
+    f->heads = f->groups = prn_op_int(op, "num_heads", 0);
+    break;
+  default:
+    return false;
+  }
+  return f->groups > 0 && f->heads >= f->groups && f->heads % f->groups == 0 &&
+         prn_op_operand(op, 1) && prn_op_operand(op, 2);
+}
+
+/* The heads on an axis of v that holds `count` of them. */
+static bool fused_track(const fused *f, const prn_value *v, int64_t count,
+                        prn_track *out) {
+  int64_t size = 0, each = f->heads / count;
+  *out = (prn_track){.num_digits = 0};
+  if (!prn_type_is_ranked(v->type) || f->axis >= v->type->rank ||
+      !prn_dim_is_const(v->type->dims[f->axis], &size) || size % count != 0)
+    return false;
+  int64_t inner = f->split ? 1 : size / count;
+  if (inner == 0) return false;
+  out->digits[out->num_digits++] =
+      (prn_digit){count, each, f->axis, inner, 0, f->axis, inner};
+  if (each > 1)
+    out->digits[out->num_digits++] = (prn_digit){each, 1, -1, 1, 0, -1, 1};
+  return true;
+}
+
+/* Queries, keys and values side by side in the columns of one weight. */
+static void packed_parts(tracer *t, const prn_op *op, int64_t heads) {
+  const prn_site *site = prn_site_at(t->sites, op, 1);
+  const prn_value *bias = prn_op_operand(op, 2);
+  prn_layout flat;
+  if (!site || site->mixed || !prn_site_tensor(site) || site->layout.rank != 2)
+    return;
+  int64_t hidden = prn_layout_dim(&site->layout, 1) / 3;
+  if (hidden % heads != 0 || hidden == 0) return;
+  bool has_bias = bias && prn_value_constant(bias) &&
+                  prn_layout_of(bias->type, &flat) && flat.rank == 1;
+  for (int r = PRN_HEAD_Q; r <= PRN_HEAD_V; r++) {
+    prn_track w = {.num_digits = 1, .num_windows = 1};
+    w.digits[0] = (prn_digit){heads, 1, 1, hidden / heads, 0, 1, 1};
+    w.windows[0] = (prn_window){1, hidden, 3, r, 1};
+    add_part(t, site->constant, (prn_head_role)r, false, &site->layout, &w);
+    w.digits[0].axis = w.windows[0].axis = 0;
+    if (has_bias) add_part(t, bias->def, (prn_head_role)r, true, &flat, &w);
+  }
+}
+
+static void trace_fused(tracer *t, prn_op *op, size_t *cap) {
+  prn_track track;
+  fused f;
+  if (!describe(op, &f)) return;
+  begin(t);
+  op->mark = t->stamp;
+  t->values_product = op;
+  if (f.heads < 2 || !fused_track(&f, &op->results[0], f.heads, &track)) {
+    reject(t, op, f.heads < 2 ? "it has one head only" : "its size is open");
+    return;
+  }
+  if (!forward(t, &op->results[0], &track, 0) || t->num_parts == 0 ||
+      t->start.num_digits != 1) {
+    reject(t, op, t->why ? t->why : "no weight takes up its heads");
+    return;
+  }
+  for (uint32_t i = 0; i < 3 && !f.packed; i++) {
+    t->value_stamp++;
+    prn_value *v = prn_op_operand(op, i);
+    if (fused_track(&f, v, i == 0 ? f.heads : f.groups, &track))
+      back(t, v, &track, (prn_head_role)i, 0);
+  }
+  if (f.packed) packed_parts(t, op, f.heads);
+  accept(t, op, cap);
+}
+
 /* ---- the module ---- */
 
 typedef struct search {
@@ -465,7 +575,10 @@ static prn_status clear_marks(void *user, prn_op *op) {
 
 static prn_status search_op(void *user, prn_op *op) {
   search *s = user;
-  if (prn_op_is(op, PRN_OP_onnx_Softmax)) trace_softmax(&s->t, op, &s->cap);
+  if (prn_op_is(op, PRN_OP_onnx_Softmax))
+    trace_softmax(&s->t, op, &s->cap);
+  else
+    trace_fused(&s->t, op, &s->cap);
   return PRN_OK;
 }
 

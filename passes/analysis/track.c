@@ -506,7 +506,8 @@ bool prn_track_back(prn_ctx *ctx, const prn_op *op, uint32_t result,
       !prn_type_is_ranked(type))
     return false;
   if (is_pointwise(op))
-    return unbroadcast(type, v->type, in, out) && carries(out);
+    return unbroadcast(type, v->type, in, out) &&
+           (carries(in) ? carries(out) : v->type == type);
   if (prn_op_is(op, PRN_OP_onnx_Concat)) return concat_back(op, slot, in, out);
   if (slot != 0) return false;
   if (is_regroup(op)) return regroup(ctx, type, v->type, in, out);
