@@ -17,9 +17,8 @@
 
 struct prn_program {
   prn_jit *jit;
-  void *library; /* dlopen */
-  void *memory;  /* of the weights, before alignment */
-  const void *weights;
+  void *library;       /* dlopen */
+  const void *weights; /* in process: a blob of the context */
   prune_model model;
 };
 
@@ -175,15 +174,16 @@ static void append(void *user, const void *data, size_t size) {
   c->at += size;
 }
 
+/* Large weights go to a mapped scratch file, whose pages can leave memory. */
 static prn_status load_weights(prn_op *func, prn_program *p) {
   enum { LINE = 64 };
+  const prn_blob *blob;
+  void *memory;
   size_t size = (size_t)prn_weights_size(func);
   if (size == 0) return PRN_OK;
-  p->memory = prn_try_alloc(size + LINE);
-  if (!p->memory)
-    return prn_op_error(func, "no memory for %zu bytes of weights", size);
-  size_t skip = LINE - (uintptr_t)p->memory % LINE;
-  cursor c = {(char *)p->memory + skip};
+  PRN_TRY(prn_blob_scratch(func->module->ctx, size + LINE, &blob, &memory));
+  size_t skip = (LINE - (uintptr_t)memory % LINE) % LINE;
+  cursor c = {(char *)memory + skip};
   p->weights = c.at;
   prn_weights_write(func, append, &c);
   return PRN_OK;
@@ -266,6 +266,5 @@ void prn_program_destroy(prn_program *p) {
   if (!p) return;
   prn_jit_destroy(p->jit);
   if (p->library) dlclose(p->library);
-  prn_free(p->memory);
   prn_free(p);
 }

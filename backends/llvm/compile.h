@@ -52,7 +52,8 @@ PRN_NODISCARD prn_status prn_compile_header(prn_module *m,
 
 typedef struct prn_program prn_program;
 
-/* Compiles code and weights into memory. */
+/* Compiles code and weights into memory; the weights belong to m's context,
+ * which must outlive the program. */
 PRN_NODISCARD prn_status prn_compile_jit(prn_module *m,
                                          const prn_compile_options *o,
                                          prn_program **out);

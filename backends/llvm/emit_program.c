@@ -171,6 +171,19 @@ static void check_inputs(prn_emit *e, prn_v call) {
   }
 }
 
+/* Pairs of sizes that lowering took for equal, or the first for 1. */
+static void check_required(prn_emit *e) {
+  prn_cg *g = e->g;
+  const prn_attr *pairs = prn_op_attr(e->func, "requires");
+  for (uint32_t i = 0; pairs && i + 1 < pairs->size; i += 2) {
+    prn_v a = prn_emit_dim(e, pairs->list[i]->dim);
+    prn_v b = prn_emit_dim(e, pairs->list[i + 1]->dim);
+    prn_v differ = cg_cmp(g, LLVMIntNE, a, b);
+    prn_v many = cg_cmp(g, LLVMIntNE, a, cg_i64(g, 1));
+    fail_if(g, LLVMBuildAnd(g->b, differ, many, ""), PRUNE_BAD_DIMS);
+  }
+}
+
 static void write_outputs(prn_emit *e, prn_v call) {
   prn_cg *g = e->g;
   for (unsigned i = num_inputs(e); i < e->body->num_args; i++) {
@@ -203,6 +216,7 @@ static prn_v emit_bind(prn_emit *e) {
   load_symbols(e, call, values);
   check_symbols(e, values);
   check_inputs(e, call);
+  check_required(e);
   fail_if_large(e, arena_of(e));
   write_outputs(e, call);
   prn_v workers = prn_emit_dim(e, prn_dim_sym(e->ctx, PRN_STR("workers")));
