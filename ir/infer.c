@@ -228,17 +228,29 @@ static void infer_from_vars(prn_infer *env, prn_op *op) {
   }
 }
 
-static prn_status infer_op(prn_infer *env, prn_op *op) {
+static prn_status run_hook(prn_infer *env, prn_op *op) {
   const prn_op_info *info = op->opname->info;
   prn_status status = PRN_OK;
-  if (info && info->infer && !prn_op_has_parameters(op)) {
-    status = info->infer(env, op);
-  } else {
-    for (uint32_t i = 0; i < op->num_blocks; i++)
-      if (prn_infer_block(env, op->blocks[i]) != PRN_OK) status = PRN_FAIL;
-    if (!info && status == PRN_OK) status = prn_infer_call(env, op);
+  if (info && info->infer) return info->infer(env, op);
+  for (uint32_t i = 0; i < op->num_blocks; i++)
+    if (prn_infer_block(env, op->blocks[i]) != PRN_OK) status = PRN_FAIL;
+  if (!info && status == PRN_OK) status = prn_infer_call(env, op);
+  return status;
+}
+
+/* In the body of a function an attribute may be one of the call's: for the
+ * hook the operation has the value that the call gives it. */
+static prn_status infer_op(prn_infer *env, prn_op *op) {
+  prn_named_attr *attrs = op->attrs;
+  uint32_t num_attrs = op->num_attrs;
+  bool bound = prn_op_has_parameters(op);
+  if (bound) prn_infer_bind_attrs(env, op);
+  prn_status status = run_hook(env, op);
+  if (bound) {
+    op->attrs = attrs;
+    op->num_attrs = num_attrs;
   }
-  if (info && status == PRN_OK) infer_from_vars(env, op);
+  if (op->opname->info && status == PRN_OK) infer_from_vars(env, op);
   if (env->depth == 1) prn_arena_reset(&env->scratch);
   return status;
 }
@@ -344,6 +356,8 @@ static void note_function(prn_infer *env, prn_op *op) {
   prn_strbuf_str(&key, prn_op_string(op, "domain", ""));
   prn_strbuf_char(&key, '\n');
   prn_strbuf_str(&key, prn_op_string(op, "name", ""));
+  prn_strbuf_char(&key, '\n');
+  prn_strbuf_str(&key, prn_op_string(op, "overload", ""));
   *prn_map_slot(&env->functions, prn_intern(env->ctx, prn_strbuf_view(&key))) =
       op;
   prn_strbuf_destroy(&key);

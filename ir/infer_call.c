@@ -21,6 +21,8 @@ static prn_op *callee(prn_infer *env, const prn_op *op) {
   prn_strbuf_str(&key, domain);
   prn_strbuf_char(&key, '\n');
   prn_strbuf_str(&key, op->opname->name);
+  prn_strbuf_char(&key, '\n');
+  prn_strbuf_str(&key, prn_op_string(op, "$overload", ""));
   prn_op *f = prn_map_get(&env->functions, prn_strbuf_view(&key));
   prn_strbuf_destroy(&key);
   return f;
@@ -55,6 +57,35 @@ static prn_str call_key(prn_infer *env, const prn_op *op, const prn_op *f) {
   return s;
 }
 
+/* The call's own attribute, or the function's default; NULL without either. */
+static const prn_attr *argument(const prn_infer *env, prn_str name) {
+  const prn_op *call = env->caller;
+  if (!call) return NULL;
+  for (uint32_t i = 0; i < call->num_attrs; i++)
+    if (prn_str_eq(call->attrs[i].name, name)) {
+      bool known = call->attrs[i].value->kind != PRN_ATTR_SYMBOL;
+      return known ? call->attrs[i].value : NULL;
+    }
+  const prn_attr *dflt = prn_op_attr(env->callee, "attribute_proto");
+  for (uint32_t i = 0; dflt && i < dflt->size; i++)
+    if (dflt->kind == PRN_ATTR_DICT && prn_str_eq(dflt->dict[i].name, name))
+      return dflt->dict[i].value;
+  return NULL;
+}
+
+void prn_infer_bind_attrs(prn_infer *env, prn_op *op) {
+  prn_named_attr *bound =
+      PRN_ARENA_ARRAY(&env->scratch, prn_named_attr, op->num_attrs);
+  uint32_t n = 0;
+  for (uint32_t i = 0; i < op->num_attrs; i++) {
+    prn_named_attr a = op->attrs[i];
+    if (a.value->kind == PRN_ATTR_SYMBOL) a.value = argument(env, a.value->s);
+    if (a.value) bound[n++] = a;
+  }
+  op->attrs = bound;
+  op->num_attrs = n;
+}
+
 static void bind_args(prn_infer *env, prn_op *op, prn_block *body) {
   for (uint32_t i = 0; i < body->num_args; i++) {
     prn_value *v = prn_op_operand(op, i);
@@ -85,14 +116,19 @@ static call_memo *infer_body(prn_infer *env, prn_op *op, prn_op *f,
   call_memo *memo = PRN_ARENA_NEW(&env->kept, call_memo);
   prn_block *body = prn_op_block(f, "body");
   size_t mark = env->log_size;
+  const prn_op *caller = env->caller, *outer = env->callee;
   if (!body) return memo;
   *prn_ptrmap_slot(&env->active, f) = f;
   env->trying++;
+  env->caller = op;
+  env->callee = f;
   bind_args(env, op, body);
   memo->status = prn_infer_block(env, body);
   read_results(env, body, memo);
   prn_infer_rollback(env, mark);
   env->trying--;
+  env->caller = caller;
+  env->callee = outer;
   *prn_ptrmap_slot(&env->active, f) = NULL;
   *prn_map_slot(&env->calls, key) = memo;
   if (memo->status != PRN_OK)

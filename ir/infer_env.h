@@ -31,9 +31,11 @@ struct prn_infer {
   prn_ptrmap content;
   prn_ptrmap sizes;      /* dims that are sizes of tensors: not negative */
   prn_map inputs;        /* symbols of the graph inputs */
-  prn_map functions;     /* "domain\nname" -> onnx.function */
+  prn_map functions;     /* "domain\nname\noverload" -> onnx.function */
   prn_map calls;         /* memo of calls */
   prn_ptrmap active;     /* functions being inferred */
+  const prn_op *caller;  /* the call whose body is being inferred, or NULL */
+  const prn_op *callee;  /* its function */
   prn_ptrmap impossible; /* branches that cannot run */
   prn_infer_change *log; /* while trying */
   size_t log_size, log_cap;
@@ -47,6 +49,9 @@ PRN_NODISCARD bool prn_infer_merge(prn_infer *env, const prn_type *known,
 void prn_infer_set_type(prn_infer *env, prn_value *v, const prn_type *type);
 /* Takes back every change after the first `mark` of the log. */
 void prn_infer_rollback(prn_infer *env, size_t mark);
+/* Replaces op's attribute list by one in scratch memory, with the caller's
+ * values for parameters. */
+void prn_infer_bind_attrs(prn_infer *env, prn_op *op);
 /* A call of a model-local function, if op is one. */
 PRN_NODISCARD prn_status prn_infer_call(prn_infer *env, prn_op *op);
 
