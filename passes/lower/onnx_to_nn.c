@@ -16,7 +16,7 @@
 static const prn_o2n_row *const tables[] = {
     prn_o2n_elementwise, prn_o2n_movement,  prn_o2n_contraction,
     prn_o2n_reduce,      prn_o2n_normalise, prn_o2n_recurrent,
-    prn_o2n_quant,       prn_o2n_control,
+    prn_o2n_quant,       prn_o2n_control,   prn_o2n_attention,
 };
 
 static void fill_handlers(prn_map *map) {

@@ -45,6 +45,7 @@ extern const prn_o2n_row prn_o2n_normalise[];
 extern const prn_o2n_row prn_o2n_recurrent[];
 extern const prn_o2n_row prn_o2n_quant[];
 extern const prn_o2n_row prn_o2n_control[];
+extern const prn_o2n_row prn_o2n_attention[];
 
 /* ---- operands ---- */
 /* Operand i as an nn value; NULL when absent. */

@@ -1,0 +1,376 @@
+/* onnx -> nn: attention and what goes with it. Scores are one product, scaled
+ * and masked in its epilogue; key and value heads that several query heads
+ * share are not repeated. */
+#include <math.h>
+
+#include "passes/lower/onnx_to_nn.h"
+
+static prn_value *binary(prn_o2n *e, prn_scalar f, prn_value *x, prn_value *y) {
+  return prn_nn_binary(&e->b, f, x, y);
+}
+
+static const int64_t swap_heads[4] = {0, 2, 1, 3};
+
+/* x[batch, seq, heads*size] as [batch, heads, seq, size]. */
+static prn_value *split_heads(prn_o2n *e, prn_value *x, int64_t heads) {
+  const prn_dim *d = x->type->dims;
+  prn_dim n = prn_dim_const(e->ctx, heads);
+  if (x->type->rank == 4) return x;
+  prn_dim dims[4] = {d[0], d[1], n, prn_dim_floordiv(e->ctx, d[2], n)};
+  return prn_nn_transpose(&e->b, prn_nn_reshape_dims(&e->b, x, 4, dims),
+                          swap_heads);
+}
+
+/* The key-value heads' dimension cut into [kv, group]. */
+static prn_value *group_heads(prn_o2n *e, prn_value *x, prn_dim kv,
+                              prn_dim group) {
+  const prn_dim *d = x->type->dims;
+  prn_dim dims[5] = {d[0], kv, group, d[2], d[3]};
+  return prn_nn_reshape_dims(&e->b, x, 5, dims);
+}
+
+static prn_value *ungroup(prn_o2n *e, prn_value *x, prn_dim heads) {
+  const prn_dim *d = x->type->dims;
+  prn_dim dims[4] = {d[0], heads, d[3], d[4]};
+  return prn_nn_reshape_dims(&e->b, x, 4, dims);
+}
+
+/* ---- masks ---- */
+
+typedef struct masking {
+  prn_dim queries, keys, past;
+  prn_dtype dtype;
+  prn_value *lengths;       /* keys that count, [batch, 1, 1, 1], or NULL */
+  bool causal, may_be_full; /* some query may see no key */
+  int64_t left, right;      /* window sizes, -1 open */
+} masking;
+
+static prn_value *number(prn_o2n *e, const masking *m, double v) {
+  return prn_nn_scalar(&e->b, m->dtype, v);
+}
+
+/* 0 where allowed, -infinity elsewhere. */
+static prn_value *as_bias(prn_o2n *e, const masking *m, prn_value *allowed) {
+  return prn_nn_select(&e->b, allowed, number(e, m, 0),
+                       number(e, m, -(double)INFINITY));
+}
+
+/* (position of the query) - (position of the key), [queries, keys]; the last
+ * query is at the last key that counts. */
+static prn_value *distance(prn_o2n *e, const masking *m) {
+  prn_dim one = prn_dim_const(e->ctx, 1);
+  prn_dim r[2] = {m->queries, one}, c[2] = {one, m->keys};
+  prn_value *q = prn_nn_iota(&e->b, prn_type_tensor(e->ctx, PRN_I64, 2, r), 0,
+                             m->past, NULL);
+  prn_value *k =
+      prn_nn_iota(&e->b, prn_type_tensor(e->ctx, PRN_I64, 2, c), 1, NULL, NULL);
+  prn_value *d = binary(e, PRN_SCALAR_sub, q, k);
+  if (!m->lengths) return d;
+  d = binary(e, PRN_SCALAR_add, d, m->lengths);
+  return binary(e, PRN_SCALAR_sub, d, prn_nn_size(&e->b, m->queries, PRN_I64));
+}
+
+static prn_value *both(prn_o2n *e, prn_value *a, prn_value *b) {
+  return a ? binary(e, PRN_SCALAR_and, a, b) : b;
+}
+
+/* What the attributes allow, or NULL when that is everything. */
+static prn_value *allowed_by_position(prn_o2n *e, const masking *m) {
+  prn_value *ok = NULL, *d = NULL;
+  if (m->causal || m->left >= 0 || m->right >= 0) d = distance(e, m);
+  if (m->causal) ok = prn_nn_with(&e->b, PRN_SCALAR_ge, d, 0);
+  if (m->left >= 0)
+    ok = both(e, ok, prn_nn_with(&e->b, PRN_SCALAR_le, d, (double)m->left));
+  if (m->right >= 0)
+    ok = both(e, ok, prn_nn_with(&e->b, PRN_SCALAR_ge, d, -(double)m->right));
+  return ok;
+}
+
+/* A mask with fewer keys than there are hides the rest. */
+static prn_value *widened(prn_o2n *e, const masking *m, prn_value *mask) {
+  const prn_type *t = mask->type;
+  prn_dim dims[PRN_NN_MAX_RANK], lows[PRN_NN_MAX_RANK];
+  int64_t last;
+  if (t->rank == 0 || t->dims[t->rank - 1] == m->keys ||
+      (prn_dim_is_const(t->dims[t->rank - 1], &last) && last == 1))
+    return mask;
+  for (int32_t i = 0; i < t->rank; i++) {
+    dims[i] = i == t->rank - 1 ? m->keys : t->dims[i];
+    lows[i] = prn_dim_const(e->ctx, 0);
+  }
+  prn_value *fill = t->dtype == PRN_BOOL
+                        ? NULL
+                        : prn_nn_scalar(&e->b, t->dtype, -(double)INFINITY);
+  return prn_nn_pad(&e->b, mask, fill, prn_nn_type(e->ctx, t, t->rank, dims),
+                    lows, "constant");
+}
+
+/* What is added to the scores, or NULL. */
+static prn_value *attention_bias(prn_o2n *e, const prn_op *op, masking *m) {
+  prn_value *mask = prn_o2n_in(e, op, 3), *lengths = prn_o2n_in(e, op, 6);
+  prn_value *bias = NULL;
+  m->may_be_full = mask || lengths || m->left >= 0 || m->right >= 0;
+  if (lengths) {
+    prn_dim one = prn_dim_const(e->ctx, 1);
+    prn_dim d[4] = {lengths->type->dims[0], one, one, one};
+    lengths = prn_nn_reshape_dims(&e->b, lengths, 4, d);
+    m->lengths = prn_nn_cast(&e->b, lengths, PRN_I64);
+  }
+  prn_value *ok = allowed_by_position(e, m);
+  if (lengths) {
+    prn_value *at = prn_nn_iota(
+        &e->b, prn_type_tensor(e->ctx, PRN_I64, 1, &m->keys), 0, NULL, NULL);
+    ok = both(e, ok, binary(e, PRN_SCALAR_lt, at, m->lengths));
+  }
+  if (mask) mask = widened(e, m, mask);
+  if (mask && mask->type->dtype == PRN_BOOL)
+    ok = both(e, ok, mask);
+  else if (mask)
+    bias = prn_nn_cast(&e->b, mask, m->dtype);
+  if (!ok) return bias;
+  return bias ? binary(e, PRN_SCALAR_add, bias, as_bias(e, m, ok))
+              : as_bias(e, m, ok);
+}
+
+/* Rows of p whose keys are all hidden are 0. */
+static prn_value *guarded(prn_o2n *e, const masking *m, prn_value *p,
+                          prn_value *bias) {
+  int64_t last = bias->type->rank - 1;
+  if (last < 0) return p;
+  prn_value *top = prn_nn_reduce(&e->b, "max", bias, &last, 1);
+  prn_value *none = prn_nn_with(&e->b, PRN_SCALAR_eq, top, -(double)INFINITY);
+  return prn_nn_select(&e->b, none, number(e, m, 0), p);
+}
+
+/* ---- Attention ---- */
+
+typedef struct heads {
+  prn_value *q, *k, *v; /* [batch, heads, seq, size] */
+  prn_dim num, kv, group;
+  bool grouped;
+} heads;
+
+static prn_value *cached(prn_o2n *e, prn_value *past, prn_value *x) {
+  prn_dim dims[4];
+  if (!past) return x;
+  for (int32_t i = 0; i < 4; i++)
+    dims[i] = x->type->dims[i];
+  dims[2] = prn_dim_add(e->ctx, past->type->dims[2], dims[2]);
+  prn_value *parts[2] = {past, x};
+  return prn_nn_concat(&e->b, parts, 2, 2,
+                       prn_nn_type(e->ctx, x->type, 4, dims));
+}
+
+static prn_status read_heads(prn_o2n *e, prn_op *op, heads *h) {
+  int64_t n = prn_op_int(op, "q_num_heads", 0);
+  int64_t kv = prn_op_int(op, "kv_num_heads", n);
+  prn_value *q = prn_o2n_in(e, op, 0);
+  if (q->type->rank == 3 && (n < 1 || kv < 1 || n % kv))
+    return prn_op_error(op, "q_num_heads is %lld, kv_num_heads %lld",
+                        (long long)n, (long long)kv);
+  if (q->type->rank != 3 && q->type->rank != 4)
+    return prn_op_error(op, "expects 3 or 4 dimensions");
+  h->q = split_heads(e, q, n);
+  h->k =
+      cached(e, prn_o2n_in(e, op, 4), split_heads(e, prn_o2n_in(e, op, 1), kv));
+  h->v =
+      cached(e, prn_o2n_in(e, op, 5), split_heads(e, prn_o2n_in(e, op, 2), kv));
+  h->num = h->q->type->dims[1];
+  h->kv = h->k->type->dims[1];
+  h->group = prn_dim_floordiv(e->ctx, h->num, h->kv);
+  h->grouped = h->num != h->kv;
+  return PRN_OK;
+}
+
+static prn_value *scores(prn_o2n *e, const heads *h, double scale) {
+  static const int64_t turn4[4] = {0, 1, 3, 2}, turn5[5] = {0, 1, 2, 4, 3};
+  prn_dim one = prn_dim_const(e->ctx, 1);
+  prn_value *q = h->q, *k = h->k;
+  if (h->grouped) {
+    q = group_heads(e, q, h->kv, h->group);
+    k = group_heads(e, k, h->kv, one);
+  }
+  k = prn_nn_transpose(&e->b, k, h->grouped ? turn5 : turn4);
+  prn_value *s = prn_nn_matmul(&e->b, q, k, q->type->dtype);
+  s = prn_nn_with(&e->b, PRN_SCALAR_mul, s, scale);
+  return h->grouped ? ungroup(e, s, h->num) : s;
+}
+
+static prn_value *weighted(prn_o2n *e, const heads *h, prn_value *p) {
+  prn_value *v = h->v;
+  if (!h->grouped) return prn_nn_matmul(&e->b, p, v, v->type->dtype);
+  v = group_heads(e, v, h->kv, prn_dim_const(e->ctx, 1));
+  p = group_heads(e, p, h->kv, h->group);
+  return ungroup(e, prn_nn_matmul(&e->b, p, v, v->type->dtype), h->num);
+}
+
+static prn_value *softmax(prn_o2n *e, prn_value *x) {
+  prn_value *r = prn_nn_make(&e->b, PRN_OP_nn_softmax, &x, 1, x->type);
+  prn_op_set_attr(r->def, "axis", prn_attr_int(e->ctx, x->type->rank - 1));
+  return r;
+}
+
+static double scale_of(const prn_op *op, const heads *h) {
+  int64_t size;
+  const prn_attr *a = prn_op_attr(op, "scale");
+  if (a && a->kind == PRN_ATTR_FLOAT) return (double)a->f;
+  if (!prn_dim_is_const(h->q->type->dims[3], &size)) return 0;
+  return 1 / sqrt((double)size);
+}
+
+/* The scores after each step, as the fourth output wants them. */
+enum { RAW, CAPPED, BIASED, PROBABILITIES };
+
+static prn_status lower_attention(prn_o2n *e, prn_op *op) {
+  heads h = {0};
+  int64_t mode = prn_op_int(op, "qk_matmul_output_mode", 0);
+  double cap = (double)prn_op_float(op, "softcap", 0);
+  PRN_TRY(read_heads(e, op, &h));
+  double scale = scale_of(op, &h);
+  if (scale == 0)
+    return prn_o2n_unsupported(op, "a head size that is not constant");
+  prn_value *past = prn_o2n_in(e, op, 4);
+  masking m = {.queries = h.q->type->dims[2],
+               .keys = h.k->type->dims[2],
+               .past = past ? past->type->dims[2] : NULL,
+               .dtype = h.q->type->dtype,
+               .causal = prn_op_int(op, "is_causal", 0) != 0,
+               .left = prn_op_int(op, "left_window_size", -1),
+               .right = prn_op_int(op, "right_window_size", -1)};
+  prn_value *bias = attention_bias(e, op, &m), *step[4];
+  prn_value *s = step[RAW] = scores(e, &h, scale);
+  if (cap != 0) {
+    s = prn_nn_with(&e->b, PRN_SCALAR_mul, s, 1 / cap);
+    s = prn_nn_unary(&e->b, PRN_SCALAR_tanh, s);
+    s = prn_nn_with(&e->b, PRN_SCALAR_mul, s, cap);
+  }
+  step[CAPPED] = s;
+  step[BIASED] = bias ? binary(e, PRN_SCALAR_add, s, bias) : s;
+  prn_value *p = softmax(e, step[BIASED]);
+  if (bias && m.may_be_full) p = guarded(e, &m, p, bias);
+  step[PROBABILITIES] = p;
+  prn_value *y = weighted(e, &h, p);
+  if (op->operands[0].value->type->rank == 3) {
+    y = prn_nn_transpose(&e->b, y, swap_heads);
+    PRN_TRY(prn_o2n_set_shape(e, op, 0, y));
+  } else {
+    PRN_TRY(prn_o2n_set(e, op, 0, y));
+  }
+  if (prn_o2n_wanted(op, 1)) PRN_TRY(prn_o2n_set(e, op, 1, h.k));
+  if (prn_o2n_wanted(op, 2)) PRN_TRY(prn_o2n_set(e, op, 2, h.v));
+  if (!prn_o2n_wanted(op, 3)) return PRN_OK;
+  /* Which is which changed with the order of capping and masking. */
+  return prn_o2n_set(e, op, 3, step[mode & 3]);
+}
+
+/* ---- rotary embedding ---- */
+
+/* Elements [from, from + n*step) of the last dimension, every step-th. */
+static prn_value *part(prn_o2n *e, prn_value *x, int64_t from, prn_dim n,
+                       int64_t step) {
+  prn_dim starts[4], dims[4];
+  int64_t steps[4] = {1, 1, 1, step};
+  for (int32_t i = 0; i < 4; i++) {
+    starts[i] = prn_dim_const(e->ctx, i == 3 ? from : 0);
+    dims[i] = i == 3 ? n : x->type->dims[i];
+  }
+  return prn_nn_slice(&e->b, x, prn_nn_type(e->ctx, x->type, 4, dims), starts,
+                      steps);
+}
+
+/* A cache as [batch or 1, seq, 1, half], by the positions where given. */
+static prn_value *angles(prn_o2n *e, prn_op *op, uint32_t i, prn_value *at) {
+  prn_value *c = prn_o2n_in(e, op, i);
+  prn_dim dims[4];
+  int32_t rank = c->type->rank;
+  if (at) {
+    dims[0] = at->type->dims[0];
+    dims[1] = at->type->dims[1];
+    dims[2] = c->type->dims[1];
+    prn_value *in[2] = {c, at};
+    c = prn_nn_make(&e->b, PRN_OP_nn_gather, in, 2,
+                    prn_nn_type(e->ctx, c->type, 3, dims));
+    prn_op_set_attr(c->def, "axis", prn_attr_int(e->ctx, 0));
+    rank = 3;
+  }
+  dims[0] = rank == 3 ? c->type->dims[0] : prn_dim_const(e->ctx, 1);
+  dims[1] = c->type->dims[rank - 2];
+  dims[2] = prn_dim_const(e->ctx, 1);
+  dims[3] = c->type->dims[rank - 1];
+  return prn_nn_reshape_dims(&e->b, c, 4, dims);
+}
+
+/* a and b as the even and odd elements of the last dimension. */
+static prn_value *interleave(prn_o2n *e, prn_value *a, prn_value *b) {
+  prn_dim dims[5], two = prn_dim_const(e->ctx, 2);
+  for (int32_t i = 0; i < 4; i++)
+    dims[i] = a->type->dims[i];
+  dims[4] = prn_dim_const(e->ctx, 1);
+  prn_value *parts[2] = {prn_nn_reshape_dims(&e->b, a, 5, dims),
+                         prn_nn_reshape_dims(&e->b, b, 5, dims)};
+  dims[4] = two;
+  a = prn_nn_concat(&e->b, parts, 2, 4, prn_nn_type(e->ctx, a->type, 5, dims));
+  dims[3] = prn_dim_mul(e->ctx, dims[3], two);
+  return prn_nn_reshape_dims(&e->b, a, 4, dims);
+}
+
+static prn_value *join(prn_o2n *e, prn_value *a, prn_value *b) {
+  prn_dim dims[4];
+  prn_value *parts[2] = {a, b};
+  for (int32_t i = 0; i < 4; i++)
+    dims[i] = a->type->dims[i];
+  dims[3] = prn_dim_add(e->ctx, dims[3], b->type->dims[3]);
+  return prn_nn_concat(&e->b, parts, 2, 3,
+                       prn_nn_type(e->ctx, a->type, 4, dims));
+}
+
+/* Rotates the first `turn` elements of x[batch, seq, heads, size]. */
+static prn_value *rotated(prn_o2n *e, prn_op *op, prn_value *x, int64_t size,
+                          int64_t turn) {
+  bool mixed = prn_op_int(op, "interleaved", 0) != 0;
+  prn_dim half = prn_dim_const(e->ctx, turn / 2);
+  prn_value *at = prn_o2n_in(e, op, 3);
+  prn_value *c = angles(e, op, 1, at), *s = angles(e, op, 2, at);
+  prn_value *a = part(e, x, 0, half, mixed ? 2 : 1);
+  prn_value *b = part(e, x, mixed ? 1 : turn / 2, half, mixed ? 2 : 1);
+  prn_value *re = binary(e, PRN_SCALAR_sub, binary(e, PRN_SCALAR_mul, c, a),
+                         binary(e, PRN_SCALAR_mul, s, b));
+  prn_value *im = binary(e, PRN_SCALAR_add, binary(e, PRN_SCALAR_mul, s, a),
+                         binary(e, PRN_SCALAR_mul, c, b));
+  prn_value *y = mixed ? interleave(e, re, im) : join(e, re, im);
+  if (turn == size) return y;
+  return join(e, y, part(e, x, turn, prn_dim_const(e->ctx, size - turn), 1));
+}
+
+static prn_status lower_rotary(prn_o2n *e, prn_op *op) {
+  prn_value *x = prn_o2n_in(e, op, 0);
+  const prn_dim *d = x->type->dims;
+  int64_t n = prn_op_int(op, "num_heads", 0), size;
+  int64_t turn = prn_op_int(op, "rotary_embedding_dim", 0);
+  bool flat = x->type->rank == 3;
+  if (flat && n > 0) {
+    prn_dim count = prn_dim_const(e->ctx, n);
+    prn_dim dims[4] = {d[0], d[1], count,
+                       prn_dim_floordiv(e->ctx, d[2], count)};
+    x = prn_nn_reshape_dims(&e->b, x, 4, dims);
+  } else if (x->type->rank == 4) {
+    x = prn_nn_transpose(&e->b, x, swap_heads);
+  } else {
+    return prn_op_error(op, "expects 4 dimensions, or 3 and num_heads");
+  }
+  if (!prn_dim_is_const(x->type->dims[3], &size))
+    return prn_o2n_unsupported(op, "a head size that is not constant");
+  if (turn == 0) turn = size;
+  if (turn < 2 || turn > size || turn % 2)
+    return prn_op_error(op, "rotary_embedding_dim is %lld of %lld",
+                        (long long)turn, (long long)size);
+  x = rotated(e, op, x, size, turn);
+  if (flat) return prn_o2n_set_shape(e, op, 0, x);
+  return prn_o2n_set(e, op, 0, prn_nn_transpose(&e->b, x, swap_heads));
+}
+
+const prn_o2n_row prn_o2n_attention[] = {
+    {"Attention", lower_attention, 0, 0},
+    {"RotaryEmbedding", lower_rotary, 0, 0},
+    {NULL, NULL, 0, 0},
+};
