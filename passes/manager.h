@@ -40,6 +40,11 @@ typedef struct prn_run_config {
 PRN_NODISCARD prn_status prn_pipeline_run(const prn_pipeline *p, prn_module *m,
                                           const prn_run_config *config);
 
+/* ---- memory of this process, in bytes; 0 when it cannot be told ---- */
+typedef struct prn_memory {
+  uint64_t peak_rss, private_now;
+} prn_memory;
+
 /* ---- after running ---- */
 
 uint64_t prn_stat_value(const prn_pipeline_item *item, const prn_stat_info *s);
@@ -47,13 +52,18 @@ uint64_t prn_stat_value(const prn_pipeline_item *item, const prn_stat_info *s);
 /* The statistics of every pass that ran, as a table or as JSON. */
 void prn_stats_print(const prn_pipeline *p, prn_strbuf *b);
 void prn_stats_json(const prn_pipeline *p, prn_strbuf *b);
-/* Wall time and memory as a tree, slowest shown by share of the total. */
-void prn_timing_print(const prn_pipeline *p, prn_strbuf *b);
+/* What a tool does around the passes. */
+typedef struct prn_phase {
+  const char *name;
+  double wall_s;
+  prn_memory memory;
+} prn_phase;
+/* Wall time and memory as a tree; phases stand before the passes, except the
+ * last, which stands behind them. */
+void prn_timing_print(const prn_pipeline *p, const prn_phase *phases, size_t n,
+                      prn_strbuf *b);
 
-/* ---- memory of this process, in bytes; 0 when it cannot be told ---- */
-typedef struct prn_memory {
-  uint64_t peak_rss, private_now;
-} prn_memory;
+/* ---- this process ---- */
 prn_memory prn_memory_now(void);
 /* Starts a new peak, where the system allows it. */
 void prn_memory_reset_peak(void);

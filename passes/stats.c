@@ -4,7 +4,6 @@
 #include <sys/resource.h>
 #include <time.h>
 
-#include "ir/support/file.h"
 #include "passes/manager.h"
 
 /* ---- this process ---- */
@@ -102,28 +101,48 @@ static double total_of(const prn_pipeline *p) {
   return t;
 }
 
+static void print_row(double wall_s, double all, uint64_t peak, uint64_t own,
+                      unsigned depth, const char *name, prn_strbuf *b) {
+  prn_strbuf_fmt(b, "%10.3f %6.1f%%", wall_s * 1e3,
+                 all > 0 ? wall_s / all * 100 : 0);
+  if (peak)
+    prn_strbuf_fmt(b, " %9.1f %9.1f", (double)peak / 1048576,
+                   (double)own / 1048576);
+  else
+    prn_strbuf_fmt(b, " %9s %9s", "-", "-");
+  prn_strbuf_fmt(b, "  %*s%s\n", (int)depth * 2, "", name);
+}
+
 static void print_times(const prn_pipeline *p, double all, unsigned depth,
                         prn_strbuf *b) {
   for (size_t i = 0; i < p->size; i++) {
     const prn_pipeline_item *item = p->items[i];
     if (!item->ran) continue;
-    prn_strbuf_fmt(b, "%10.3f %6.1f%%", item->wall_s * 1e3,
-                   all > 0 ? item->wall_s / all * 100 : 0);
-    if (item->peak_rss)
-      prn_strbuf_fmt(b, " %9.1f %9.1f", (double)item->peak_rss / 1048576,
-                     (double)item->private_bytes / 1048576);
-    else
-      prn_strbuf_fmt(b, " %9s %9s", "-", "-");
-    prn_strbuf_fmt(b, "  %*s%s\n", (int)depth * 2, "", item->pass->name);
+    print_row(item->wall_s, all, item->peak_rss, item->private_bytes, depth,
+              item->pass->name, b);
     if (item->body) print_times(item->body, all, depth + 1, b);
   }
 }
 
-void prn_timing_print(const prn_pipeline *p, prn_strbuf *b) {
+static void print_phase(const prn_phase *p, double all, prn_strbuf *b) {
+  prn_strbuf name = {0};
+  prn_strbuf_fmt(&name, "(%s)", p->name);
+  print_row(p->wall_s, all, p->memory.peak_rss, p->memory.private_now, 0,
+            name.data, b);
+  prn_strbuf_destroy(&name);
+}
+
+void prn_timing_print(const prn_pipeline *p, const prn_phase *phases, size_t n,
+                      prn_strbuf *b) {
   double all = total_of(p);
+  for (size_t i = 0; i < n; i++)
+    all += phases[i].wall_s;
   prn_strbuf_cstr(b, "===== time and memory, pass by pass =====\n");
   prn_strbuf_fmt(b, "%10s %7s %9s %9s  %s\n", "wall ms", "share", "peak MiB",
                  "priv MiB", "pass");
+  for (size_t i = 0; i + 1 < n; i++)
+    print_phase(&phases[i], all, b);
   print_times(p, all, 0, b);
+  if (n) print_phase(&phases[n - 1], all, b);
   prn_strbuf_fmt(b, "%10.3f %6.1f%%\n", all * 1e3, 100.0);
 }

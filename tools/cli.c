@@ -277,6 +277,13 @@ void prn_cli_free(const prn_cli *cli, void *settings, prn_cli_result *r) {
   *r = (prn_cli_result){0};
 }
 
+prn_status prn_cli_flush(prn_diag_sink *sink) {
+  int failed = fflush(stdout) != 0 || ferror(stdout);
+  if (!failed) return PRN_OK;
+  return prn_diag_emit(sink, PRN_ERROR, (prn_loc){0}, (prn_str){"", 0},
+                       "cannot write to standard output");
+}
+
 prn_status prn_cli_unknown(const prn_cli *cli, prn_diag_sink *sink,
                            prn_str name, const prn_str *candidates, size_t n) {
   size_t rows = 0, used = 0;

@@ -68,6 +68,9 @@ PRN_NODISCARD prn_status prn_cli_parse(const prn_cli *cli, prn_diag_sink *sink,
                                        prn_cli_result *out);
 /* Frees the lists of the settings and the result. */
 void prn_cli_free(const prn_cli *cli, void *settings, prn_cli_result *r);
+/* Flushes standard output; reports and fails when that could not be written.
+ * The last thing a tool does with it. */
+PRN_NODISCARD prn_status prn_cli_flush(prn_diag_sink *sink);
 /* Reports an unknown option; candidates are further names to suggest. */
 prn_status prn_cli_unknown(const prn_cli *cli, prn_diag_sink *sink,
                            prn_str name, const prn_str *candidates, size_t n);

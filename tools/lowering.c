@@ -54,7 +54,7 @@ prn_status prn_lower_file(prn_ctx *ctx, const char *path,
   if (status == PRN_OK) status = prn_pipeline_run(pipeline, *out, &config);
   if (status == PRN_OK && how->verbose) {
     prn_strbuf b = {0};
-    prn_timing_print(pipeline, &b);
+    prn_timing_print(pipeline, NULL, 0, &b);
     prn_stats_print(pipeline, &b);
     (void)fwrite(b.data, 1, b.size, stderr);
     prn_strbuf_destroy(&b);

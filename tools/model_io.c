@@ -2,11 +2,10 @@
 
 #include <string.h>
 
-#include "backends/onnx/export.h"
 #include "frontends/onnx/import.h"
 #include "ir/text.h"
 
-enum { SNIFF = 512 };
+enum { SNIFF = 512 }; /* bytes looked at to tell text from ONNX */
 
 prn_format prn_format_of_path(const char *path) {
   prn_str s = prn_str_from(path);
@@ -49,6 +48,8 @@ prn_status prn_model_read(prn_ctx *ctx, const char *path, prn_module **out) {
   return prn_model_read_file(ctx, file, out);
 }
 
+/* ---- writing ---- */
+
 static prn_status write_text(prn_module *m, const char *path, bool locations) {
   prn_print_options options = {.target = path, .locations = locations};
   prn_out *out;
@@ -57,12 +58,18 @@ static prn_status write_text(prn_module *m, const char *path, bool locations) {
   return prn_out_commit(out);
 }
 
-prn_status prn_model_write(prn_module *m, const char *path, prn_format format) {
-  if (format == PRN_FORMAT_AUTO) format = prn_format_of_path(path);
-  if (format == PRN_FORMAT_ONNX) return prn_onnx_export(m, path);
-  return write_text(m, path, false);
+prn_status prn_model_write(prn_module *m, const char *path,
+                           const prn_write_options *options) {
+  prn_write_options o = {.format = PRN_FORMAT_AUTO};
+  if (options) o = *options;
+  if (o.format == PRN_FORMAT_AUTO) o.format = prn_format_of_path(path);
+  if (o.format != PRN_FORMAT_ONNX) return write_text(m, path, o.locations);
+  prn_onnx_export_options onnx = {.data = o.data};
+  return prn_onnx_export_with(m, path, &onnx);
 }
 
-prn_status prn_model_write_located(prn_module *m, const char *path) {
-  return write_text(m, path, true);
+prn_onnx_data prn_onnx_data_of(const char *word) {
+  if (word && strcmp(word, "embed") == 0) return PRN_ONNX_DATA_EMBED;
+  if (word && strcmp(word, "external") == 0) return PRN_ONNX_DATA_EXTERNAL;
+  return PRN_ONNX_DATA_KEEP;
 }

@@ -5,6 +5,7 @@
 #ifndef PRN_TOOLS_MODEL_IO_H
 #define PRN_TOOLS_MODEL_IO_H
 
+#include "backends/onnx/export.h"
 #include "ir/op.h"
 #include "ir/support/file.h"
 
@@ -25,11 +26,17 @@ PRN_NODISCARD prn_status prn_model_read(prn_ctx *ctx, const char *path,
 /* The same from an open file. */
 PRN_NODISCARD prn_status prn_model_read_file(prn_ctx *ctx, prn_file *file,
                                              prn_module **out);
-/* Writes path ("-" is stdout) whole or not at all. */
+/* "keep", "embed", "external"; NULL is keep. */
+prn_onnx_data prn_onnx_data_of(const char *word);
+
+typedef struct prn_write_options {
+  prn_format format;
+  prn_onnx_data data; /* ONNX: where tensors go */
+  bool locations;     /* text: the place of every operation */
+} prn_write_options;
+
+/* Writes path ("-" is stdout) whole or not at all. Options may be NULL. */
 PRN_NODISCARD prn_status prn_model_write(prn_module *m, const char *path,
-                                         prn_format format);
-/* As text, with the location of every operation. */
-PRN_NODISCARD prn_status prn_model_write_located(prn_module *m,
-                                                 const char *path);
+                                         const prn_write_options *options);
 
 #endif

@@ -30,9 +30,10 @@ typedef struct driver {
   prn_file *input;
   prn_reproducer reproducer;
   prn_report_model before, after;
-  prn_strbuf printed; /* by passes */
-  prn_strbuf result;  /* text of split inputs */
-  bool to_stdout;     /* the module goes to standard output */
+  prn_phase phases[2]; /* reading, writing */
+  prn_strbuf printed;  /* by passes */
+  prn_strbuf result;   /* text of split inputs */
+  bool to_stdout;      /* the module goes to standard output */
 } driver;
 
 static prn_diag_sink *sink_of(const driver *d) { return prn_ctx_diags(d->ctx); }
@@ -203,15 +204,13 @@ static prn_status handle(driver *d, prn_module *m) {
 }
 
 static prn_status write_result(driver *d, prn_module *m) {
-  prn_format format = PRN_FORMAT_AUTO;
-  const char *path = d->o.output ? d->o.output : "-";
+  prn_write_options o = {.data = prn_onnx_data_of(d->o.data),
+                         .locations = d->o.print_locations};
   if (d->o.emit)
-    format = strcmp(d->o.emit, "onnx") == 0 ? PRN_FORMAT_ONNX : PRN_FORMAT_TEXT;
+    o.format =
+        strcmp(d->o.emit, "onnx") == 0 ? PRN_FORMAT_ONNX : PRN_FORMAT_TEXT;
   if (!d->to_stdout && !d->o.output) return PRN_OK;
-  if (format == PRN_FORMAT_AUTO) format = prn_format_of_path(path);
-  if (d->o.print_locations && format != PRN_FORMAT_ONNX)
-    return prn_model_write_located(m, path);
-  return prn_model_write(m, path, format);
+  return prn_model_write(m, d->o.output ? d->o.output : "-", &o);
 }
 
 /* ---- inputs of several parts ---- */
@@ -279,13 +278,23 @@ static prn_status open_input(driver *d) {
   return prn_file_open(sink_of(d), d->cli.args.at[0], &d->input);
 }
 
+static void end_phase(driver *d, int which, const char *name, double start) {
+  d->phases[which] = (prn_phase){name, prn_seconds() - start, {0, 0}};
+  if (d->o.time_passes) d->phases[which].memory = prn_memory_now();
+}
+
 static prn_status run_file(driver *d) {
   prn_module *m;
   PRN_TRY(open_input(d));
   if (d->o.split_input || d->o.verify_diagnostics) return run_parts(d);
+  double start = prn_seconds();
   PRN_TRY(prn_model_read_file(d->ctx, d->input, &m));
+  end_phase(d, 0, "read", start);
   PRN_TRY(handle(d, m));
-  return write_result(d, m);
+  start = prn_seconds();
+  PRN_TRY(write_result(d, m));
+  end_phase(d, 1, "write", start);
+  return PRN_OK;
 }
 
 /* Takes the pipeline, the plugins and the input from a reproducer. */
@@ -349,7 +358,8 @@ static void print_numbers(driver *d) {
     prn_stats_json(d->pipeline, &b);
   else if (d->o.stats)
     prn_stats_print(d->pipeline, &b);
-  if (d->o.time_passes) prn_timing_print(d->pipeline, &b);
+  if (d->o.time_passes)
+    prn_timing_print(d->pipeline, d->phases, PRN_COUNT(d->phases), &b);
   put(stderr, &b);
 }
 
@@ -400,11 +410,13 @@ static prn_status run(driver *d) {
 int prn_opt_main(int argc, char **argv, prn_registry *registry) {
   long cpus = sysconf(_SC_NPROCESSORS_ONLN);
   driver d = {.registry = registry,
-              .o = {.threads = cpus > 0 ? cpus : 1, .verify_each = true}};
+              .o = {.threads = cpus > 0 ? cpus : 1, .verify_each = true},
+              .phases = {{.name = "read"}, {.name = "write"}}};
   d.ctx = prn_ctx_create();
   prn_status status =
       prn_cli_parse(&prn_opt_cli, sink_of(&d), argc, argv, &d.o, &d.cli);
   if (status == PRN_OK && !d.cli.done) status = run(&d);
+  if (prn_cli_flush(sink_of(&d)) != PRN_OK) status = PRN_FAIL;
   prn_report_destroy(&d.before);
   prn_report_destroy(&d.after);
   prn_file_release(d.input);
@@ -413,6 +425,5 @@ int prn_opt_main(int argc, char **argv, prn_registry *registry) {
   prn_strbuf_destroy(&d.result);
   prn_cli_free(&prn_opt_cli, &d.o, &d.cli);
   prn_ctx_destroy(d.ctx);
-  if (fflush(stdout) != 0) status = PRN_FAIL;
   return status == PRN_OK ? 0 : 1;
 }

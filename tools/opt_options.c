@@ -13,6 +13,9 @@ static const prn_cli_option options[] = {
       "is standard output, the default. Written whole or not at all."),
   ROW(CHOICE, 0, emit, "emit", "text|onnx",
       "Form of the result, whatever the name of the output says."),
+  ROW(CHOICE, 0, data, "data", "keep|embed|external",
+      "ONNX output: tensors where they came from (default), all in the model, "
+      "or large ones in OUT.data beside it."),
 
   HEADING("passes, run in the order in which they are given"),
   ITEM("pass-pipeline", "PASSES",

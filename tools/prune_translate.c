@@ -1,8 +1,5 @@
 /* prune-translate: one translation, without passes but the lowering that the
  * target needs. */
-#include <string.h>
-
-#include "backends/onnx/export.h"
 #include "frontends/onnx/import.h"
 #include "ir/text.h"
 #include "ir/verify.h"
@@ -72,19 +69,18 @@ static prn_status import_onnx(prn_ctx *ctx, const settings *s,
   prn_module *m;
   PRN_TRY(prn_onnx_import(ctx, input, &m));
   PRN_TRY(prn_verify(m));
-  return prn_model_write(m, s->output, PRN_FORMAT_TEXT);
+  prn_write_options o = {.format = PRN_FORMAT_TEXT};
+  return prn_model_write(m, s->output, &o);
 }
 
 static prn_status export_onnx(prn_ctx *ctx, const settings *s,
                               const char *input) {
-  prn_onnx_export_options o = {.data = PRN_ONNX_DATA_KEEP};
-  if (s->data && strcmp(s->data, "embed") == 0) o.data = PRN_ONNX_DATA_EMBED;
-  if (s->data && strcmp(s->data, "external") == 0)
-    o.data = PRN_ONNX_DATA_EXTERNAL;
+  prn_write_options o = {.format = PRN_FORMAT_ONNX,
+                         .data = prn_onnx_data_of(s->data)};
   prn_module *m = prn_parse_file(ctx, input);
   if (!m) return PRN_FAIL;
   PRN_TRY(prn_verify(m));
-  return prn_onnx_export_with(m, s->output, &o);
+  return prn_model_write(m, s->output, &o);
 }
 
 static prn_status translate(prn_ctx *ctx, settings *s, const char *input) {
@@ -108,7 +104,8 @@ int main(int argc, char **argv) {
   prn_status status =
       prn_cli_parse(&cli, prn_ctx_diags(ctx), argc, argv, &s, &r);
   if (status == PRN_OK && !r.done) status = translate(ctx, &s, r.args.at[0]);
+  if (prn_cli_flush(prn_ctx_diags(ctx)) != PRN_OK) status = PRN_FAIL;
   prn_cli_free(&cli, &s, &r);
   prn_ctx_destroy(ctx);
-  return status == PRN_OK && fflush(stdout) == 0 ? 0 : 1;
+  return status == PRN_OK ? 0 : 1;
 }
