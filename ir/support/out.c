@@ -8,6 +8,7 @@
  * surviving a power cut is the user's file system's business, as for cp. */
 #include <errno.h>
 #include <fcntl.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -185,13 +186,27 @@ static void link_temp(prn_out *o) {
   prn_strbuf_destroy(&self);
 }
 
+/* Between linking and renaming the temporary name exists: signals that end
+ * the process by the user's wish wait until it does not. */
+static sigset_t hold_signals(void) {
+  sigset_t ending, old;
+  (void)sigemptyset(&ending);
+  (void)sigaddset(&ending, SIGINT);
+  (void)sigaddset(&ending, SIGTERM);
+  (void)sigaddset(&ending, SIGHUP);
+  (void)pthread_sigmask(SIG_BLOCK, &ending, &old);
+  return old;
+}
+
 prn_status prn_out_commit(prn_out *o) {
   flush(o);
+  sigset_t old = hold_signals();
   if (!o->error && o->target && !o->temp) link_temp(o);
   if (o->owns_fd && close(o->fd) != 0 && !o->error) o->error = errno;
   if (!o->error && o->target && rename(o->temp, o->target) != 0)
     o->error = errno;
   if (o->error && o->temp) (void)unlink(o->temp);
+  (void)pthread_sigmask(SIG_SETMASK, &old, NULL);
   prn_status status = o->error ? report(o->sink, o->path, o->error) : PRN_OK;
   free_out(o);
   return status;
