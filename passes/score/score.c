@@ -3,7 +3,7 @@
 #include <math.h>
 #include <string.h>
 
-const char prn_score_attr[] = "prune.score";
+const char prn_score_attr[] = "$prune.score";
 
 static const prn_score_kind *const kinds[] = {
 #define KIND(name) &prn_score_kind_##name,

@@ -1,6 +1,6 @@
 /* Scores: how much each entry of a weight matters.
  *
- * A score pass computes nothing: it attaches the attribute `prune.score` to a
+ * A score pass computes nothing: it attaches the attribute `$prune.score` to a
  * constant, a dictionary {kind = "...", ...} that says how to compute the
  * score. A select pass evaluates it piece by piece and removes it, so scores of
  * a whole model never lie in memory. A new score is one file with a kind, a
@@ -64,7 +64,7 @@ typedef struct prn_score_filter {
   X(BOOL, depthwise, false, "", "Score depthwise convolutions, too")        \
   X(INT, min_size, 2, "[1,inf)", "Leave weights with fewer entries alone")
 
-/* Calls attach for every weight to be scored and sets `prune.score` to what it
+/* Calls attach for every weight to be scored and sets `$prune.score` to what it
  * returns; says why for the others. *scored counts the first. */
 void prn_score_attach(const prn_pass_env *env, const prn_score_filter *filter,
                       const prn_attr *(*attach)(const prn_pass_env *env,
@@ -73,7 +73,7 @@ void prn_score_attach(const prn_pass_env *env, const prn_score_filter *filter,
 
 /* ---- for select passes ---- */
 
-extern const char prn_score_attr[]; /* "prune.score" */
+extern const char prn_score_attr[]; /* "$prune.score" */
 
 /* The score of a constant; reports and fails when its attribute makes no
  * sense. The constant has one. */
