@@ -177,7 +177,7 @@ void prn_verify_constant(prn_verifier *v, prn_op *op) {
   const prn_value *r = prn_op_result(op, 0);
   const prn_tensor *t = prn_value_constant(r);
   int64_t count;
-  if (!t || r->type->kind == PRN_TYPE_ANY) return;
+  if (!t || !r->type || r->type->kind == PRN_TYPE_ANY) return;
   if (t->type->kind != PRN_TYPE_TENSOR || !prn_type_count(t->type, &count))
     return; /* reported */
   bool scalar = r->type->kind == PRN_TYPE_SCALAR && t->type->rank == 0;
