@@ -14,9 +14,9 @@
 #include "passes/pass.h"
 
 static const prn_o2n_row *const tables[] = {
-    prn_o2n_elementwise, prn_o2n_movement,  prn_o2n_contraction,
-    prn_o2n_reduce,      prn_o2n_normalise, prn_o2n_recurrent,
-    prn_o2n_quant,       prn_o2n_control,   prn_o2n_attention,
+#define X(name) prn_o2n_##name,
+    PRN_O2N_TABLES(X)
+#undef X
 };
 
 static void fill_handlers(prn_map *map) {

@@ -36,16 +36,22 @@ struct prn_o2n {
   const prn_o2n_row *row; /* of the current node */
 };
 
-/* Tables of the theme files; each ends with a NULL name. */
-extern const prn_o2n_row prn_o2n_elementwise[];
-extern const prn_o2n_row prn_o2n_movement[];
-extern const prn_o2n_row prn_o2n_contraction[];
-extern const prn_o2n_row prn_o2n_reduce[];
-extern const prn_o2n_row prn_o2n_normalise[];
-extern const prn_o2n_row prn_o2n_recurrent[];
-extern const prn_o2n_row prn_o2n_quant[];
-extern const prn_o2n_row prn_o2n_control[];
-extern const prn_o2n_row prn_o2n_attention[];
+/* The theme files, each with a table that ends with a NULL name. */
+#define PRN_O2N_TABLES(X) \
+  X(elementwise)          \
+  X(movement)             \
+  X(contraction)          \
+  X(reduce)               \
+  X(normalise)            \
+  X(recurrent)            \
+  X(quant)                \
+  X(control)              \
+  X(attention)            \
+  X(resize)               \
+  X(index)
+#define X(name) extern const prn_o2n_row prn_o2n_##name[];
+PRN_O2N_TABLES(X)
+#undef X
 
 /* ---- operands ---- */
 /* Operand i as an nn value; NULL when absent. */
