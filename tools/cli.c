@@ -284,21 +284,29 @@ prn_status prn_cli_flush(prn_diag_sink *sink) {
                        "cannot write to standard output");
 }
 
+static prn_str dashed(prn_arena *arena, prn_str name) {
+  char *s = prn_arena_alloc(arena, name.size + 2);
+  s[0] = s[1] = '-';
+  if (name.size) memcpy(s + 2, name.data, name.size);
+  return (prn_str){s, name.size + 2};
+}
+
 prn_status prn_cli_unknown(const prn_cli *cli, prn_diag_sink *sink,
                            prn_str name, const prn_str *candidates, size_t n) {
-  size_t rows = 0, used = 0;
+  size_t rows = 2, used = 0;
   for (const prn_cli_option *o = cli->options; o->kind; o++)
     rows++;
-  prn_str *all = prn_alloc(prn_array_size(sizeof *all, rows + n + 2));
+  prn_arena arena = {0};
+  prn_str *all = PRN_ARENA_ARRAY(&arena, prn_str, rows + n);
   for (const prn_cli_option *o = cli->options; o->kind; o++)
-    if (is_row(o)) all[used++] = prn_str_from(o->name);
+    if (is_row(o)) all[used++] = dashed(&arena, prn_str_from(o->name));
   for (size_t i = 0; i < n; i++)
-    all[used++] = candidates[i];
-  all[used++] = PRN_STR("help");
-  all[used++] = PRN_STR("version");
+    all[used++] = dashed(&arena, candidates[i]);
+  all[used++] = PRN_STR("--help");
+  all[used++] = PRN_STR("--version");
   prn_strbuf b = {0};
-  prn_suggest(&b, name, all, used);
-  prn_free(all);
+  prn_suggest(&b, dashed(&arena, name), all, used);
+  prn_arena_destroy(&arena);
   if (b.size == 0) prn_strbuf_fmt(&b, " (see %s --help)", cli->tool);
   prn_status s =
       prn_diag_emit(sink, PRN_ERROR, (prn_loc){0}, (prn_str){"", 0},
