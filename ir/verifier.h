@@ -15,6 +15,7 @@ typedef struct prn_verifier {
   prn_arena arena;
   /* of the top-level operation at hand */
   prn_op *top;
+  const prn_op *graph;     /* the one met so far */
   const prn_attr *imports; /* operator sets; NULL: not said, all is allowed */
   int64_t opset;           /* version of the standard domain */
 } prn_verifier;

@@ -101,6 +101,13 @@ static void check_visible(prn_verifier *v, prn_op *op, uint32_t i,
                   prn_value_str(value), why);
 }
 
+/* A block gives values, not gaps. */
+static void check_outputs(prn_verifier *v, prn_op *op) {
+  for (uint32_t i = 0; i < op->num_operands; i++)
+    if (!op->operands[i].value)
+      prn_verify_fail(v, op, "output %u is absent", (unsigned)i);
+}
+
 static void check_operands(prn_verifier *v, prn_op *op) {
   for (uint32_t i = 0; i < op->num_operands; i++) {
     const prn_use *u = &op->operands[i];
@@ -255,6 +262,10 @@ static void check_place(prn_verifier *v, prn_op *op) {
                     "not in another operation");
   if (is_terminator(op) && op->next)
     prn_verify_fail(v, op, "a terminator is the last operation of its block");
+  if (is_terminator(op)) check_outputs(v, op);
+  if (prn_op_is(op, PRN_OP_onnx_graph) && v->graph)
+    prn_verify_fail(v, op, "a module has one graph");
+  if (prn_op_is(op, PRN_OP_onnx_graph)) v->graph = op;
 }
 
 static void check_op(prn_verifier *v, prn_op *op) {

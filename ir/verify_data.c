@@ -24,13 +24,26 @@ static bool kind_fits(const prn_op *op, const prn_type *t) {
   return true;
 }
 
+/* Below onnx, every size is an expression of the inputs' sizes. */
 static void check_dims(prn_verifier *v, prn_op *op, const prn_value *value,
                        const prn_type *t) {
   int64_t n;
-  for (int32_t i = 0; t->dims && i < t->rank; i++)
+  bool shaped = t->kind == PRN_TYPE_TENSOR || t->kind == PRN_TYPE_VIEW;
+  bool complete = op->opname->dialect_bit == PRN_DIALECT_ONNX || !shaped ||
+                  (t->rank >= 0 && t->dtype != PRN_DTYPE_NONE);
+  for (int32_t i = 0; t->dims && i < t->rank; i++) {
     if (prn_dim_is_const(t->dims[i], &n) && n < 0)
       prn_verify_fail(v, op, "dimension %d of %s is negative: %s", (int)i,
                       prn_value_str(value), prn_type_str(v->ctx, t));
+    complete = complete && (prn_dim_known(t->dims[i]) ||
+                            op->opname->dialect_bit == PRN_DIALECT_ONNX);
+  }
+  if (!complete)
+    prn_verify_fail(v, op,
+                    "%s has the type %s; the %.*s dialect needs every "
+                    "size",
+                    prn_value_str(value), prn_type_str(v->ctx, t),
+                    PRN_STR_ARG(op->opname->dialect));
 }
 
 void prn_verify_type(prn_verifier *v, prn_op *op, const prn_value *value) {
