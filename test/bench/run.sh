@@ -18,7 +18,7 @@ page() {
     for script in "$@"; do
       # shellcheck disable=SC2086
       "$python" test/bench/$script ||
-        printf '**`test/bench/%s` did not finish.**\n\n' "$script"
+        printf '**`test/bench/%s` missed a goal or did not finish.**\n\n' "$script"
     done
   } >"$file.new"
   mv "$file.new" "$file"
