@@ -5,7 +5,7 @@
 
 #include "passes/analysis/tables.h"
 
-enum { MAX_DEPTH = 96, MAX_PATH = 32, MAX_VISITS = 8 };
+enum { MAX_DEPTH = 96, MAX_PATH = 32, MAX_VISITS = 8, MAX_HEADS = 4096 };
 
 typedef struct step {
   prn_op *op;
@@ -288,6 +288,8 @@ static bool forward_product(tracer *t, prn_use *use, const prn_track *track,
 
 static bool forward(tracer *t, prn_value *v, const prn_track *track,
                     int depth) {
+  if (v->mark == t->value_stamp) return true; /* by another way */
+  v->mark = t->value_stamp;
   PRN_EACH_USE(use, v) {
     prn_op *op = use->owner;
     prn_track next;
@@ -369,8 +371,9 @@ static void accept(tracer *t, prn_op *op, size_t *cap) {
   const prn_head_part *o = part_of(t->parts, t->num_parts, PRN_HEAD_O);
   const prn_head_part *v = part_of(t->parts, t->num_parts, PRN_HEAD_V);
   if (!o) return;
-  if (!v) {
-    reject(t, op, "no constant weight makes its values");
+  if (!v || digits_product(&o->track, false) > MAX_HEADS) {
+    reject(t, op,
+           v ? "it has too many heads" : "no constant weight makes its values");
     return;
   }
   if (h->size == *cap) {
@@ -439,6 +442,7 @@ static void trace_softmax(tracer *t, prn_op *op, size_t *cap) {
     reject(t, op, "its values cannot be followed");
     return;
   }
+  t->value_stamp++;
   back(t, prn_op_operand(t->values_product, 1), &values, PRN_HEAD_V, 0);
   t->value_stamp++;
   back_to_scores(t, x, &t->start, 0);

@@ -16,7 +16,7 @@ typedef struct found {
   prn_site_use *uses;
   size_t num_uses, cap_uses;
   prn_weight_view view; /* of the first use in program order */
-  bool have_view;
+  const prn_op *first;
   bool embedding, depthwise, quantised, mixed, lost, too_deep;
   const prn_op *computed; /* it passes through this arithmetic */
   const prn_op *other;    /* a use that is none of a weight */
@@ -45,9 +45,6 @@ static bool before(const prn_op *a, const prn_op *b) {
 static void note_use(walker *w, prn_use *use, const prn_weight_view *view,
                      bool ok) {
   found *f = &w->now;
-  bool first = true;
-  for (size_t i = 0; first && i < f->num_uses; i++)
-    first = before(use->owner, f->uses[i].op);
   if (f->num_uses == f->cap_uses) {
     f->cap_uses = f->cap_uses ? f->cap_uses * 2 : 4;
     f->uses =
@@ -57,12 +54,12 @@ static void note_use(walker *w, prn_use *use, const prn_weight_view *view,
   f->embedding |= view->embedding;
   f->depthwise |= view->depthwise;
   f->quantised |= view->quantised;
-  if (ok && f->have_view) f->mixed |= memcmp(&f->view, view, sizeof *view) != 0;
+  if (ok && f->first) f->mixed |= memcmp(&f->view, view, sizeof *view) != 0;
   if (!ok)
     f->lost = true;
-  else if (first || !f->have_view) {
+  else if (before(use->owner, f->first)) {
     f->view = *view;
-    f->have_view = true;
+    f->first = use->owner;
   }
 }
 
@@ -189,7 +186,7 @@ static void judge(prn_site *s, const found *f, prn_ctx *ctx) {
   } else if (f->embedding) {
     reason = PRN_REASON_Embedding;
     if (f->num_uses > 1) prn_strbuf_cstr(&b, ", shared with other operators");
-  } else if (f->lost || f->too_deep || !f->have_view) {
+  } else if (f->lost || f->too_deep || !f->first) {
     reason = PRN_REASON_UnknownLayout;
   } else if (f->depthwise) {
     reason = PRN_REASON_Depthwise;
