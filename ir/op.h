@@ -161,6 +161,11 @@ prn_block *prn_op_block(const prn_op *op, const char *name);
 /* The tensor when v is a constant (PRN_CONSTANT op), else NULL. */
 const prn_tensor *prn_value_constant(const prn_value *v);
 
+/* Reports and fails unless the block of attribute `body`, if there is one, is
+ * scalar code of the nn dialect with so many arguments and yielded values. */
+PRN_NODISCARD prn_status prn_verify_scalar_body(prn_op *op, uint32_t args,
+                                                uint32_t yields);
+
 /* ---- order and walking ---- */
 /* a comes before b in the block both are in. */
 bool prn_op_is_before(prn_op *a, prn_op *b);
