@@ -21,11 +21,22 @@ static prn_status differ(const compare *c, const prn_op *op, const char *fmt,
   return PRN_FAIL;
 }
 
+/* One place of one file, however often it was mapped. */
+static bool same_place(const prn_blob *a, const prn_blob *b) {
+  uint64_t x = a->offset, y = b->offset;
+  if (!a->file || !b->file) return false;
+  const char *p = prn_file_origin(a->file, &x);
+  const char *q = prn_file_origin(b->file, &y);
+  return x == y && (strcmp(p, q) == 0 || prn_path_same(p, q)) &&
+         strcmp(p, "-") != 0;
+}
+
 static bool same_bytes(const prn_blob *a, const prn_blob *b) {
   size_t x = a ? a->size : 0, y = b ? b->size : 0;
   if (a == b || (x == 0 && y == 0)) return true;
   if (!a || !b || x != y) return false;
-  return a->data == b->data || memcmp(a->data, b->data, x) == 0;
+  return a->data == b->data || same_place(a, b) ||
+         memcmp(a->data, b->data, x) == 0;
 }
 
 static bool same_attr(const prn_attr *a, const prn_attr *b);
