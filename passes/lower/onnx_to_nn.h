@@ -48,7 +48,9 @@ struct prn_o2n {
   X(control)              \
   X(attention)            \
   X(resize)               \
-  X(index)
+  X(index)                \
+  X(einsum)               \
+  X(signal)
 #define X(name) extern const prn_o2n_row prn_o2n_##name[];
 PRN_O2N_TABLES(X)
 #undef X
