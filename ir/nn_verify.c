@@ -12,10 +12,12 @@ static bool is_scalar(const prn_value *v) {
   return v && v->type->kind == PRN_TYPE_SCALAR;
 }
 
+/* Unranked values are an error of every op below onnx and reported as such. */
 static prn_status ranked(const prn_op *op, const prn_value *v) {
-  if (v->type->kind == PRN_TYPE_TENSOR && v->type->rank >= 0 &&
-      v->type->rank <= MAX_RANK)
-    return PRN_OK;
+  bool tensor = v->type->kind == PRN_TYPE_TENSOR;
+  if (v->type->kind == PRN_TYPE_ANY || (tensor && v->type->rank < 0))
+    return PRN_FAIL;
+  if (tensor && v->type->rank <= MAX_RANK) return PRN_OK;
   return prn_op_error(op,
                       "%s must be a tensor of at most %d dimensions, "
                       "found %s",
@@ -358,8 +360,7 @@ prn_status prn_verify_nn_if(prn_op *op) {
 
 prn_status prn_verify_nn_func(prn_op *op) {
   const prn_block *b = prn_op_block(op, "body");
-  if (!b || !prn_op_is(b->last, PRN_OP_nn_return))
-    return prn_op_error(op, "the body must end in nn.return");
+  if (!b || !prn_op_is(b->last, PRN_OP_nn_return)) return PRN_FAIL; /* said */
   for (uint32_t i = 0; i < b->num_args; i++)
     PRN_TRY(ranked(op, b->args[i]));
   for (uint32_t i = 0; i < b->last->num_operands; i++) {
