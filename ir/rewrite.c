@@ -218,12 +218,6 @@ prn_op *prn_rw_op(prn_rewriter *rw, prn_opcode code, prn_value *const *operands,
   return op;
 }
 
-prn_value *prn_rw_constant(prn_rewriter *rw, const prn_tensor *t) {
-  prn_op *op = prn_rw_op(rw, PRN_OP_onnx_Constant, NULL, 0, t->type);
-  prn_op_set_attr(op, "value", prn_attr_tensor(rw->module->ctx, t));
-  return &op->results[0];
-}
-
 /* ---- values ---- */
 
 bool prn_op_has_parameters(const prn_op *op) {

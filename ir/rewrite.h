@@ -78,8 +78,6 @@ prn_module *prn_rw_module(const prn_rewriter *rw);
 /* A new operation before the root, with one result. */
 prn_op *prn_rw_op(prn_rewriter *rw, prn_opcode code, prn_value *const *operands,
                   uint32_t num_operands, const prn_type *result);
-/* An onnx.Constant before the root. */
-prn_value *prn_rw_constant(prn_rewriter *rw, const prn_tensor *t);
 
 /* ---- questions ---- */
 /* Whether an attribute of op is one of the function's around it, so that its

@@ -1,5 +1,6 @@
 #include "passes/report.h"
 
+#include "ir/support/parallel.h"
 #include "passes/remark.h"
 
 /* ---- measuring ---- */
@@ -21,11 +22,10 @@ static void add_weight(prn_report_model *r, prn_op *op, const prn_tensor *t) {
   *w = (prn_report_weight){
       .name = op->results[0].name,
       .type = prn_type_str(op->module->ctx, t->type),
+      .tensor = t,
       .entries = prn_tensor_count(t),
-      .nonzero = prn_tensor_nonzeros(t),
   };
   r->entries += w->entries;
-  r->nonzero += w->nonzero;
   r->bytes += (int64_t)t->data->size;
 }
 
@@ -39,8 +39,19 @@ static prn_status measure(void *user, prn_op *op) {
   return PRN_OK;
 }
 
-void prn_report_measure(prn_module *m, prn_report_model *out) {
+static void count_nonzeros(void *user, size_t chunk, size_t begin, size_t end) {
+  prn_report_model *r = user;
+  (void)chunk;
+  for (size_t i = begin; i < end; i++)
+    r->weights[i].nonzero = prn_tensor_nonzeros(r->weights[i].tensor);
+}
+
+void prn_report_measure(prn_module *m, unsigned threads,
+                        prn_report_model *out) {
   (void)!prn_walk(m->body, true, measure, out);
+  prn_parallel_for(threads, out->num_weights, 1, count_nonzeros, out);
+  for (size_t i = 0; i < out->num_weights; i++)
+    out->nonzero += out->weights[i].nonzero;
 }
 
 void prn_report_destroy(prn_report_model *r) {

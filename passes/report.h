@@ -7,6 +7,7 @@
 typedef struct prn_report_weight {
   prn_str name;
   const char *type;
+  const prn_tensor *tensor;
   int64_t entries, nonzero;
 } prn_report_weight;
 
@@ -19,7 +20,7 @@ typedef struct prn_report_model {
 } prn_report_model;
 
 /* Reads all weights once. Zero bytes are a valid empty model. */
-void prn_report_measure(prn_module *m, prn_report_model *out);
+void prn_report_measure(prn_module *m, unsigned threads, prn_report_model *out);
 void prn_report_destroy(prn_report_model *r);
 
 typedef struct prn_report {

@@ -197,9 +197,10 @@ static prn_status handle(driver *d, prn_module *m) {
   PRN_TRY(prn_verify(m));
   PRN_TRY(prn_infer_check(m));
   if (d->o.verify_roundtrip) PRN_TRY(check_roundtrip(d, m));
-  if (d->o.report) prn_report_measure(m, &d->before);
+  unsigned threads = (unsigned)d->o.threads;
+  if (d->o.report) prn_report_measure(m, threads, &d->before);
   PRN_TRY(run_passes(d, m));
-  if (d->o.report) prn_report_measure(m, &d->after);
+  if (d->o.report) prn_report_measure(m, threads, &d->after);
   return PRN_OK;
 }
 

@@ -48,8 +48,6 @@ const void *prn_analyses_get(const prn_analyses *a, prn_analysis_id id) {
   return a->data[id];
 }
 
-uint32_t prn_analyses_have(const prn_analyses *a) { return a->have; }
-
 void prn_analyses_keep(prn_analyses *a, uint32_t mask) {
   for (unsigned i = 0; i < PRN_ANALYSIS_COUNT; i++)
     if ((a->have >> i & 1) && !(mask >> i & 1)) drop(a, i);

@@ -44,8 +44,6 @@ void prn_analyses_destroy(prn_analyses *a);
 PRN_NODISCARD prn_status prn_analyses_need(prn_analyses *a, uint32_t mask);
 /* The result; NULL when not computed. */
 const void *prn_analyses_get(const prn_analyses *a, prn_analysis_id id);
-/* Those that are there. */
-uint32_t prn_analyses_have(const prn_analyses *a);
 /* Drops all but those of the mask. */
 void prn_analyses_keep(prn_analyses *a, uint32_t mask);
 /* Those of the mask that are there and no longer describe the module. */

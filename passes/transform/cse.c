@@ -14,7 +14,7 @@
 enum { SMALL = 64 };
 /* Equal operations that may not be merged (both are outputs) pile up; looking
  * at only so many of them keeps the pass linear. */
-enum { MAX_PROBES = 16 };
+enum { MAX_EQUAL = 16 };
 
 #define OPTIONS(X)
 #define STATS(X) X(merged, "operations replaced by an equal one")
@@ -153,12 +153,13 @@ static bool replaceable(const prn_op *op, const prn_op *by) {
 
 static prn_op *find(const table *t, uint64_t hash, const prn_op *op) {
   if (!t->slots) return NULL;
-  int probes = 0;
-  for (uint32_t i = t->slots[hash & t->mask]; i && probes < MAX_PROBES;
-       i = t->entries[i - 1].older, probes++) {
+  int equals = 0;
+  for (uint32_t i = t->slots[hash & t->mask]; i && equals < MAX_EQUAL;
+       i = t->entries[i - 1].older) {
     const entry *e = &t->entries[i - 1];
-    if (e->hash == hash && equal(e->op, op) && replaceable(op, e->op))
-      return e->op;
+    if (e->hash != hash || !equal(e->op, op)) continue;
+    if (replaceable(op, e->op)) return e->op;
+    equals++;
   }
   return NULL;
 }

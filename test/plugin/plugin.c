@@ -4,6 +4,7 @@
 
 #include <signal.h>
 #include <string.h>
+#include <unistd.h>
 
 /* ---- test-rename: gives every node a name ---- */
 
@@ -115,6 +116,15 @@ static prn_status forget_types(prn_pass_env *env, prn_module *m) {
 TEST_PASS(forget_pass, "test-forget-types", forget_types, .needs = PRN_SHAPES,
           .keeps = PRN_SHAPES);
 
+/* Long enough to be shown as progress. */
+static prn_status slow(prn_pass_env *env, prn_module *m) {
+  (void)env;
+  (void)m;
+  (void)usleep(600000);
+  return PRN_OK;
+}
+TEST_PASS(slow_pass, "test-sleep", slow, .keeps = PRN_ALL_ANALYSES);
+
 static prn_status nothing(prn_pass_env *env, prn_module *m) {
   (void)env;
   (void)m;
@@ -157,7 +167,7 @@ const prn_plugin_info *prune_plugin_info(uint32_t abi);
 const prn_plugin_info *prune_plugin_info(uint32_t abi) {
   static const prn_pass *const passes[] = {
       &rename_pass, &crash_pass,   &fail_pass, &break_pass, &forget_pass,
-      &count_pass,  &nothing_pass, &nn_pass,   NULL};
+      &count_pass,  &nothing_pass, &nn_pass,   &slow_pass,  NULL};
 #ifdef TEST_OTHER_ABI
   static const prn_plugin_info info = {
       .abi = PRN_PLUGIN_ABI + 1, .name = "other", .passes = passes};
