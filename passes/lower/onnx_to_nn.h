@@ -50,7 +50,8 @@ struct prn_o2n {
   X(resize)               \
   X(index)                \
   X(einsum)               \
-  X(signal)
+  X(signal)               \
+  X(ml)
 #define X(name) extern const prn_o2n_row prn_o2n_##name[];
 PRN_O2N_TABLES(X)
 #undef X
