@@ -58,7 +58,7 @@ prn_status prn_infer_sequence_insert(prn_infer *env, prn_op *op) {
 prn_status prn_infer_split_to_sequence(prn_infer *env, prn_op *op) {
   prn_shape in = prn_shape_of(env, op, 0), split = prn_shape_of(env, op, 1);
   bool given = prn_shape_in(op, 1) != NULL;
-  bool keep = prn_op_int(op, "keepdims", 1) != 0 || given;
+  bool keep = prn_op_int(op, "keepdims", 1) == 1 || given;
   size_t n;
   int32_t axis;
   if (in.dtype == PRN_DTYPE_NONE) return PRN_OK;

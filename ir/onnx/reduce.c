@@ -40,8 +40,8 @@ static prn_shape reduced(prn_infer *env, prn_shape in, const bool *axes,
 prn_status prn_infer_reduce(prn_infer *env, prn_op *op) {
   prn_shape in = prn_shape_of(env, op, 0);
   prn_int_list axes = prn_shape_ints(env, op, "axes", 1);
-  bool keep = prn_op_int(op, "keepdims", 1) != 0, known, *flags;
-  bool noop = prn_op_int(op, "noop_with_empty_axes", 0) != 0;
+  bool keep = prn_op_int(op, "keepdims", 1) == 1, known, *flags;
+  bool noop = prn_op_int(op, "noop_with_empty_axes", 0) == 1;
   size_t n;
   if (in.rank < 0) return prn_shape_dtype_only(env, op, 0, in.dtype);
   if (axes.n == 0) axes.given = false;
@@ -76,7 +76,7 @@ prn_status prn_infer_arg_reduce(prn_infer *env, prn_op *op) {
       prn_shape_axis(op, "axis", prn_op_int(op, "axis", 0), in.rank, &axis));
   bool *flags = PRN_ARENA_ARRAY(prn_infer_scratch(env), bool, in.rank);
   flags[axis] = true;
-  bool keep = prn_op_int(op, "keepdims", 1) != 0;
+  bool keep = prn_op_int(op, "keepdims", 1) == 1;
   return prn_shape_result(env, op, 0, reduced(env, in, flags, keep));
 }
 
