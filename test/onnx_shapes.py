@@ -149,12 +149,18 @@ def evaluate(dim, symbols):
 
 
 def infer(tool, path):
-    """Types by value name; what prune-opt said instead."""
-    run = subprocess.run([tool, path, "--infer-shapes=assign-symbols=true"],
-                         capture_output=True, text=True, check=False)
-    if run.returncode:
-        return None, run.stderr.strip()
-    return types_of(run.stdout), ""
+    """Types by value name, or what prune-opt said instead. print-relations
+    fails where types contradict the tables' dimension relations."""
+    with tempfile.NamedTemporaryFile(suffix=".prn") as out:
+        run = subprocess.run(
+            [tool, path, "--infer-shapes=assign-symbols=true",
+             "--print-relations", "-o", out.name],
+            stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
+            check=False)
+        if run.returncode:
+            return None, run.stderr.strip()
+        with open(out.name, encoding="utf-8") as f:
+            return types_of(f.read()), ""
 
 
 def feeds_for(model, types, size):

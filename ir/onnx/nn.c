@@ -283,6 +283,9 @@ prn_status prn_infer_layer_norm(prn_infer *env, prn_op *op) {
           (unsigned)i, prn_shape_str(env, p), prn_shape_str(env, before));
     x = before;
   }
+  /* The root-mean-square forms give the type of the scale. */
+  if (!prn_op_is(op, PRN_OP_onnx_LayerNormalization))
+    out.dtype = prn_shape_of(env, op, 1).dtype;
   PRN_TRY(prn_shape_result(env, op, 0, out));
   if (stat.rank >= 0) {
     PRN_TRY(prn_shape_axis(op, "axis", prn_op_int(op, "axis", -1), stat.rank,
