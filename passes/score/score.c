@@ -100,18 +100,22 @@ static uint32_t top_exponent(const float *v, int64_t n) {
   return top >> 23;
 }
 
+int64_t prn_score_try(const prn_score *s, int64_t at, int64_t n, float *out) {
+  const prn_blob *mask = s->tensor->mask;
+  s->kind->eval(s, at, n, out);
+  if (top_exponent(out, n) < 255) return -1;
+  for (int64_t i = 0; i < n; i++)
+    if (!isfinite(out[i]) && (!mask || prn_mask_keeps(mask->data, at + i)))
+      return at + i;
+  return -1;
+}
+
 prn_status prn_score_read(const prn_score *s, int64_t at, int64_t n,
                           float *out) {
-  s->kind->eval(s, at, n, out);
-  if (top_exponent(out, n) < 255) return PRN_OK;
-  for (int64_t i = 0; i < n; i++) {
-    const prn_blob *mask = s->tensor->mask;
-    if (isfinite(out[i]) || (mask && !prn_mask_keeps(mask->data, at + i)))
-      continue;
-    return prn_op_error(s->constant, "the %s score of %s is %s at element %lld",
-                        s->kind->name, prn_value_str(&s->constant->results[0]),
-                        isnan(out[i]) ? "NaN" : "infinite",
-                        (long long)(at + i));
-  }
-  return PRN_OK;
+  int64_t bad = prn_score_try(s, at, n, out);
+  if (bad < 0) return PRN_OK;
+  return prn_op_error(s->constant, "the %s score of %s is %s at element %lld",
+                      s->kind->name, prn_value_str(&s->constant->results[0]),
+                      isnan(out[bad - at]) ? "NaN" : "infinite",
+                      (long long)bad);
 }

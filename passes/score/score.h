@@ -79,7 +79,11 @@ extern const char prn_score_attr[]; /* "$prune.score" */
  * sense. The constant has one. */
 PRN_NODISCARD prn_status prn_score_open(const prn_op *constant, prn_score *out);
 /* Scores of entries [at, at+n), entries that a mask removed excepted: theirs
- * are unspecified. Reports a NaN or an infinity and fails. */
+ * are unspecified. The result is the first entry whose score is not finite,
+ * -1 when all are. Any thread may call it. */
+PRN_NODISCARD int64_t prn_score_try(const prn_score *s, int64_t at, int64_t n,
+                                    float *out);
+/* The same; reports a NaN or an infinity and fails. */
 PRN_NODISCARD prn_status prn_score_read(const prn_score *s, int64_t at,
                                         int64_t n, float *out);
 

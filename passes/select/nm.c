@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "ir/support/parallel.h"
 #include "passes/select/select.h"
 
 #define OPTIONS(X)                                                             \
@@ -116,12 +117,14 @@ static void keep_selected(const int32_t *keys, int32_t m, int32_t n,
 
 /* ---- a weight ---- */
 
+/* A weight being worked on; any thread may do that. */
 typedef struct job {
   const prn_target *t;
   prn_line line;
+  prn_mask mask;
+  bool failed;                 /* a score is not finite */
   int32_t *keys, *flat, *work; /* m x LANES twice; m */
   unsigned char *keep, *bytes; /* m x LANES */
-  prn_mask mask;
 } job;
 
 static void decide(job *j, int32_t m, int32_t n, int32_t lanes) {
@@ -135,29 +138,31 @@ static void decide(job *j, int32_t m, int32_t n, int32_t lanes) {
 
 /* A group's entries lie `inner` apart, neighbouring groups side by side: a
  * block of m * inner entries holds `inner` groups. Here inner is large. */
-static prn_status wide_block(job *j, int64_t base, int32_t m, int32_t n) {
+static bool wide_block(job *j, int64_t base, int32_t m, int32_t n) {
   int64_t inner = j->line.inner;
   for (int64_t at = 0; at < inner; at += LANES) {
     int32_t lanes = inner - at < LANES ? (int32_t)(inner - at) : LANES;
     for (int32_t i = 0; i < m; i++)
-      PRN_TRY(prn_keys_read(&j->t->score, base + i * inner + at, lanes,
-                            j->keys + i * LANES));
+      if (!prn_keys_try(&j->t->score, base + i * inner + at, lanes,
+                        j->keys + i * LANES))
+        return false;
     decide(j, m, n, lanes);
     for (int32_t i = 0; i < m; i++)
       prn_mask_put(&j->mask, base + i * inner + at, lanes, j->keep + i * LANES);
   }
-  return PRN_OK;
+  return true;
 }
 
 /* `blocks` blocks that follow each other, small enough for LANES groups. */
-static prn_status narrow_blocks(job *j, int64_t base, int32_t blocks, int32_t m,
-                                int32_t n) {
+static bool narrow_blocks(job *j, int64_t base, int32_t blocks, int32_t m,
+                          int32_t n) {
   int32_t inner = (int32_t)j->line.inner, x = 0, y = 0;
   int64_t total = (int64_t)blocks * m * inner;
   for (int64_t at = 0; at < total; at += PRN_KEY_CHUNK)
-    PRN_TRY(prn_keys_read(
-        &j->t->score, base + at,
-        total - at < PRN_KEY_CHUNK ? total - at : PRN_KEY_CHUNK, j->flat + at));
+    if (!prn_keys_try(&j->t->score, base + at,
+                      total - at < PRN_KEY_CHUNK ? total - at : PRN_KEY_CHUNK,
+                      j->flat + at))
+      return false;
   for (int32_t b = 0; b < blocks; b++)
     for (int32_t i = 0; i < m; i++)
       for (int32_t k = 0; k < inner; k++)
@@ -168,25 +173,26 @@ static prn_status narrow_blocks(job *j, int64_t base, int32_t blocks, int32_t m,
       for (int32_t k = 0; k < inner; k++)
         j->bytes[y++] = j->keep[i * LANES + b * inner + k];
   prn_mask_put(&j->mask, base, total, j->bytes);
-  return PRN_OK;
+  return true;
 }
 
-static prn_status select_blocks(job *j, int64_t base, int64_t blocks, int32_t m,
-                                int32_t n) {
+static bool select_blocks(job *j, int64_t base, int64_t blocks, int32_t m,
+                          int32_t n) {
   int64_t inner = j->line.inner, batch = LANES / inner;
   if (inner > LANES / 2) {
     for (int64_t b = 0; b < blocks; b++)
-      PRN_TRY(wide_block(j, base + b * m * inner, m, n));
-    return PRN_OK;
+      if (!wide_block(j, base + b * m * inner, m, n)) return false;
+    return true;
   }
   for (int64_t b = 0; b < blocks; b += batch)
-    PRN_TRY(narrow_blocks(j, base + b * m * inner,
-                          (int32_t)(blocks - b < batch ? blocks - b : batch), m,
-                          n));
-  return PRN_OK;
+    if (!narrow_blocks(j, base + b * m * inner,
+                       (int32_t)(blocks - b < batch ? blocks - b : batch), m,
+                       n))
+      return false;
+  return true;
 }
 
-static prn_status select_weight(const struct opts *o, job *j) {
+static bool select_weight(const struct opts *o, job *j) {
   const prn_line *l = &j->line;
   int32_t m = (int32_t)o->m, n = (int32_t)o->n;
   int64_t full = l->length / m;
@@ -194,34 +200,40 @@ static prn_status select_weight(const struct opts *o, job *j) {
   if (tail == 0) return select_blocks(j, 0, l->outer * full, m, n);
   for (int64_t i = 0; i < l->outer; i++) {
     int64_t base = i * l->length * l->inner;
-    PRN_TRY(select_blocks(j, base, full, m, n));
+    if (!select_blocks(j, base, full, m, n)) return false;
     if (o->remainder != SHORT) continue;
     int32_t stay = tail > m - n ? tail - (m - n) : 0;
-    PRN_TRY(select_blocks(j, base + full * m * l->inner, 1, tail, stay));
+    if (!select_blocks(j, base + full * m * l->inner, 1, tail, stay))
+      return false;
   }
-  return PRN_OK;
+  return true;
 }
 
-static prn_status job_open(const prn_pass_env *env, const prn_target *t,
-                           const prn_line *l, job *j) {
-  const struct opts *o = env->opts;
-  size_t cells = (size_t)o->m * LANES;
-  *j = (job){.t = t, .line = *l};
-  j->keys = prn_alloc(cells * sizeof *j->keys);
-  j->flat = prn_alloc(cells * sizeof *j->flat);
-  j->work = prn_alloc((size_t)o->m * sizeof *j->work);
-  j->keep = prn_alloc(cells);
-  j->bytes = prn_alloc(cells);
-  memset(j->keys, 0, cells * sizeof *j->keys); /* lanes that stay unused */
-  return prn_mask_create(env->ctx, t->count, true, &j->mask);
-}
+typedef struct jobs {
+  const struct opts *o;
+  job *at;
+  size_t size;
+} jobs;
 
-static void job_close(job *j) {
-  prn_free(j->keys);
-  prn_free(j->flat);
-  prn_free(j->work);
-  prn_free(j->keep);
-  prn_free(j->bytes);
+static void work(void *user, size_t chunk, size_t begin, size_t end) {
+  const jobs *all = user;
+  size_t m = (size_t)all->o->m, cells = m * LANES;
+  (void)chunk;
+  for (size_t i = begin; i < end; i++) {
+    job *j = &all->at[i];
+    j->keys = prn_alloc(cells * sizeof *j->keys);
+    j->flat = prn_alloc(cells * sizeof *j->flat);
+    j->work = prn_alloc(m * sizeof *j->work);
+    j->keep = prn_alloc(cells);
+    j->bytes = prn_alloc(cells);
+    memset(j->keys, 0, cells * sizeof *j->keys); /* lanes that stay unused */
+    j->failed = !select_weight(all->o, j);
+    prn_free(j->keys);
+    prn_free(j->flat);
+    prn_free(j->work);
+    prn_free(j->keep);
+    prn_free(j->bytes);
+  }
 }
 
 /* The constant's own axis whose groups are the line's, or -1: the line's axis
@@ -271,27 +283,34 @@ static prn_status leave(const prn_pass_env *env, const prn_target *t,
   return PRN_OK;
 }
 
-static prn_status select_target(const prn_pass_env *env, const prn_target *t) {
+/* Adds a job for the weight, unless it is to be left alone. */
+static prn_status plan(const prn_pass_env *env, const prn_target *t,
+                       jobs *out) {
   const struct opts *o = env->opts;
-  struct stats *s = env->stats;
-  prn_line l = {0};
-  job j;
-  if (!choose_line(o, t->site, &l))
-    return leave(env, t, PRN_REASON_BadAxis, l.length);
-  bool divides = l.length % o->m == 0;
-  if (!divides && (o->remainder == SKIP || o->remainder == ERROR ||
-                   (l.length < o->m && o->remainder == DENSE)))
-    return leave(env, t, PRN_REASON_NotDivisible, l.length);
+  job *j = &out->at[out->size];
+  *j = (job){.t = t};
+  if (!choose_line(o, t->site, &j->line))
+    return leave(env, t, PRN_REASON_BadAxis, j->line.length);
+  int64_t length = j->line.length;
+  if (length % o->m != 0 && (o->remainder == SKIP || o->remainder == ERROR ||
+                             (length < o->m && o->remainder == DENSE)))
+    return leave(env, t, PRN_REASON_NotDivisible, length);
   if (t->site->mixed)
     prn_pass_remark(env, t->site->constant, PRN_REASON_Shared,
                     "'%.*s' is grouped as its first user sees it",
                     PRN_STR_ARG(t->site->name));
-  prn_status status = job_open(env, t, &l, &j);
-  if (status == PRN_OK) status = select_weight(o, &j);
-  job_close(&j);
-  PRN_TRY(status);
-  s->pruned += prn_target_finish(env, t, &j.mask, claim_of(o, t->site, &l));
-  s->weights++;
+  out->size++;
+  return prn_mask_create(env->ctx, t->count, true, &j->mask);
+}
+
+/* Names what stood in the way of a job that failed. */
+static prn_status report(const job *j) {
+  float buf[PRN_KEY_CHUNK];
+  for (int64_t at = 0; at < j->t->count; at += PRN_KEY_CHUNK) {
+    int64_t left = j->t->count - at;
+    PRN_TRY(prn_score_read(&j->t->score, at,
+                           left < PRN_KEY_CHUNK ? left : PRN_KEY_CHUNK, buf));
+  }
   return PRN_OK;
 }
 
@@ -304,15 +323,28 @@ static prn_status check(prn_pass_env *env) {
 }
 
 static prn_status run(prn_pass_env *env, prn_module *m) {
+  const struct opts *o = env->opts;
   struct stats *s = env->stats;
   prn_targets targets;
+  prn_status status = PRN_OK;
   (void)m;
   PRN_TRY(prn_targets_collect(env, &targets));
+  jobs all = {.o = o, .at = PRN_ARENA_ARRAY(env->scratch, job, targets.size)};
   for (size_t i = 0; i < targets.size; i++) {
     s->entries += (uint64_t)targets.at[i].count;
-    PRN_TRY(select_target(env, &targets.at[i]));
+    if (plan(env, &targets.at[i], &all) != PRN_OK) status = PRN_FAIL;
   }
-  return PRN_OK;
+  PRN_TRY(status);
+  prn_parallel_for(env->threads, all.size, 1, work, &all);
+  for (size_t i = 0; i < all.size; i++) {
+    const job *j = &all.at[i];
+    if (j->failed && report(j) != PRN_OK) status = PRN_FAIL;
+    if (j->failed) continue;
+    s->pruned += prn_target_finish(env, j->t, &j->mask,
+                                   claim_of(o, j->t->site, &j->line));
+    s->weights++;
+  }
+  return status;
 }
 
 const prn_pass prn_pass_select_nm = {

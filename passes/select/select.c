@@ -47,10 +47,15 @@ prn_status prn_targets_collect(const prn_pass_env *env, prn_targets *out) {
   return PRN_OK;
 }
 
+/* From here on a model's pages are let go after use. Those of smaller ones are
+ * left for the writer, who reads them next. */
+#define LARGE_MODEL ((size_t)1 << 31)
+
 void prn_target_leave(const prn_target *t) {
   const prn_blob *b = t->score.tensor->data;
   prn_op_set_attr(t->site->constant, prn_score_attr, NULL);
-  if (b->file) prn_file_done(b->file, (size_t)b->offset, b->size);
+  if (b->file && prn_file_bytes(b->file).size >= LARGE_MODEL)
+    prn_file_done(b->file, (size_t)b->offset, b->size);
 }
 
 uint64_t prn_target_finish(const prn_pass_env *env, const prn_target *t,
@@ -83,11 +88,12 @@ int64_t prn_share_of(double sparsity, int64_t n) {
 bool prn_line_of(const prn_site *s, int32_t first, int32_t last,
                  prn_line *out) {
   prn_factor run;
-  if (!prn_layout_run(&s->layout, first, last + 1, &run)) return false;
   int64_t count = prn_tensor_count(prn_site_tensor(s));
+  if (count == 0 || !prn_layout_run(&s->layout, first, last + 1, &run))
+    return false;
   *out =
       (prn_line){.length = run.size, .inner = run.size == 1 ? 1 : run.stride};
-  out->outer = run.size ? count / (run.size * out->inner) : 0;
+  out->outer = count / (run.size * out->inner);
   return true;
 }
 
@@ -110,24 +116,30 @@ static void to_keys(const float *v, int64_t n, int32_t *out) {
   }
 }
 
-static prn_status keys_of_scores(const prn_score *s, int64_t at, int64_t n,
-                                 int32_t *out) {
+static bool keys_of_scores(const prn_score *s, int64_t at, int64_t n,
+                           int32_t *out) {
   float buf[PRN_KEY_CHUNK];
-  PRN_TRY(prn_score_read(s, at, n, buf));
+  if (prn_score_try(s, at, n, buf) >= 0) return false;
   to_keys(buf, n, out);
-  return PRN_OK;
+  return true;
+}
+
+bool prn_keys_try(const prn_score *s, int64_t at, int64_t n, int32_t *out) {
+  assert(n <= PRN_KEY_CHUNK);
+  if ((!s->kind->keys || !s->kind->keys(s, at, n, out)) &&
+      !keys_of_scores(s, at, n, out))
+    return false;
+  if (!s->tensor->mask) return true;
+  const void *mask = s->tensor->mask->data;
+  for (int64_t i = 0; i < n; i++)
+    out[i] = prn_mask_keeps(mask, at + i) ? out[i] : PRN_KEY_GONE;
+  return true;
 }
 
 prn_status prn_keys_read(const prn_score *s, int64_t at, int64_t n,
                          int32_t *out) {
-  assert(n <= PRN_KEY_CHUNK);
-  if (!s->kind->keys || !s->kind->keys(s, at, n, out))
-    PRN_TRY(keys_of_scores(s, at, n, out));
-  if (!s->tensor->mask) return PRN_OK;
-  const void *mask = s->tensor->mask->data;
-  for (int64_t i = 0; i < n; i++)
-    out[i] = prn_mask_keeps(mask, at + i) ? out[i] : PRN_KEY_GONE;
-  return PRN_OK;
+  float buf[PRN_KEY_CHUNK];
+  return prn_keys_try(s, at, n, out) ? PRN_OK : prn_score_read(s, at, n, buf);
 }
 
 static uint32_t ordered(int32_t key) { return (uint32_t)key ^ 0x80000000u; }

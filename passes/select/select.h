@@ -61,8 +61,11 @@ PRN_NODISCARD bool prn_axis_with(const prn_site *s, prn_role role,
 
 enum { PRN_KEY_GONE = INT32_MIN, PRN_KEY_CHUNK = 8192 };
 
-/* Keys of entries [at, at+n), n <= PRN_KEY_CHUNK. Reports a NaN or an infinity
- * and fails. */
+/* Keys of entries [at, at+n), n <= PRN_KEY_CHUNK. False where a score is not
+ * finite; reports nothing, so that any thread may call it. */
+PRN_NODISCARD bool prn_keys_try(const prn_score *s, int64_t at, int64_t n,
+                                int32_t *out);
+/* The same; reports a NaN or an infinity and fails. */
 PRN_NODISCARD prn_status prn_keys_read(const prn_score *s, int64_t at,
                                        int64_t n, int32_t *out);
 /* The key with exactly `rank` keys before it in sorted order (0 <= rank < n);
