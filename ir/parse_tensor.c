@@ -6,10 +6,6 @@
 
 #include "ir/parse.h"
 
-enum {
-  SPLAT_BYTES = 1 << 28, /* what the repeated values of a text may grow to */
-};
-
 typedef struct filler {
   const prn_type *type;
   int64_t count, at;
@@ -150,13 +146,15 @@ static void repeat(filler *f) {
   prn_dtype t = f->type->dtype;
   uint32_t bits = prn_dtype_bits(t);
   char *data = f->data;
-  for (int64_t i = 1; i < f->count; i++) {
-    if (t == PRN_STRING)
-      f->strings[i] = f->strings[0];
-    else if (bits < 8)
-      prn_element_set_bits(t, data, i, prn_element_bits(t, data, 0));
-    else
-      memcpy(data + (size_t)i * (bits / 8), data, bits / 8);
+  size_t step = bits / 8, have = 1, count = (size_t)f->count;
+  for (int64_t i = 1; f->strings && i < f->count; i++)
+    f->strings[i] = f->strings[0];
+  for (int64_t i = 1; data && bits < 8 && i < f->count; i++)
+    prn_element_set_bits(t, data, i, prn_element_bits(t, data, 0));
+  while (data && bits >= 8 && have < count) {
+    size_t more = have < count - have ? have : count - have;
+    memcpy(data + have * step, data, more * step);
+    have += more;
   }
 }
 
@@ -175,9 +173,9 @@ static prn_status reserve(prn_parser *p, filler *f, size_t text_size) {
                            "type %s has %lld elements, but the list is "
                            "shorter",
                            prn_type_str(p->ctx, f->type), (long long)f->count);
-  if (!is_list && bytes > SPLAT_BYTES - p->splat_bytes)
+  if (!is_list && bytes > PRN_TEXT_SPLAT_BYTES - p->splat_bytes)
     return prn_parse_error(p, "repeated values take more than %d bytes",
-                           SPLAT_BYTES);
+                           PRN_TEXT_SPLAT_BYTES);
   if (!is_list) p->splat_bytes += bytes;
   if (text)
     f->strings = PRN_ARENA_ARRAY(prn_ctx_arena(p->ctx), prn_str, f->count);

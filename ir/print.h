@@ -24,6 +24,7 @@ typedef struct prn_printer {
   const char **claimed;
   size_t num_claimed, cap_claimed;
   uint64_t next_number;
+  size_t splat_bytes; /* of repeated values printed so far */
   /* Resources in order; the key of a blob or string list; how often a key was
    * asked for. keys lives in arena. */
   prn_resource *resources;

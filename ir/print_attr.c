@@ -6,7 +6,7 @@
 enum {
   INLINE_MAX = 16,      /* elements printed one by one */
   INLINE_RANK = 8,      /* brackets nested at most this deep */
-  SPLAT_MAX = 1 << 16,  /* elements looked at to find one repeated value */
+  SPLAT_FILE = 1 << 18, /* bytes of a file read to find one repeated value */
   INLINE_STRINGS = 256, /* bytes of all strings together */
 };
 
@@ -49,10 +49,13 @@ static bool is_sound(const prn_tensor *t, int64_t *count) {
   return t->data ? t->data->size == bytes : *count == 0;
 }
 
+/* One value, repeated. Files are only read a little for the beauty of it. */
 static bool all_equal(const prn_tensor *t, int64_t count) {
   const char *p = t->data ? t->data->data : NULL;
   uint32_t bits = prn_dtype_bits(t->type->dtype);
-  if (!p || count < 2 || count > SPLAT_MAX) return false;
+  if (!p || count < 2) return false;
+  if (t->data->size > (t->data->file ? SPLAT_FILE : PRN_TEXT_SPLAT_BYTES))
+    return false;
   if (bits < 8) {
     for (int64_t i = 1; i < count; i++)
       if (prn_element_bits(t->type->dtype, p, i) !=
@@ -64,20 +67,26 @@ static bool all_equal(const prn_tensor *t, int64_t count) {
   return memcmp(p, p + step, ((size_t)count - 1) * step) == 0;
 }
 
-static bool is_inline(const prn_tensor *t, int64_t *count, bool *splat) {
+static bool is_inline(const prn_tensor *t, int64_t *count) {
   size_t total = 0;
-  *splat = false;
   if (!is_sound(t, count)) return false;
-  if (t->type->dtype == PRN_STRING) {
+  if (t->type->dtype == PRN_STRING)
     for (int64_t i = 0; i < *count && i <= INLINE_MAX; i++)
       total += t->strings[i].size;
-    if (total > INLINE_STRINGS) return false;
-  } else {
-    *splat = all_equal(t, *count);
-  }
-  if (t->mask && *count > INLINE_MAX) return false;
-  return *splat || *count <= 1 ||
-         (*count <= INLINE_MAX && t->type->rank <= INLINE_RANK);
+  if (total > INLINE_STRINGS) return false;
+  return *count <= 1 || (*count <= INLINE_MAX && t->type->rank <= INLINE_RANK);
+}
+
+/* What is written as one value for all: within what the parser gives out. */
+static bool is_splat(prn_printer *p, const prn_tensor *t) {
+  int64_t count = 0;
+  if (!is_sound(t, &count) || t->type->dtype == PRN_STRING ||
+      (t->mask && count > INLINE_MAX) || !all_equal(t, count))
+    return false;
+  if (!p) return true;
+  if (t->data->size > PRN_TEXT_SPLAT_BYTES - p->splat_bytes) return false;
+  p->splat_bytes += t->data->size;
+  return true;
 }
 
 static void print_element(prn_strbuf *b, const prn_tensor *t, int64_t i) {
@@ -170,7 +179,7 @@ void prn_print_tensor(prn_strbuf *b, prn_printer *p, const prn_tensor *t,
       [PRN_STORE_EMPTY] = "empty",
   };
   int64_t count = 0;
-  bool splat = false, in_line = is_inline(t, &count, &splat);
+  bool splat = is_splat(p, t), in_line = splat || is_inline(t, &count);
   print_body(b, p, t, hint, in_line, splat);
   if (t->mask) print_mask(b, p, t, hint, in_line);
   if (!prn_str_eq(t->name, hint->name)) {

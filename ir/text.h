@@ -30,6 +30,9 @@
 #include "ir/op.h"
 #include "ir/support/file.h"
 
+/* Memory that all dense<value> of one text may take together. */
+enum { PRN_TEXT_SPLAT_BYTES = 1 << 28 };
+
 typedef struct prn_print_options {
   bool locations; /* loc("file":line:col) after every operation */
   bool elide;     /* leave the resource section out: for reading only */
