@@ -11,9 +11,14 @@ static const char intro[] =
     "Slots with the same type variable (T, T1, ...) have the same element "
     "type. A *weight* is usually a trained constant. Sizes say how the "
     "dimensions of operands and results relate: equal letters are equal "
-    "sizes, `(a b)` is a product, `*` stands for any number of leading "
-    "dimensions, `_` is free; *elementwise* results broadcast their operands, "
-    "*opaque* says nothing, *hook* is said in code.\n";
+    "sizes, `(a b)` is a product, `*` stands for any number of dimensions "
+    "that broadcast together, `~` for any number and `_` for one that are "
+    "related to nothing; `!` says that all elements along it are mixed, `?` "
+    "that the operand may lack it, `^a` that the last two are swapped when "
+    "attribute a is set, `| g = a` that attribute a holds the size g. "
+    "*elementwise* results broadcast their operands, *axis* also mixes along "
+    "the axes that an attribute names, *opaque* says nothing, *hook* is said "
+    "in code. `ir/relation.h` has the grammar.\n";
 
 static const char *const dialect_texts[] = {
     "## onnx\n\nONNX as it is written: one row covers all versions of an "
