@@ -137,8 +137,8 @@ static prn_status make_outputs(prn_runner *r,
   for (uint32_t i = 0; i < m->num_outputs; i++) {
     prn_array a;
     const prune_value *v = &m->outputs[i];
-    if (!prn_array_init(&a, prn_str_from(v->name), (prn_dtype)v->type, v->rank,
-                        dims[i]))
+    if (!prn_array_init(&a, prn_intern_cstr(r->ctx, v->name),
+                        (prn_dtype)v->type, v->rank, dims[i]))
       return fail(r, "no memory for output '%s'", v->name);
     prn_arrays_add(out, a);
   }
@@ -223,8 +223,8 @@ prn_status prn_runner_random(prn_runner *r, uint64_t seed,
       if (v->dims[k] < 0 && size) n = size(user, prn_str_from(v->dim_names[k]));
       dims[k] = v->dims[k] >= 0 ? v->dims[k] : n > 0 ? n : 1;
     }
-    if (!prn_array_init(&a, prn_str_from(v->name), (prn_dtype)v->type, v->rank,
-                        dims))
+    if (!prn_array_init(&a, prn_intern_cstr(r->ctx, v->name),
+                        (prn_dtype)v->type, v->rank, dims))
       return fail(r, "no memory for input '%s'", v->name);
     fill(&s, &a);
     prn_arrays_add(out, a);
