@@ -113,7 +113,10 @@ def machine():
 
 
 def stamp():
-    return f"{datetime.date.today()}, {machine()}"
+    """When and where; a load above 1 means that others ran as well, which
+    stretches wall times but hardly CPU times."""
+    return (f"{datetime.date.today()}, {machine()}, load average "
+            f"{os.getloadavg()[0]:.1f}")
 
 
 def table(rows):
