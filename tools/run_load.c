@@ -59,7 +59,8 @@ static prn_status compile_for(prn_ctx *ctx, const char *path,
   sink->user = &q;
   prn_status status = compile(ctx, path, s, (prn_cli_list){0}, out);
   sink->handler = NULL;
-  if (status == PRN_OK) (void)fwrite(q.text.data, 1, q.text.size, stderr);
+  if (status == PRN_OK && q.text.size)
+    (void)fwrite(q.text.data, 1, q.text.size, stderr);
   prn_strbuf_destroy(&q.text);
   if (status == PRN_OK) return status;
   sink->errors = errors;
