@@ -11,7 +11,7 @@
 #include "backends/llvm/gemm.h"
 #include "backends/llvm/window.h"
 
-enum { X, W, OUT, SCRATCH, EXTRAS };
+enum { X, W, OUT, EXTRAS };
 enum { ROWS = 192 }; /* output channels of one item */
 
 static bool is_const(prn_dim d, int64_t c) {
@@ -106,7 +106,7 @@ static prn_status check(const prn_op *op) {
   if (taps(op) == 0)
     return prn_op_error(op, "the size of the window must be a constant");
   for (uint32_t i = OUT; i < op->num_operands; i++)
-    if (i != SCRATCH && !one_row(ctx, type(op, i)))
+    if (!one_row(ctx, type(op, i)))
       return prn_op_error(op, "the spatial dimensions of the result or of an "
                               "extra operand cannot be merged");
   return prn_body_check(op, prn_op_block(op, "body"));
@@ -174,7 +174,6 @@ static void locate(conv *c, prn_v n, prn_v ci, prn_v co) {
   prn_kernel *k = c->k;
   prn_cg *g = k->g;
   for (unsigned i = 0; i < k->n; i++) {
-    if (i == SCRATCH) continue;
     const prn_view *v = &k->v[i];
     prn_v at = i == W
                    ? prn_cg_mul(g, co, v->strides[0])
@@ -224,7 +223,6 @@ static void locate_row(finish *f, prn_v o, prn_v p) {
   prn_kernel *k = f->c->k;
   prn_cg *g = k->g;
   for (unsigned x = OUT; x < k->n; x++) {
-    if (x == SCRATCH) continue;
     prn_v at = prn_cg_add(g, prn_cg_mul(g, o, k->v[x].strides[1]),
                           prn_cg_mul(g, p, row_stride(k, x)));
     f->row[x] = prn_elem_at(g, k->v[x].type->dtype, f->c->base[x], at);

@@ -8,7 +8,7 @@
 #include "backends/llvm/emit.h"
 #include "ir/op.h"
 
-enum { A, B, OUT, SCRATCH, EXTRAS };
+enum { A, B, OUT, EXTRAS };
 
 static unsigned rank(const prn_kernel *k) {
   return (unsigned)k->v[OUT].type->rank;
@@ -142,7 +142,6 @@ static void tile_row(prn_cg *g, prn_v i, unsigned lanes, prn_v mask,
 static void locate_row(prn_cg *g, block *b, prn_v m, prn_v n0) {
   prn_kernel *k = b->k;
   for (unsigned x = OUT; x < k->n; x++) {
-    if (x == SCRATCH) continue;
     prn_v at = prn_cg_add(g, prn_cg_mul(g, m, k->v[x].strides[rank(k) - 2]),
                           prn_cg_mul(g, n0, col_stride(k, x)));
     b->row[x] = prn_elem_at(g, k->v[x].type->dtype, b->base[x], at);
@@ -164,9 +163,8 @@ static void epilogue(prn_cg *g, void *user, prn_v tile, prn_v pitch, prn_v m0,
 
 static void locate_batch(prn_kernel *k, block *b, prn_v batch) {
   for (unsigned x = 0; x < k->n; x++)
-    if (x != SCRATCH)
-      b->base[x] = prn_elem_at(k->g, k->v[x].type->dtype, k->v[x].base,
-                               batch_offset(k, &k->v[x], batch));
+    b->base[x] = prn_elem_at(k->g, k->v[x].type->dtype, k->v[x].base,
+                             batch_offset(k, &k->v[x], batch));
 }
 
 static void tiled_item(prn_kernel *k, prn_v item) {

@@ -48,14 +48,6 @@ prn_value *prn_to_mem_alloc(prn_to_mem *s, prn_dtype dtype, int32_t rank,
   return prn_op_result(prn_to_mem_op(s, PRN_OP_mem_alloc, NULL, 0, t), 0);
 }
 
-prn_value *prn_to_mem_scratch(prn_to_mem *s, prn_dim bytes) {
-  prn_dim line = prn_dim_const(s->ctx, 64);
-  prn_dim dims[2] = {
-      prn_dim_sym(s->ctx, PRN_STR("workers")),
-      prn_dim_mul(s->ctx, line, prn_dim_ceildiv(s->ctx, bytes, line))};
-  return prn_to_mem_alloc(s, PRN_U8, 2, dims);
-}
-
 prn_value *prn_to_mem_result(prn_to_mem *s, const prn_value *v) {
   prn_value *view = prn_ptrmap_get(&s->targets, v);
   if (!view)

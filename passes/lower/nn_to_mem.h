@@ -33,8 +33,6 @@ prn_value *prn_to_mem_result(prn_to_mem *s, const prn_value *v);
 /* A new dense allocation. */
 prn_value *prn_to_mem_alloc(prn_to_mem *s, prn_dtype dtype, int32_t rank,
                             const prn_dim *dims);
-/* Working memory of `bytes` for each worker. */
-prn_value *prn_to_mem_scratch(prn_to_mem *s, prn_dim bytes);
 /* base under another type (base itself when the type is the same). */
 prn_value *prn_to_mem_view(prn_to_mem *s, prn_value *base,
                            const prn_type *type);

@@ -87,20 +87,12 @@ static prn_status gather_extras(prn_to_mem *s, prn_op *op, product *p) {
   return PRN_OK;
 }
 
-/* Appends the kernel: a, b, out, scratch, extras. */
-static prn_op *emit(prn_to_mem *s, prn_opcode code, const product *p,
-                    prn_dim scratch_bytes) {
-  prn_value *views[MAX_EXTRAS + 4] = {p->a, p->b, p->out, NULL};
-  if (scratch_bytes) views[3] = prn_to_mem_scratch(s, scratch_bytes);
+/* Appends the kernel: a, b, out, extras. */
+static prn_op *emit(prn_to_mem *s, prn_opcode code, const product *p) {
+  prn_value *views[MAX_EXTRAS + 3] = {p->a, p->b, p->out};
   for (uint32_t i = 0; i < p->num_extras; i++)
-    views[4 + i] = p->extra[i];
-  return prn_to_mem_op(s, code, views, 4 + p->num_extras, NULL);
-}
-
-/* Bytes of one unfolded panel of k rows. */
-static prn_dim panel_bytes(prn_to_mem *s, prn_dim k, prn_dtype dtype) {
-  int64_t row = (int64_t)s->target->nr * prn_dtype_bits(dtype) / 8;
-  return prn_dim_mul(s->ctx, k, prn_dim_const(s->ctx, row));
+    views[3 + i] = p->extra[i];
+  return prn_to_mem_op(s, code, views, 3 + p->num_extras, NULL);
 }
 
 prn_status prn_to_mem_matmul(prn_to_mem *s, prn_op *op) {
@@ -118,9 +110,7 @@ prn_status prn_to_mem_matmul(prn_to_mem *s, prn_op *op) {
     p.b = with_lead(s, op, p.b, t);
     if (!p.b) return PRN_FAIL;
   }
-  prn_dim k = p.a->type->dims[p.a->type->rank - 1];
-  prn_op *r = emit(s, PRN_OP_mem_matmul, &p,
-                   p.packed ? NULL : panel_bytes(s, k, t->dtype));
+  prn_op *r = emit(s, PRN_OP_mem_matmul, &p);
   prn_to_mem_body(s, op, r, "body");
   return PRN_OK;
 }
@@ -132,11 +122,7 @@ prn_status prn_to_mem_conv(prn_to_mem *s, prn_op *op) {
   p.b = prn_to_mem_dense(s, p.b); /* the kernel walks it as a matrix */
   p.out = prn_to_mem_result(s, prn_op_result(op, 0));
   PRN_TRY(gather_extras(s, op, &p));
-  prn_dim k = prn_dim_const(s->ctx, 1);
-  for (int32_t i = 1; i < p.b->type->rank; i++)
-    k = prn_dim_mul(s->ctx, k, p.b->type->dims[i]);
-  prn_op *r =
-      emit(s, PRN_OP_mem_conv, &p, panel_bytes(s, k, p.out->type->dtype));
+  prn_op *r = emit(s, PRN_OP_mem_conv, &p);
   for (size_t i = 0; i < PRN_COUNT(names); i++)
     prn_to_mem_attr(op, r, names[i]);
   prn_to_mem_body(s, op, r, "body");
@@ -183,7 +169,7 @@ static prn_value *input_products(prn_to_mem *s, prn_op *op, prn_value *bias) {
     p.extra[p.num_extras++] = bias;
   }
   if (!merge_rows(s, &p)) p.b = with_lead(s, op, p.b, p.out->type);
-  prn_op *r = emit(s, PRN_OP_mem_matmul, &p, NULL);
+  prn_op *r = emit(s, PRN_OP_mem_matmul, &p);
   if (bias) add_bias_body(s, r, x->dtype);
   return xw;
 }
