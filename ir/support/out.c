@@ -17,7 +17,13 @@
 #include "ir/support/arena.h"
 #include "ir/support/file.h"
 
-enum { BUFFER = 1 << 18, BIGGEST_WRITE = 1 << 30, TRIES = 100 };
+enum {
+  BUFFER = 1 << 18,
+  PIECE = 1 << 20,
+  PAGE = 4096,
+  BIGGEST_WRITE = 1 << 30,
+  TRIES = 100
+};
 
 struct prn_out {
   prn_diag_sink *sink;
@@ -154,11 +160,26 @@ static void flush(prn_out *o) {
   o->used = 0;
 }
 
+/* Brings the pages of a mapped source in. Where the kernel meets an absent
+ * one while it copies, it clears the page it was filling and starts again,
+ * which costs more than the copy. */
+static void touch(const char *p, size_t size) {
+  const volatile char *at = p;
+  for (size_t i = 0; i < size; i += PAGE)
+    (void)at[i];
+  (void)at[size - 1];
+}
+
 void prn_out_write(prn_out *o, const void *data, size_t size) {
   o->offset += size;
   if (size > BUFFER - o->used) flush(o);
   if (size >= BUFFER) {
-    write_all(o, data, size);
+    const char *p = data;
+    for (size_t n; size && !o->error; p += n, size -= n) {
+      n = size < PIECE ? size : PIECE;
+      touch(p, n);
+      write_all(o, p, n);
+    }
   } else if (size) {
     memcpy(o->buffer + o->used, data, size);
     o->used += size;
