@@ -16,14 +16,9 @@
 
 #include "ir/support/arena.h"
 #include "ir/support/file.h"
+#include "ir/support/writer.h"
 
-enum {
-  BUFFER = 1 << 18,
-  PIECE = 1 << 20,
-  PAGE = 4096,
-  BIGGEST_WRITE = 1 << 30,
-  TRIES = 100
-};
+enum { BUFFER = 1 << 18, LONG = 1 << 23, TRIES = 100 };
 
 struct prn_out {
   prn_diag_sink *sink;
@@ -35,6 +30,7 @@ struct prn_out {
   int error; /* first errno, 0 while all is well */
   uint64_t offset;
   size_t used;
+  prn_writer *writer; /* takes over once the output is long */
   char buffer[BUFFER];
 };
 
@@ -143,43 +139,32 @@ prn_status prn_out_open(prn_diag_sink *sink, const char *path, prn_out **out) {
   return PRN_OK;
 }
 
-static void write_all(prn_out *o, const char *p, size_t size) {
-  while (size && !o->error) {
-    ssize_t n = write(o->fd, p, size < BIGGEST_WRITE ? size : BIGGEST_WRITE);
-    if (n >= 0) {
-      p += n;
-      size -= (size_t)n;
-    } else if (errno != EINTR) {
-      o->error = errno;
-    }
-  }
-}
-
 static void flush(prn_out *o) {
-  write_all(o, o->buffer, o->used);
+  if (o->writer) {
+    prn_writer_put(o->writer, o->buffer, o->used);
+  } else if (!o->error) {
+    o->error = prn_write_all(o->fd, o->buffer, o->used);
+  }
   o->used = 0;
 }
 
-/* Brings the pages of a mapped source in. Where the kernel meets an absent
- * one while it copies, it clears the page it was filling and starts again,
- * which costs more than the copy. */
-static void touch(const char *p, size_t size) {
-  const volatile char *at = p;
-  for (size_t i = 0; i < size; i += PAGE)
-    (void)at[i];
-  (void)at[size - 1];
+/* Waits for what is written behind. */
+static void settle(prn_out *o) {
+  int error = o->writer ? prn_writer_finish(o->writer) : 0;
+  o->writer = NULL;
+  if (!o->error) o->error = error;
 }
 
 void prn_out_write(prn_out *o, const void *data, size_t size) {
   o->offset += size;
   if (size > BUFFER - o->used) flush(o);
+  if (!o->writer && !o->error && o->offset > LONG)
+    o->writer = prn_writer_start(o->fd);
   if (size >= BUFFER) {
-    const char *p = data;
-    for (size_t n; size && !o->error; p += n, size -= n) {
-      n = size < PIECE ? size : PIECE;
-      touch(p, n);
-      write_all(o, p, n);
-    }
+    if (o->writer)
+      prn_writer_put(o->writer, data, size);
+    else if (!o->error)
+      o->error = prn_write_all(o->fd, data, size);
   } else if (size) {
     memcpy(o->buffer + o->used, data, size);
     o->used += size;
@@ -221,6 +206,7 @@ static sigset_t hold_signals(void) {
 
 prn_status prn_out_commit(prn_out *o) {
   flush(o);
+  settle(o);
   sigset_t old = hold_signals();
   if (!o->error && o->target && !o->temp) link_temp(o);
   if (o->owns_fd && close(o->fd) != 0 && !o->error) o->error = errno;
@@ -235,6 +221,7 @@ prn_status prn_out_commit(prn_out *o) {
 
 void prn_out_abandon(prn_out *o) {
   if (!o) return;
+  settle(o);
   if (o->owns_fd) (void)close(o->fd);
   if (o->temp) (void)unlink(o->temp);
   free_out(o);
