@@ -22,11 +22,13 @@ JOBS = {
 }
 
 
-def digest(job, model, way, folder):
+def digest(job, path, model, way, folder):
     name, *passes, suffix = JOBS[job]
     out = os.path.join(folder, "out" + suffix)
-    command = [os.path.join(BIN, name), model, *passes, *WAYS.get(way, ()),
+    command = [os.path.join(BIN, name), path, *passes, *WAYS.get(way, ()),
                "-o", out]
+    if job == "library":
+        command += [f"--dim={d}" for d in model.dims]
     if way == "no ASLR":
         command = ["setarch", "-R", *command]
     run = Run(command, poll=0)
@@ -45,9 +47,9 @@ def main():
             path, row = source(model, folder), [model.name]
             for job in JOBS:
                 try:
-                    first = digest(job, path, "", folder)
+                    first = digest(job, path, model, "", folder)
                     bad = [w for w in WAYS
-                           if digest(job, path, w, folder) != first]
+                           if digest(job, path, model, w, folder) != first]
                     row.append("**differs**: " + ", ".join(bad)
                                if bad else "same")
                 except Failed as failed:

@@ -22,6 +22,7 @@ class Model:
     inputs: Callable  # folder of the data -> inputs by name
     metric: tuple = ()  # task, file
     heads: bool = False
+    dims: tuple = ()  # sizes that have to be fixed to compile a library
 
     @property
     def folder(self):
@@ -122,7 +123,8 @@ MODELS = [
           ("kws", "kws_test.npz")),
     Model("silero-vad", "speech/silero_vad_16k_sequence.onnx", vad_sequence,
           ("vad", "vad_test.npz")),
-    Model("silero-vad (If)", "speech/silero_vad.onnx", vad),
+    Model("silero-vad (If)", "speech/silero_vad.onnx", vad,
+          dims=("input[0]=1", "input[1]=576", "state[1]=1")),
 ]
 
 
