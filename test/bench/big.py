@@ -71,6 +71,9 @@ def main():
             for passes in (PRUNE, ()):
                 runs, copies = [], []
                 for _ in range(3):
+                    for name in (out, out + ".data"):  # neither replaces
+                        if os.path.exists(name):
+                            os.remove(name)
                     copies.append(copy_seconds(weights, out))
                     runs.append(tool("prune-opt", model, *passes, "-o",
                                      out if passes else "-"))
