@@ -47,6 +47,12 @@ static prn_status parse(const prn_pass_env *env, prn_str text, binding *b) {
     return prn_pass_error(env, "'%.*s' is not NAME=SIZE or INPUT[AXIS]=SIZE",
                           PRN_STR_ARG(text));
   b->name = (prn_str){text.data, (size_t)(eq - text.data)};
+  if (prn_str_ends(b->name, "<"))
+    return prn_pass_error(env,
+                          "'%.*s': bounds are not supported; an open size "
+                          "needs none, the library tells its arena's size "
+                          "for the sizes given",
+                          PRN_STR_ARG(text));
   b->axis = -1;
   b->size = prn_dim_const(env->ctx, size);
   const char *open = memrchr(b->name.data, '[', b->name.size);
