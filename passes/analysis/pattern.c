@@ -74,7 +74,7 @@ static bool find_nm(const prn_type *type, const unsigned char *bits,
       if (v.length < m) continue;
       int32_t n = (int32_t)prn_bits_max_group(bits, v, m, m - 1, NULL);
       double share = (double)n / m;
-      if (n >= m || share >= best || density < 0.6 * share) continue;
+      if (n >= m || share >= best || density < 0.8 * share) continue;
       best = share;
       *out =
           (prn_sparsity){.kind = PRN_SPARSE_NM, .n = n, .m = m, .axis = axis};
