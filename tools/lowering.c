@@ -1,5 +1,8 @@
 #include "tools/lowering.h"
 
+#include <ctype.h>
+#include <string.h>
+
 #include "passes/manager.h"
 #include "tools/model_io.h"
 
@@ -61,4 +64,18 @@ prn_status prn_lower_file(prn_ctx *ctx, const char *path,
   }
   prn_registry_destroy(&registry);
   return status;
+}
+
+enum { MAX_PREFIX = 200 };
+
+prn_status prn_check_prefix(prn_diag_sink *sink, const char *name) {
+  size_t n = strlen(name);
+  bool ok = n > 0 && n <= MAX_PREFIX && !isdigit((unsigned char)*name);
+  for (const char *p = name; *p; p++)
+    ok = ok && (isalnum((unsigned char)*p) || *p == '_');
+  if (ok) return PRN_OK;
+  return prn_diag_emit(sink, PRN_ERROR, (prn_loc){0}, PRN_STR(""),
+                       "--prefix='%s' is not a C identifier of at most %d "
+                       "characters",
+                       name, (int)MAX_PREFIX);
 }

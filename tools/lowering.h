@@ -14,6 +14,10 @@ typedef struct prn_lowering {
   bool verbose; /* statistics of the passes to stderr */
 } prn_lowering;
 
+/* Reports and fails unless name can begin the names of symbols in C. */
+PRN_NODISCARD prn_status prn_check_prefix(prn_diag_sink *sink,
+                                          const char *name);
+
 /* Reads the model at path and lowers it. Models that are in the nn or mem
  * dialect already start from there. */
 PRN_NODISCARD prn_status prn_lower_file(prn_ctx *ctx, const char *path,

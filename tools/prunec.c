@@ -99,15 +99,6 @@ static const char *prefix_of(prn_ctx *ctx, const char *path) {
   return name;
 }
 
-static prn_status check_prefix(prn_diag_sink *sink, const char *name) {
-  bool ok = *name && !isdigit((unsigned char)*name);
-  for (const char *p = name; *p; p++)
-    ok = ok && (isalnum((unsigned char)*p) || *p == '_');
-  if (ok) return PRN_OK;
-  return prn_diag_emit(sink, PRN_ERROR, (prn_loc){0}, PRN_STR(""),
-                       "--prefix='%s' is not a C identifier", name);
-}
-
 static prn_status compile(prn_ctx *ctx, const settings *s, const char *input) {
   prn_artefact kind = PRN_ARTEFACT_SO;
   prn_module *m = NULL;
@@ -123,7 +114,7 @@ static prn_status compile(prn_ctx *ctx, const settings *s, const char *input) {
                       .dims = s->dims,
                       .threads = (unsigned)s->threads,
                       .verbose = s->verbose};
-  PRN_TRY(check_prefix(sink, o.prefix));
+  PRN_TRY(prn_check_prefix(sink, o.prefix));
   PRN_TRY(prn_compile_panel(sink, &o.target, &how.nr));
   PRN_TRY(prn_lower_file(ctx, input, &how, &m));
   PRN_TRY(prn_compile_file(m, &o, kind, s->output));
