@@ -85,6 +85,12 @@ int64_t prn_share_of(double sparsity, int64_t n) {
   return k <= 0 ? 0 : k >= (double)n ? n : (int64_t)k;
 }
 
+prn_status prn_check_share(prn_pass_env *env) {
+  if (prn_pass_given(env, "count") && prn_pass_given(env, "sparsity"))
+    return prn_pass_error(env, "give either sparsity or count");
+  return PRN_OK;
+}
+
 bool prn_line_of(const prn_site *s, int32_t first, int32_t last,
                  prn_line *out) {
   prn_factor run;

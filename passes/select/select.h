@@ -43,6 +43,8 @@ void prn_target_leave(const prn_target *t);
 
 /* sparsity * n to the nearest integer, halves to the even one, in [0, n]. */
 int64_t prn_share_of(double sparsity, int64_t n);
+/* The check of a pass with options sparsity and count: not both. */
+PRN_NODISCARD prn_status prn_check_share(prn_pass_env *env);
 
 /* ---- axes ---- */
 

@@ -62,12 +62,6 @@ static prn_status select_target(const prn_pass_env *env, const prn_target *t) {
   return PRN_OK;
 }
 
-static prn_status check(prn_pass_env *env) {
-  if (prn_pass_given(env, "count") && prn_pass_given(env, "sparsity"))
-    return prn_pass_error(env, "give either sparsity or count");
-  return PRN_OK;
-}
-
 static prn_status run(prn_pass_env *env, prn_module *m) {
   prn_targets targets;
   (void)m;
@@ -84,6 +78,6 @@ const prn_pass prn_pass_select_vectors = {
     .writes = PRN_DIALECT_ONNX,
     .needs = PRN_WEIGHTS | PRN_SITES,
     .keeps = PRN_ALL_ANALYSES,
-    .check = check,
+    .check = prn_check_share,
     PRN_PASS_COMMON,
 };
