@@ -319,11 +319,6 @@ prn_v prn_cg_tail_mask(prn_cg *g, unsigned lanes, prn_v count) {
                 prn_cg_splat(g, n, lanes));
 }
 
-void prn_cg_prefetch(prn_cg *g, prn_v p) {
-  prn_cg_intrinsic(g, "llvm.prefetch", g->ptr,
-                   (prn_v[]){p, cg_i32(g, 0), cg_i32(g, 3), cg_i32(g, 1)}, 4);
-}
-
 /* ---- loops ---- */
 
 void prn_loop_begin(prn_cg *g, prn_loop *l, prn_v begin, prn_v end,

@@ -112,7 +112,6 @@ prn_v prn_cg_load_masked(prn_cg *g, prn_t type, prn_v p, prn_v mask);
 void prn_cg_store_masked(prn_cg *g, prn_v v, prn_v p, prn_v mask);
 /* <lanes x i1>: lane < count. */
 prn_v prn_cg_tail_mask(prn_cg *g, unsigned lanes, prn_v count);
-void prn_cg_prefetch(prn_cg *g, prn_v p);
 
 /* ---- floating point, scalar or vector ---- */
 

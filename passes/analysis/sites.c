@@ -375,18 +375,3 @@ uint32_t prn_site_axes(const prn_site *s, uint32_t roles) {
     axes |= (roles >> s->roles[i] & 1u) << i;
   return axes;
 }
-
-static int64_t product(const prn_site *s, uint32_t axes) {
-  int64_t n = 1;
-  for (int32_t i = 0; i < s->layout.rank; i++)
-    if (axes >> i & 1) n *= prn_layout_dim(&s->layout, i);
-  return n;
-}
-
-int64_t prn_site_rows(const prn_site *s) {
-  return product(s, prn_site_axes(s, PRN_ROLES_ROW));
-}
-
-int64_t prn_site_cols(const prn_site *s) {
-  return product(s, prn_site_axes(s, PRN_ROLES_COL));
-}

@@ -63,8 +63,6 @@ enum {
   PRN_ROLES_ROW = 1u << PRN_ROLE_OUT | 1u << PRN_ROLE_BATCH,
   PRN_ROLES_COL = 1u << PRN_ROLE_IN | 1u << PRN_ROLE_KERNEL,
 };
-int64_t prn_site_rows(const prn_site *s);
-int64_t prn_site_cols(const prn_site *s);
 
 static inline const prn_sites *prn_pass_weight_sites(const prn_pass_env *env) {
   return prn_analyses_get(env->analyses, PRN_ANALYSIS_SITES);

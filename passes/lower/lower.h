@@ -14,11 +14,6 @@ typedef struct prn_lower_target {
 
 /* onnx.graph -> nn.func. Runs shape inference itself. */
 PRN_NODISCARD prn_status prn_lower_onnx_to_nn(prn_module *m);
-/* Folds constants and simplifies what exporters spell out: powers, divisions by
- * constants, layer normalisation written as its formula. */
-PRN_NODISCARD prn_status prn_nn_simplify(prn_module *m);
-/* Elementwise operations become bodies of maps, products and reductions. */
-PRN_NODISCARD prn_status prn_nn_fuse(prn_module *m);
 /* nn.func -> mem.func with unplaced memory. */
 PRN_NODISCARD prn_status prn_lower_nn_to_mem(prn_module *m,
                                              const prn_lower_target *target);

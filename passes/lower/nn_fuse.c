@@ -396,20 +396,10 @@ static void fuse_block(fuse *f, prn_block *b) {
   drop_dead(f, b);
 }
 
-static void fuse_module(prn_module *m, struct stats *stats) {
-  fuse f = {.m = m, .ctx = m->ctx, .stats = stats};
+static prn_status run(prn_pass_env *env, prn_module *m) {
+  fuse f = {.m = m, .ctx = m->ctx, .stats = env->stats};
   PRN_EACH_OP(op, m->body)
     if (prn_op_is(op, PRN_OP_nn_func)) fuse_block(&f, prn_op_block(op, "body"));
-}
-
-prn_status prn_nn_fuse(prn_module *m) {
-  struct stats stats = {0};
-  fuse_module(m, &stats);
-  return PRN_OK;
-}
-
-static prn_status run(prn_pass_env *env, prn_module *m) {
-  fuse_module(m, env->stats);
   return PRN_OK;
 }
 

@@ -219,20 +219,11 @@ static void sweep(prn_nn *b, prn_block *block, struct stats *s) {
   }
 }
 
-static void simplify_module(prn_module *m, struct stats *s) {
+static prn_status run(prn_pass_env *env, prn_module *m) {
   prn_nn b = {.m = m, .ctx = m->ctx};
   PRN_EACH_OP(op, m->body)
-    if (prn_op_is(op, PRN_OP_nn_func)) sweep(&b, prn_op_block(op, "body"), s);
-}
-
-prn_status prn_nn_simplify(prn_module *m) {
-  struct stats s = {0};
-  simplify_module(m, &s);
-  return PRN_OK;
-}
-
-static prn_status run(prn_pass_env *env, prn_module *m) {
-  simplify_module(m, env->stats);
+    if (prn_op_is(op, PRN_OP_nn_func))
+      sweep(&b, prn_op_block(op, "body"), env->stats);
   return PRN_OK;
 }
 
