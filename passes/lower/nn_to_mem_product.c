@@ -15,7 +15,8 @@ static const prn_tensor *matrix(const prn_value *v, bool *transposed) {
     t = prn_value_constant(prn_op_operand(v->def, 0));
     *transposed = true;
   }
-  bool fits = t && t->type->rank == 2 && t->type->dtype == PRN_F32;
+  bool fits = t && t->type->rank == 2 && t->type->dtype == PRN_F32 &&
+              prn_tensor_count(t) > 0;
   return fits ? t : NULL;
 }
 
@@ -26,9 +27,9 @@ static prn_value *packed(prn_to_mem *s, const prn_tensor *t, bool transposed) {
       prn_to_mem_op(s, PRN_OP_mem_constant, NULL, 0,
                     prn_type_view_dense(s->ctx, t->type->dtype, 2, dims));
   prn_op_set_attr(op, "value", prn_attr_tensor(s->ctx, t));
-  prn_op_set_attr(op, "pack",
-                  prn_attr_string(s->ctx, transposed ? PRN_STR("transposed")
-                                                     : PRN_STR("panels")));
+  prn_op_set_attr(op, "pack", prn_attr_string(s->ctx, PRN_STR("panels")));
+  if (transposed)
+    prn_op_set_attr(op, "stored", prn_attr_string(s->ctx, PRN_STR("nk")));
   prn_op_set_attr(op, "nr", prn_attr_int(s->ctx, s->target->nr));
   return prn_op_result(op, 0);
 }

@@ -12,6 +12,7 @@
  * tensor in the same packing share one. */
 #include <string.h>
 
+#include "ir/pack/pack.h"
 #include "passes/lower/lower.h"
 #include "passes/pass.h"
 
@@ -43,9 +44,12 @@ static prn_dim round_up(prn_ctx *ctx, prn_dim bytes) {
   return prn_dim_mul(ctx, line, prn_dim_ceildiv(ctx, bytes, line));
 }
 
-static prn_dim view_bytes(prn_ctx *ctx, const prn_type *t) {
+static prn_dim alloc_bytes(prn_ctx *ctx, const prn_op *op) {
+  const prn_type *t = op->results[0].type;
+  const prn_attr *elements = prn_op_attr(op, "elements");
   prn_dim width = prn_dim_const(ctx, prn_dtype_bits(t->dtype) / 8);
-  return prn_dim_mul(ctx, prn_type_size(ctx, t), width);
+  return prn_dim_mul(ctx, elements ? elements->dim : prn_type_size(ctx, t),
+                     width);
 }
 
 static uint32_t index_of(const plan *p, const prn_value *v) {
@@ -59,8 +63,8 @@ static void new_piece(plan *p, prn_op *op) {
     p->pieces = prn_realloc(p->pieces, bytes);
   }
   prn_value *v = prn_op_result(op, 0);
-  p->pieces[p->num_pieces++] = (piece){
-      .op = op, .bytes = view_bytes(p->ctx, v->type), .first = UINT32_MAX};
+  p->pieces[p->num_pieces++] =
+      (piece){.op = op, .bytes = alloc_bytes(p->ctx, op), .first = UINT32_MAX};
   *prn_ptrmap_slot(&p->of, v) = (void *)(uintptr_t)p->num_pieces;
 }
 
@@ -243,34 +247,29 @@ typedef struct weights {
   prn_status status;
 } weights;
 
-/* Bytes of the constant as it is packed; false on overflow. */
-static bool constant_bytes(const prn_op *op, int64_t *out) {
-  const prn_type *t = op->results[0].type;
-  int64_t n = 1, d[2] = {1, 1};
-  if (!prn_str_is(prn_op_string(op, "pack", "dense"), "dense")) {
-    int64_t nr = prn_op_int(op, "nr", 1);
-    bool ok = prn_dim_is_const(t->dims[0], &d[0]) &&
-              prn_dim_is_const(t->dims[1], &d[1]);
-    if (!ok || !prn_add_i64(d[1], nr - 1, &d[1])) return false;
-    if (!prn_mul_i64(d[0], d[1] / nr * nr, &n)) return false;
-  } else if (!prn_type_count(t, &n)) {
-    return false;
-  }
-  return prn_mul_i64(n, prn_dtype_bits(t->dtype) / 8, out) &&
-         *out <= INT64_MAX - LINE;
+/* Two constants of one tensor in one format share their bytes. */
+static prn_str identity(weights *w, const prn_packing *p, const void *format) {
+  const void *same[3] = {p->t->data, p->t->mask, p->t->type};
+  int64_t key[12] = {(intptr_t)format, p->nk,    p->k,    p->n, p->nr,
+                     p->group,         p->depth, p->dtype};
+  memcpy(key + 8, same, sizeof same);
+  return prn_intern(w->ctx, (prn_str){(const char *)key, sizeof key});
 }
 
 static prn_status place_constant(void *user, prn_op *op) {
   weights *w = user;
   int64_t bytes;
   if (!prn_op_is(op, PRN_OP_mem_constant)) return PRN_OK;
-  const prn_tensor *t = prn_op_attr(op, "value")->tensor;
   prn_str pack = prn_op_string(op, "pack", "dense");
-  const void *key[4] = {t->data, t->mask, t->type, pack.data};
-  prn_str k = prn_intern(w->ctx, (prn_str){(const char *)key, sizeof key});
-  void **place = prn_map_slot(&w->seen, k);
+  const prn_pack_format *format = prn_pack_find(pack);
+  prn_packing p = prn_packing_of(op);
+  if (!format)
+    return prn_op_error(op, "unknown packing '%.*s'", PRN_STR_ARG(pack));
+  void **place = prn_map_slot(&w->seen, identity(w, &p, format));
   if (!*place) {
-    if (!constant_bytes(op, &bytes) ||
+    if (!format->size(&p, &bytes))
+      return prn_op_error(op, "cannot be packed as '%.*s'", PRN_STR_ARG(pack));
+    if (bytes > INT64_MAX - LINE ||
         !prn_add_i64(w->top, (bytes + LINE - 1) / LINE * LINE, &bytes))
       return prn_op_error(op, "weights are too large");
     *place = (void *)(intptr_t)(w->top + 1);

@@ -1,0 +1,10 @@
+/* The formats themselves, for the table in pack.c. */
+#ifndef PRN_IR_PACK_FORMATS_H
+#define PRN_IR_PACK_FORMATS_H
+
+#include "ir/pack/pack.h"
+
+/* dense.c: the tensor as it is; panels [ceil(n/nr)][k][nr], zero padded. */
+extern const prn_pack_format prn_pack_dense, prn_pack_panels;
+
+#endif
