@@ -6,6 +6,7 @@
 
 #include "backends/llvm/abi.h"
 #include "backends/llvm/build.h"
+#include "ir/pack/pack.h"
 
 /* Below this many vector instructions a kernel is not worth spreading. */
 enum { PARALLEL_WORK = 1 << 15 };
@@ -26,6 +27,7 @@ static const prn_kernel_kind *kind_of(const prn_op *op) {
       [PRN_OP_mem_pad] = &prn_kernel_pad,
       [PRN_OP_mem_dims] = &prn_kernel_dims,
       [PRN_OP_mem_matmul] = &prn_kernel_matmul,
+      [PRN_OP_mem_linear] = &prn_kernel_linear,
       [PRN_OP_mem_conv] = &prn_kernel_conv,
       [PRN_OP_mem_pool] = &prn_kernel_pool,
       [PRN_OP_mem_softmax] = &prn_kernel_softmax,
@@ -220,11 +222,22 @@ static bool same_block(const prn_block *a, const prn_block *b,
   return y == NULL;
 }
 
+/* The same kernel reads both: one format, the same parameters. */
+static bool same_packing(const prn_value *a, const prn_value *b) {
+  bool packed = prn_view_packed(a);
+  if (packed != prn_view_packed(b)) return false;
+  if (!packed) return true;
+  const prn_op *x = prn_view_constant(a), *y = prn_view_constant(b);
+  prn_packing p = prn_packing_of(x), q = prn_packing_of(y);
+  return p.k == q.k && p.n == q.n && p.nr == q.nr && p.group == q.group &&
+         p.depth == q.depth && p.dtype == q.dtype &&
+         prn_str_eq(prn_op_string(x, "pack", ""), prn_op_string(y, "pack", ""));
+}
+
 static bool same_operand(const prn_value *a, const prn_value *b) {
   if (!a || !b) return a == b;
   if (!same_type(a->type, b->type)) return false;
-  return a->type->kind != PRN_TYPE_VIEW ||
-         prn_view_packed(a) == prn_view_packed(b);
+  return a->type->kind != PRN_TYPE_VIEW || same_packing(a, b);
 }
 
 /* The two compute the same but for where their operands lie. */

@@ -40,6 +40,8 @@ typedef struct prn_linear_family {
    * n0 is a multiple of rows(). Calls done for all of it. */
   void (*item)(prn_cg *g, const prn_linear *d, int64_t columns, prn_v n0,
                prn_v n1, prn_v m0, prn_v cols);
+  /* Bytes of scratch a worker needs; may be NULL. */
+  size_t (*scratch)(const prn_target *t, const prn_packing *p);
 } prn_linear_family;
 
 /* NULL when the format is not one of these families'. */
