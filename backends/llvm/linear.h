@@ -20,11 +20,12 @@ typedef void prn_linear_done_fn(prn_cg *g, void *user, prn_v n0, prn_v rows,
                                 prn_v m0, prn_v cols);
 
 typedef struct prn_linear {
-  prn_packing pack;         /* sizes and parameters of the weights */
-  prn_v w;                  /* address of their bytes */
-  prn_v m;                  /* columns, i64 */
-  prn_v x, x_row;           /* f32, x[i * x_row + j] */
-  prn_v c, c_row;           /* f32, c[i * c_row + j] */
+  prn_packing pack; /* sizes and parameters of the weights */
+  prn_v w;          /* address of their bytes */
+  prn_v m;          /* columns, i64 */
+  prn_v x, x_row;   /* f32, x[i * x_row + j] */
+  prn_v c, c_row;   /* f32, c[i * c_row + j] */
+  prn_v scratch;    /* this worker's; NULL when the family asks for none */
   prn_linear_done_fn *done; /* NULL: c is the result */
   void *user;
 } prn_linear;
