@@ -10,6 +10,7 @@
 enum { X, W, OUT, EXTRAS };
 
 static const prn_linear_family *const families[] = {
+    &prn_linear_rows,
     NULL, /* ends the table */
 };
 

@@ -48,4 +48,7 @@ typedef struct prn_linear_family {
 /* NULL when the format is not one of these families'. */
 const prn_linear_family *prn_linear_find(prn_str pack);
 
+/* linear_rows.c */
+extern const prn_linear_family prn_linear_rows;
+
 #endif

@@ -7,4 +7,7 @@
 /* dense.c: the tensor as it is; panels [ceil(n/nr)][k][nr], zero padded. */
 extern const prn_pack_format prn_pack_dense, prn_pack_panels;
 
+/* rows.c: [ceil(n/group)][k][group], f32, zero padded. */
+extern const prn_pack_format prn_pack_rows;
+
 #endif

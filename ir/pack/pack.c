@@ -8,6 +8,7 @@
 static const prn_pack_format *const formats[] = {
     &prn_pack_dense,
     &prn_pack_panels,
+    &prn_pack_rows,
 };
 
 const prn_pack_format *prn_pack_find(prn_str name) {

@@ -13,6 +13,7 @@ static const struct family {
   prn_bench_fn *run;
 } families[] = {
     {"gemm", prn_bench_gemm},
+    {"rows", prn_bench_rows},
 };
 
 static const struct family *find(const char *name) {
