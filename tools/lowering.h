@@ -10,6 +10,7 @@ typedef struct prn_lowering {
   const char *pipeline; /* their text, or NULL */
   prn_cli_list dims;    /* "batch=1" */
   int nr;               /* panel width of the target */
+  int mr; /* rows of its register tile */
   unsigned threads;
   bool verbose; /* statistics of the passes to stderr */
 } prn_lowering;

@@ -115,7 +115,10 @@ static prn_status compile(prn_ctx *ctx, const settings *s, const char *input) {
                       .threads = (unsigned)s->threads,
                       .verbose = s->verbose};
   PRN_TRY(prn_check_prefix(sink, o.prefix));
-  PRN_TRY(prn_compile_panel(sink, &o.target, &how.nr));
+  prn_tile tile;
+  PRN_TRY(prn_compile_tile(sink, &o.target, &tile));
+  how.nr = tile.nr;
+  how.mr = tile.mr;
   PRN_TRY(prn_lower_file(ctx, input, &how, &m));
   PRN_TRY(prn_compile_file(m, &o, kind, s->output));
   return s->header ? prn_compile_header(m, &o, s->header) : PRN_OK;

@@ -25,7 +25,10 @@ static prn_status compile(prn_ctx *ctx, const char *path,
                       .dims = dims,
                       .threads = (unsigned)s->threads,
                       .verbose = s->verbose};
-  PRN_TRY(prn_compile_panel(prn_ctx_diags(ctx), &o.target, &how.nr));
+  prn_tile tile;
+  PRN_TRY(prn_compile_tile(prn_ctx_diags(ctx), &o.target, &tile));
+  how.nr = tile.nr;
+  how.mr = tile.mr;
   PRN_TRY(prn_lower_file(ctx, path, &how, &m));
   return prn_compile_jit(m, &o, out);
 }

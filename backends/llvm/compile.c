@@ -28,11 +28,11 @@ static prn_status fail(prn_diag_sink *sink, const char *path,
                        path, what);
 }
 
-prn_status prn_compile_panel(prn_diag_sink *sink, const prn_target_spec *spec,
-                             int *out_nr) {
+prn_status prn_compile_tile(prn_diag_sink *sink, const prn_target_spec *spec,
+                            prn_tile *out) {
   prn_target *t;
   PRN_TRY(prn_target_create(sink, spec, &t));
-  *out_nr = (int)prn_target_nr(t);
+  *out = (prn_tile){(int)prn_target_nr(t), (int)t->mr};
   prn_target_destroy(t);
   return PRN_OK;
 }

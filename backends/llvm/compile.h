@@ -3,9 +3,9 @@
  *
  *   prn_compile_options o = {.target = {.march = "x86-64-v3"},
  *                            .prefix = "model"};
- *   int nr;
- *   prn_compile_panel(sink, &o.target, &nr);
- *   ... lower with prn_lower_target.nr = nr, plan memory ...
+ *   prn_tile tile;
+ *   prn_compile_tile(sink, &o.target, &tile);
+ *   ... lower with this tile's nr and mr, plan memory ...
  *   prn_compile_file(m, &o, PRN_ARTEFACT_SO, "libmodel.so");
  *
  * What runs in this process and what is written to files is the same code,
@@ -22,11 +22,15 @@ typedef struct prn_compile_options {
   const char *prefix; /* C identifier that exported symbols begin with */
 } prn_compile_options;
 
-/* Columns of a packed weight panel on the target: the nr of lower-nn-to-mem.
- * Reports and fails when the target is unknown. */
-PRN_NODISCARD prn_status prn_compile_panel(prn_diag_sink *sink,
-                                           const prn_target_spec *target,
-                                           int *out_nr);
+/* What lowering has to know of a target: columns of a packed weight panel and
+ * rows of the register tile, the nr and mr of lower-nn-to-mem. */
+typedef struct prn_tile {
+  int nr, mr;
+} prn_tile;
+/* Reports and fails when the target is unknown. */
+PRN_NODISCARD prn_status prn_compile_tile(prn_diag_sink *sink,
+                                          const prn_target_spec *target,
+                                          prn_tile *out);
 
 /* What to write. SO, A and O hold code and weights, and export one symbol,
  * PREFIX_model; S and LL hold the code, which refers to PREFIX_weights. */

@@ -26,7 +26,8 @@ static void dense_write(const prn_packing *p, prn_pack_put *put, void *user) {
   prn_free(buffer);
 }
 
-const prn_pack_format prn_pack_dense = {"dense", dense_size, dense_write};
+const prn_pack_format prn_pack_dense = {"dense", dense_size, dense_write,
+                                        false};
 
 /* ---- panels: [ceil(n/nr)][k][nr], f32 ---- */
 
@@ -76,4 +77,5 @@ static void panels_write(const prn_packing *p, prn_pack_put *put, void *user) {
   prn_free(buffer);
 }
 
-const prn_pack_format prn_pack_panels = {"panels", panels_size, panels_write};
+const prn_pack_format prn_pack_panels = {"panels", panels_size, panels_write,
+                                         false};

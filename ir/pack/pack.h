@@ -33,6 +33,9 @@ typedef struct prn_pack_format {
   bool (*size)(const prn_packing *p, int64_t *bytes);
   /* Puts exactly that many. Keeps a strip of the matrix in memory at most. */
   void (*write)(const prn_packing *p, prn_pack_put *put, void *user);
+  /* The vectors of its kernels run along the product's columns m (mem.linear)
+   * rather than along n (mem.matmul). */
+  bool along_m;
 } prn_pack_format;
 
 /* NULL when there is no such format. */

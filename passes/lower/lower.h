@@ -10,6 +10,7 @@
 /* What lowering to memory needs to know about the machine. */
 typedef struct prn_lower_target {
   int nr; /* columns of a packed f32 weight panel (multiple of the vector) */
+  int mr; /* rows of the dense register tile */
 } prn_lower_target;
 
 /* onnx.graph -> nn.func. Runs shape inference itself. */

@@ -172,18 +172,16 @@ static prn_to_mem_fn *const table[PRN_OP_count] = {
 
 prn_status prn_to_mem_block(prn_to_mem *s, prn_block *nn) {
   prn_status status = PRN_OK;
+  s->depth++;
   PRN_EACH_OP(op, nn) {
     if (prn_op_has_trait(op, PRN_TERMINATOR)) break;
     if (prn_op_is(op, PRN_OP_nn_constant)) continue; /* where it is used */
     prn_to_mem_fn *fn = table[prn_op_code(op)];
     s->loc = op->loc;
-    if (!fn) {
-      status = prn_op_error(op, "has no form in memory");
-    } else if (fn(s, op) != PRN_OK) {
-      status = PRN_FAIL;
-    }
-    if (status != PRN_OK) return status; /* later ops need the missing view */
+    status = fn ? fn(s, op) : prn_op_error(op, "has no form in memory");
+    if (status != PRN_OK) break; /* later ops need the missing view */
   }
+  s->depth--;
   return status;
 }
 
@@ -256,15 +254,16 @@ prn_status prn_lower_nn_to_mem(prn_module *m, const prn_lower_target *target) {
   return status;
 }
 
-#define OPTIONS(X)           \
-  X(INT, nr, 64, "[1,4096]", \
-    "Columns of a packed weight panel; the backend's register tile")
+#define OPTIONS(X)                                                   \
+  X(INT, nr, 64, "[1,4096]",                                         \
+    "Columns of a packed weight panel; the backend's register tile") \
+  X(INT, mr, 6, "[1,64]", "Rows of the register tile")
 #define STATS(X)
 PRN_PASS_TABLES;
 
 static prn_status run(prn_pass_env *env, prn_module *m) {
   const struct opts *o = env->opts;
-  prn_lower_target target = {.nr = (int)o->nr};
+  prn_lower_target target = {.nr = (int)o->nr, .mr = (int)o->mr};
   return prn_lower_nn_to_mem(m, &target);
 }
 

@@ -17,6 +17,7 @@ typedef struct prn_to_mem {
   prn_loc loc;            /* of the operation being lowered */
   const prn_attr **needs; /* DIM pairs for the func's `requires` */
   size_t num_needs, cap_needs;
+  uint32_t depth; /* of nested blocks */
 } prn_to_mem;
 
 /* Appends an operation; results get the given type (NULL: no result). */
@@ -33,6 +34,22 @@ prn_value *prn_to_mem_result(prn_to_mem *s, const prn_value *v);
 /* A new dense allocation. */
 prn_value *prn_to_mem_alloc(prn_to_mem *s, prn_dtype dtype, int32_t rank,
                             const prn_dim *dims);
+/* A new allocation whose dimensions in `rows` (a bit mask) are rows, outermost
+ * first, and whose others lie innermost, a row apart by prn_to_mem_pitch: the
+ * layout of linear products, whose vectors run along tokens or pixels. */
+prn_value *prn_to_mem_alloc_rows(prn_to_mem *s, prn_dtype dtype, int32_t rank,
+                                 const prn_dim *dims, uint32_t rows);
+/* Elements from one row of `columns` to the next: an odd number of 64-byte
+ * lines of f32, so that neighbouring rows fall into different cache sets. */
+prn_dim prn_to_mem_pitch(prn_ctx *ctx, prn_dim columns);
+/* As prn_to_mem_result, but in the memory order of the first of the views that
+ * has v's shape and is not row-major (NumPy's 'K' order): what is computed
+ * from tokens side by side keeps them so. */
+prn_value *prn_to_mem_result_like(prn_to_mem *s, const prn_value *v,
+                                  prn_value *const *views, uint32_t n);
+/* x itself when its dimensions outside `rows` have unit stride and merge, else
+ * a copy as prn_to_mem_alloc_rows lays it out. */
+prn_value *prn_to_mem_as_rows(prn_to_mem *s, prn_value *x, uint32_t rows);
 /* base under another type (base itself when the type is the same). */
 prn_value *prn_to_mem_view(prn_to_mem *s, prn_value *base,
                            const prn_type *type);
@@ -56,6 +73,17 @@ PRN_NODISCARD prn_status prn_to_mem_block(prn_to_mem *s, prn_block *nn);
 
 /* One operation each. */
 typedef prn_status prn_to_mem_fn(prn_to_mem *s, prn_op *op);
+/* The constant matrix behind v, through a swap of the axes; NULL when it is
+ * none that can be packed. */
+const prn_tensor *prn_to_mem_matrix(const prn_value *v, bool *transposed);
+/* A packed constant [k, n] of tensor t, stored as said, in `format`; the other
+ * parameters are taken from op's attributes. */
+prn_op *prn_to_mem_packed(prn_to_mem *s, const prn_op *op, const prn_tensor *t,
+                          bool nk, const char *format);
+/* The matrix product or 1x1 convolution op as a linear product. */
+bool prn_to_mem_is_linear(const prn_to_mem *s, const prn_op *op);
+prn_to_mem_fn prn_to_mem_linear, prn_to_mem_linear_conv;
+
 prn_to_mem_fn prn_to_mem_scalar, prn_to_mem_map, prn_to_mem_reshape_op,
     prn_to_mem_transpose, prn_to_mem_broadcast_op, prn_to_mem_slice,
     prn_to_mem_concat, prn_to_mem_pad, prn_to_mem_gather, prn_to_mem_dims,

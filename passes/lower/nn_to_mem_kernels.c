@@ -46,8 +46,8 @@ prn_status prn_to_mem_cumsum(prn_to_mem *s, prn_op *op) {
 
 prn_status prn_to_mem_softmax(prn_to_mem *s, prn_op *op) {
   int64_t perm[PRN_VIEW_MAX_RANK];
-  prn_value *views[2] = {prn_to_mem_operand(s, op, 0),
-                         prn_to_mem_result(s, prn_op_result(op, 0))};
+  prn_value *views[2] = {prn_to_mem_operand(s, op, 0), NULL};
+  views[1] = prn_to_mem_result_like(s, prn_op_result(op, 0), views, 1);
   int32_t rank = views[0]->type->rank;
   int64_t axis = prn_op_int(op, "axis", rank - 1);
   for (int32_t i = 0, k = 0; i < rank; i++)
@@ -79,7 +79,9 @@ prn_status prn_to_mem_layer_norm(prn_to_mem *s, prn_op *op) {
   const prn_type *t = prn_op_result(op, 0)->type;
   int64_t axis = prn_op_int(op, "axis", t->rank - 1);
   prn_value *views[4] = {prn_to_mem_operand(s, op, 0), NULL, NULL, NULL};
-  views[1] = prn_to_mem_result(s, prn_op_result(op, 0));
+  /* Dimensions that are to be merged must be neighbours in the result. */
+  views[1] = prn_to_mem_result_like(s, prn_op_result(op, 0), views,
+                                    axis == t->rank - 1);
   for (uint32_t i = 1; i < 3; i++) {
     prn_value *x = prn_to_mem_operand(s, op, i);
     if (!x) continue;

@@ -14,8 +14,9 @@ static uint32_t map_operands(prn_to_mem *s, prn_op *op, prn_value **views) {
     if (!x) return 0;
     views[n++] = x;
   }
-  for (uint32_t i = 0; i < op->num_results; i++)
-    views[n++] = prn_to_mem_result(s, prn_op_result(op, i));
+  for (uint32_t i = 0; i < op->num_results; i++, n++)
+    views[n] = prn_to_mem_result_like(s, prn_op_result(op, i), views,
+                                      op->num_operands);
   return n;
 }
 

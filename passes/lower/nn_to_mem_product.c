@@ -3,35 +3,14 @@
  * Constant weights are laid out in panels when the library is made. Leading
  * dimensions are merged into the rows whenever the views allow, so that one
  * product with many rows replaces many with few. */
+#include "ir/pack/pack.h"
 #include "passes/lower/nn_to_mem.h"
 
 enum { MAX_EXTRAS = 32 };
 
-/* The constant behind v, through a swap of the axes of a matrix. */
-static const prn_tensor *matrix(const prn_value *v, bool *transposed) {
-  const prn_tensor *t = prn_value_constant(v);
-  *transposed = false;
-  if (!t && v->def && prn_op_is(v->def, PRN_OP_nn_transpose)) {
-    t = prn_value_constant(prn_op_operand(v->def, 0));
-    *transposed = true;
-  }
-  bool fits = t && t->type->rank == 2 && t->type->dtype == PRN_F32 &&
-              prn_tensor_count(t) > 0;
-  return fits ? t : NULL;
-}
-
 static prn_value *packed(prn_to_mem *s, const prn_tensor *t, bool transposed) {
-  const prn_dim *d = t->type->dims;
-  prn_dim dims[2] = {d[transposed ? 1 : 0], d[transposed ? 0 : 1]};
-  prn_op *op =
-      prn_to_mem_op(s, PRN_OP_mem_constant, NULL, 0,
-                    prn_type_view_dense(s->ctx, t->type->dtype, 2, dims));
-  prn_op_set_attr(op, "value", prn_attr_tensor(s->ctx, t));
-  prn_op_set_attr(op, "pack", prn_attr_string(s->ctx, PRN_STR("panels")));
-  if (transposed)
-    prn_op_set_attr(op, "stored", prn_attr_string(s->ctx, PRN_STR("nk")));
-  prn_op_set_attr(op, "nr", prn_attr_int(s->ctx, s->target->nr));
-  return prn_op_result(op, 0);
+  prn_op *c = prn_to_mem_packed(s, NULL, t, transposed, "panels");
+  return prn_op_result(c, 0);
 }
 
 /* The product's operands while they are put into one shape. */
@@ -97,11 +76,17 @@ static prn_op *emit(prn_to_mem *s, prn_opcode code, const product *p) {
 }
 
 prn_status prn_to_mem_matmul(prn_to_mem *s, prn_op *op) {
+  if (prn_to_mem_is_linear(s, op)) return prn_to_mem_linear(s, op);
   bool transposed;
   product p = {.a = prn_to_mem_operand(s, op, 0)};
-  const prn_tensor *w = matrix(prn_op_operand(op, 1), &transposed);
+  const prn_tensor *w = prn_to_mem_matrix(prn_op_operand(op, 1), &transposed);
   p.packed = w != NULL;
-  p.b = w ? packed(s, w, transposed) : prn_to_mem_operand(s, op, 1);
+  const prn_pack_format *f = prn_pack_find(prn_op_string(op, "pack", "panels"));
+  if (w && (!f || f->along_m))
+    return prn_op_error(op, "cannot be computed with weights packed as '%.*s'",
+                        PRN_STR_ARG(prn_op_string(op, "pack", "")));
+  p.b = w ? prn_op_result(prn_to_mem_packed(s, op, w, transposed, f->name), 0)
+          : prn_to_mem_operand(s, op, 1);
   p.out = prn_to_mem_result(s, prn_op_result(op, 0));
   const prn_type *t = p.out->type;
   PRN_TRY(gather_extras(s, op, &p));
@@ -117,6 +102,7 @@ prn_status prn_to_mem_matmul(prn_to_mem *s, prn_op *op) {
 }
 
 prn_status prn_to_mem_conv(prn_to_mem *s, prn_op *op) {
+  if (prn_to_mem_is_linear(s, op)) return prn_to_mem_linear_conv(s, op);
   static const char *const names[] = {"strides", "dilations", "pads", "group"};
   product p = {.a = prn_to_mem_operand(s, op, 0),
                .b = prn_to_mem_operand(s, op, 1)};
@@ -153,7 +139,7 @@ static void add_bias_body(prn_to_mem *s, prn_op *product_op, prn_dtype dtype) {
 static prn_value *input_products(prn_to_mem *s, prn_op *op, prn_value *bias) {
   bool transposed;
   product p = {.a = prn_to_mem_operand(s, op, 0)};
-  const prn_tensor *w = matrix(prn_op_operand(op, 1), &transposed);
+  const prn_tensor *w = prn_to_mem_matrix(prn_op_operand(op, 1), &transposed);
   const prn_type *x = p.a->type;
   if (!w || transposed) {
     (void)prn_op_error(op, "weights that are not a constant f32 matrix are "
@@ -178,7 +164,7 @@ static prn_value *input_products(prn_to_mem *s, prn_op *op, prn_value *bias) {
 /* The recurrence weights, packed; NULL after a report. */
 static prn_value *recurrence(prn_to_mem *s, prn_op *op) {
   bool transposed;
-  const prn_tensor *r = matrix(prn_op_operand(op, 2), &transposed);
+  const prn_tensor *r = prn_to_mem_matrix(prn_op_operand(op, 2), &transposed);
   if (r && !transposed) return packed(s, r, true);
   (void)prn_op_error(op, "recurrence weights that are not a constant f32 "
                          "matrix are not supported");
