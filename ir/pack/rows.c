@@ -35,4 +35,4 @@ static void rows_write(const prn_packing *p, prn_pack_put *put, void *user) {
   prn_free(in);
 }
 
-const prn_pack_format prn_pack_rows = {"rows", rows_size, rows_write};
+const prn_pack_format prn_pack_rows = {"rows", rows_size, rows_write, true};
