@@ -309,6 +309,12 @@ void prn_cg_store_masked(prn_cg *g, prn_v v, prn_v p, prn_v mask) {
   masked(g, "llvm.masked.store", LLVMTypeOf(v), (prn_v[]){v, p, align, mask});
 }
 
+void prn_cg_prefetch(prn_cg *g, prn_v p) {
+  prn_v read = cg_i32(g, 0), keep = cg_i32(g, 2), data = cg_i32(g, 1);
+  prn_cg_intrinsic(g, "llvm.prefetch", g->ptr, (prn_v[]){p, read, keep, data},
+                   4);
+}
+
 prn_v prn_cg_tail_mask(prn_cg *g, unsigned lanes, prn_v count) {
   prn_v iota[64];
   assert(lanes <= PRN_COUNT(iota));

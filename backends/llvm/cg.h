@@ -110,6 +110,8 @@ void prn_cg_store(prn_cg *g, prn_v v, prn_v p);
  * means all lanes. */
 prn_v prn_cg_load_masked(prn_cg *g, prn_t type, prn_v p, prn_v mask);
 void prn_cg_store_masked(prn_cg *g, prn_v v, prn_v p, prn_v mask);
+/* Asks for the cache line at p, to be read soon; p need not be valid. */
+void prn_cg_prefetch(prn_cg *g, prn_v p);
 /* <lanes x i1>: lane < count. */
 prn_v prn_cg_tail_mask(prn_cg *g, unsigned lanes, prn_v count);
 

@@ -18,7 +18,8 @@
 
 #include "backends/llvm/linear.h"
 
-enum { ROWS_MAX = 32, VECTORS_MAX = 4, X_BYTES = 256 << 10, UNROLL = 4 };
+enum { ROWS_MAX = 32, VECTORS_MAX = 4, UNROLL = 4 };
+enum { X_BYTES = 256 << 10, LINE = 64 };
 
 typedef struct tile {
   unsigned groups, group, nv, lanes;
@@ -99,6 +100,20 @@ static void step(const body *b, prn_v x, prn_v w, prn_v *acc) {
   }
 }
 
+/* Asks for what the next tile reads at the same k: it lies too far ahead for
+ * the hardware to guess. */
+static void ask(const body *b, prn_v w, unsigned ks) {
+  prn_cg *g = b->g;
+  int64_t bytes = (int64_t)(ks * b->t.group * sizeof(float));
+  prn_v groups = cg_i64(g, b->t.groups);
+  prn_v next = cg_at(g, g->f32, w, prn_cg_mul(g, param(b, W_GROUP), groups));
+  for (unsigned i = 0; i < b->t.groups; i++) {
+    prn_v at = cg_at(g, g->f32, next, b->w_at[i]);
+    for (int64_t o = 0; o < bytes; o += LINE)
+      prn_cg_prefetch(g, cg_at(g, g->i8, at, cg_i64(g, o)));
+  }
+}
+
 /* k in [from, to), `by` at a time; acc, x and w advance. */
 static void steps(const body *b, prn_v from, prn_v to, unsigned by,
                   prn_v *state) {
@@ -108,6 +123,7 @@ static void steps(const body *b, prn_v from, prn_v to, unsigned by,
   prn_loop l;
   prn_loop_begin(g, &l, from, to, by, state, n + 2);
   prn_v x = l.cur[n], w = l.cur[n + 1];
+  if (by > 1) ask(b, w, by);
   for (unsigned u = 0; u < by; u++) {
     step(b, x, w, l.next);
     x = cg_at(g, g->f32, x, param(b, X_ROW));
