@@ -20,7 +20,7 @@ config.name = "prune"
 config.test_format = lit.formats.ShTest(execute_external=False)
 config.suffixes = [".test", ".prn"]
 config.excludes = ["Inputs", "unit", "lint", "models", "bench", "scripts",
-                   "plugin"]
+                   "plugin", "fuzz"]
 config.test_source_root = os.path.join(config.source_dir, "test")
 config.test_exec_root = os.path.join(config.build_dir, "test")
 
