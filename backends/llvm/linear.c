@@ -11,6 +11,8 @@ enum { X, W, OUT, EXTRAS };
 
 static const prn_linear_family *const families[] = {
     &prn_linear_rows,
+    &prn_linear_rows2,
+    &prn_linear_rows4,
     NULL, /* ends the table */
 };
 

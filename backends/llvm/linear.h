@@ -50,5 +50,7 @@ const prn_linear_family *prn_linear_find(prn_str pack);
 
 /* linear_rows.c */
 extern const prn_linear_family prn_linear_rows;
+/* linear_dot.c */
+extern const prn_linear_family prn_linear_rows2, prn_linear_rows4;
 
 #endif

@@ -18,9 +18,15 @@ enum {
   F_AVX512VL = 64,
   F_NEON = 128,
   F_F16C = 256,
+  F_AVX512VNNI = 512,
+  F_AVX512BF16 = 1024,
+  F_AVXVNNI = 2048,
+  F_I8MM = 4096,
   L_V2 = F_SSE41,
   L_V3 = L_V2 | F_AVX2 | F_FMA | F_F16C,
   L_V4 = L_V3 | F_AVX512F | F_AVX512BW | F_AVX512DQ | F_AVX512VL,
+  L_V4_VNNI = L_V4 | F_AVX512VNNI,
+  L_V4_BF16 = L_V4_VNNI | F_AVX512BF16,
 };
 
 static const struct {
@@ -38,44 +44,52 @@ static const struct {
     {"haswell", PRN_ARCH_X86_64, L_V3},
     {"broadwell", PRN_ARCH_X86_64, L_V3},
     {"skylake", PRN_ARCH_X86_64, L_V3},
-    {"alderlake", PRN_ARCH_X86_64, L_V3},
-    {"raptorlake", PRN_ARCH_X86_64, L_V3},
+    {"alderlake", PRN_ARCH_X86_64, L_V3 | F_AVXVNNI},
+    {"raptorlake", PRN_ARCH_X86_64, L_V3 | F_AVXVNNI},
     {"skylake-avx512", PRN_ARCH_X86_64, L_V4},
-    {"cascadelake", PRN_ARCH_X86_64, L_V4},
-    {"cooperlake", PRN_ARCH_X86_64, L_V4},
-    {"icelake-client", PRN_ARCH_X86_64, L_V4},
-    {"icelake-server", PRN_ARCH_X86_64, L_V4},
-    {"tigerlake", PRN_ARCH_X86_64, L_V4},
-    {"rocketlake", PRN_ARCH_X86_64, L_V4},
-    {"sapphirerapids", PRN_ARCH_X86_64, L_V4},
-    {"emeraldrapids", PRN_ARCH_X86_64, L_V4},
-    {"graniterapids", PRN_ARCH_X86_64, L_V4},
+    {"cascadelake", PRN_ARCH_X86_64, L_V4_VNNI},
+    {"cooperlake", PRN_ARCH_X86_64, L_V4_BF16},
+    {"icelake-client", PRN_ARCH_X86_64, L_V4_VNNI},
+    {"icelake-server", PRN_ARCH_X86_64, L_V4_VNNI},
+    {"tigerlake", PRN_ARCH_X86_64, L_V4_VNNI},
+    {"rocketlake", PRN_ARCH_X86_64, L_V4_VNNI},
+    {"sapphirerapids", PRN_ARCH_X86_64, L_V4_BF16},
+    {"emeraldrapids", PRN_ARCH_X86_64, L_V4_BF16},
+    {"graniterapids", PRN_ARCH_X86_64, L_V4_BF16},
     {"znver1", PRN_ARCH_X86_64, L_V3},
     {"znver2", PRN_ARCH_X86_64, L_V3},
     {"znver3", PRN_ARCH_X86_64, L_V3},
-    {"znver4", PRN_ARCH_X86_64, L_V4},
+    {"znver4", PRN_ARCH_X86_64, L_V4_BF16},
     {"generic", PRN_ARCH_AARCH64, F_NEON},
     {"cortex-a53", PRN_ARCH_AARCH64, F_NEON},
     {"cortex-a72", PRN_ARCH_AARCH64, F_NEON},
     {"cortex-a76", PRN_ARCH_AARCH64, F_NEON},
     {"neoverse-n1", PRN_ARCH_AARCH64, F_NEON},
-    {"neoverse-n2", PRN_ARCH_AARCH64, F_NEON},
-    {"neoverse-v1", PRN_ARCH_AARCH64, F_NEON},
-    {"neoverse-v2", PRN_ARCH_AARCH64, F_NEON},
+    {"neoverse-n2", PRN_ARCH_AARCH64, F_NEON | F_I8MM},
+    {"neoverse-v1", PRN_ARCH_AARCH64, F_NEON | F_I8MM},
+    {"neoverse-v2", PRN_ARCH_AARCH64, F_NEON | F_I8MM},
     {"apple-m1", PRN_ARCH_AARCH64, F_NEON},
-    {"apple-m2", PRN_ARCH_AARCH64, F_NEON},
-    {"apple-m3", PRN_ARCH_AARCH64, F_NEON},
+    {"apple-m2", PRN_ARCH_AARCH64, F_NEON | F_I8MM},
+    {"apple-m3", PRN_ARCH_AARCH64, F_NEON | F_I8MM},
 };
 
 static const struct {
   const char *name;
   unsigned bit;
 } feature_bits[] = {
-    {"sse4.1", F_SSE41},      {"avx2", F_AVX2},
-    {"fma", F_FMA},           {"avx512f", F_AVX512F},
-    {"avx512bw", F_AVX512BW}, {"avx512dq", F_AVX512DQ},
-    {"avx512vl", F_AVX512VL}, {"neon", F_NEON},
+    {"sse4.1", F_SSE41},
+    {"avx2", F_AVX2},
+    {"fma", F_FMA},
+    {"avx512f", F_AVX512F},
+    {"avx512bw", F_AVX512BW},
+    {"avx512dq", F_AVX512DQ},
+    {"avx512vl", F_AVX512VL},
+    {"neon", F_NEON},
     {"f16c", F_F16C},
+    {"avx512vnni", F_AVX512VNNI},
+    {"avx512bf16", F_AVX512BF16},
+    {"avxvnni", F_AVXVNNI},
+    {"i8mm", F_I8MM},
 };
 
 /* Applies "+a,-b,..." to the bits we know; the rest is LLVM's business. */
@@ -189,6 +203,7 @@ static prn_status derive(prn_diag_sink *sink, prn_target *t, unsigned bits) {
   if (t->arch == PRN_ARCH_AARCH64) {
     t->fma = true;
     t->half = true;
+    t->dot8 = bits & F_I8MM;
     t->lanes = 4;
     t->nv = 4;
     return PRN_OK;
@@ -202,6 +217,9 @@ static prn_status derive(prn_diag_sink *sink, prn_target *t, unsigned bits) {
   t->half = bits & F_F16C;
   t->lanes = t->avx512 ? 16 : (bits & F_AVX2) ? 8 : 4;
   t->nv = t->avx512 ? 4 : 2;
+  t->dot8 =
+      t->avx512 ? bits & F_AVX512VNNI : (bits & F_AVXVNNI) && (bits & F_AVX2);
+  t->dot16 = t->avx512 && (bits & F_AVX512BF16);
   return PRN_OK;
 }
 

@@ -24,6 +24,8 @@ typedef struct prn_target {
   bool avx512;    /* F, BW, DQ and VL: 512-bit vectors are preferred */
   bool half;      /* f16 <-> f32 without a library call */
   bool masks;     /* masked loads and stores are single instructions */
+  bool dot8;      /* sums of four u8 x s8 products are one instruction */
+  bool dot16;     /* sums of two bf16 products are one instruction */
   unsigned lanes; /* f32 in a vector */
   unsigned mr;    /* rows of the dense register tile */
   unsigned nv;    /* its vectors a row */

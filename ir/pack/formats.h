@@ -10,4 +10,8 @@ extern const prn_pack_format prn_pack_dense, prn_pack_panels;
 /* rows.c: [ceil(n/group)][k][group], f32, zero padded. */
 extern const prn_pack_format prn_pack_rows;
 
+/* cells.c: [ceil(n/group)][ceil(k/2)][group][2] of 16-bit floats, and the
+ * same with quadruples of signed bytes. */
+extern const prn_pack_format prn_pack_rows2, prn_pack_rows4;
+
 #endif

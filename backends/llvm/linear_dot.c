@@ -1,0 +1,284 @@
+/* Families for dense weights narrower than f32; see linear.h and dot.h.
+ *
+ *   rows2  16-bit floats. With a bf16 product in the target, activations are
+ *          rounded to bf16 (nearest even) and products of pairs summed in
+ *          f32. Otherwise the weights of a few rows at a time are widened to
+ *          f32 and activations stay as they are: only memory is saved.
+ *   rows4  s8 weights, u8 activations, sums in i32.
+ *
+ * An item packs its columns of x into cells once; they are then read by every
+ * row. Sums are complete in registers: the depth is not cut. */
+#include <assert.h>
+#include <stdio.h>
+
+#include "backends/llvm/dot.h"
+#include "backends/llvm/emit.h"
+#include "backends/llvm/linear.h"
+
+enum {
+  ROWS = 384, /* of an item: packing is then 2 % of the work */
+  CHUNK = 4,  /* groups between calls of done: their sums stay in L1 */
+};
+
+/* How a format is computed on a target. */
+typedef struct scheme {
+  prn_dot_kind kind;
+  int64_t cell;  /* elements */
+  unsigned subs; /* steps a cell */
+  bool widen;    /* weights to f32 before use */
+} scheme;
+
+static scheme scheme_of(const prn_target *t, const prn_packing *p) {
+  if (p->dtype == PRN_I8) return (scheme){PRN_DOT_U8S8, 4, 1, false};
+  if (p->dtype == PRN_BF16 && t->dot16)
+    return (scheme){PRN_DOT_BF16, 2, 1, false};
+  return (scheme){PRN_DOT_F32, 2, 2, true};
+}
+
+static int64_t cells_of(const scheme *s, const prn_packing *p) {
+  return (p->k + s->cell - 1) / s->cell;
+}
+
+/* ---- the tile: group rows by nv vectors ---- */
+
+enum { T_W, T_X, T_CELLS, T_C, T_CROW, T_COLS, T_LAST, T_PARAMS };
+
+typedef struct tile {
+  scheme s;
+  unsigned r, v;
+} tile;
+
+static void tile_step(prn_cg *g, const tile *t, prn_loop *l) {
+  unsigned lanes = g->target->lanes, subs = t->s.subs;
+  prn_t cells = prn_cg_vec(g->i32, lanes);
+  prn_v w = cg_at(g, g->i32, LLVMGetParam(g->fn, T_W),
+                  prn_cg_mul(g, l->iv, cg_i64(g, t->r * subs)));
+  prn_v x = cg_at(g, g->i32, LLVMGetParam(g->fn, T_X),
+                  prn_cg_mul(g, l->iv, cg_i64(g, subs * t->v * lanes)));
+  for (unsigned i = 0; i < subs; i++) {
+    prn_v xs[8];
+    for (unsigned v = 0; v < t->v; v++)
+      xs[v] = prn_cg_load(
+          g, cells, cg_at(g, g->i32, x, cg_i64(g, (i * t->v + v) * lanes)));
+    for (unsigned r = 0; r < t->r; r++) {
+      prn_v at = cg_at(g, g->i32, w, cg_i64(g, r * subs + i));
+      prn_v ws = prn_cg_splat(g, prn_cg_load(g, g->i32, at), lanes);
+      for (unsigned v = 0; v < t->v; v++)
+        l->next[r * t->v + v] =
+            prn_dot_step(g, t->s.kind, l->next[r * t->v + v], xs[v], ws);
+    }
+  }
+}
+
+/* The first `count` lanes. */
+static void store_some(prn_cg *g, prn_v v, prn_v p, prn_v count) {
+  unsigned lanes = g->target->lanes;
+  if (g->target->masks) {
+    prn_cg_store_masked(g, v, p, prn_cg_tail_mask(g, lanes, count));
+    return;
+  }
+  prn_t elem = prn_cg_elem(LLVMTypeOf(v));
+  prn_v spill = prn_cg_alloca(g, LLVMTypeOf(v), 64);
+  prn_cg_store(g, v, spill);
+  prn_loop l;
+  prn_loop_begin(g, &l, cg_i64(g, 0), count, 1, NULL, 0);
+  prn_cg_store(g, prn_cg_load(g, elem, cg_at(g, elem, spill, l.iv)),
+               cg_at(g, elem, p, l.iv));
+  prn_loop_end(g, &l);
+}
+
+/* Rows beyond the last are written over it first: their place is nobody
+ * else's, and the last comes after them. */
+static void tile_store(prn_cg *g, const tile *t, const prn_v *sums,
+                       prn_v tail) {
+  unsigned lanes = g->target->lanes;
+  prn_t elem = prn_cg_elem(LLVMTypeOf(sums[0]));
+  prn_v last = LLVMGetParam(g->fn, T_LAST);
+  for (unsigned r = t->r; r-- > 0;) {
+    prn_v row = prn_cg_min(g, cg_i64(g, r), last);
+    prn_v c = cg_at(g, elem, LLVMGetParam(g->fn, T_C),
+                    prn_cg_mul(g, row, LLVMGetParam(g->fn, T_CROW)));
+    for (unsigned v = 0; v < t->v; v++) {
+      prn_v at = cg_at(g, elem, c, cg_i64(g, v * lanes));
+      if (tail && v + 1 == t->v)
+        store_some(g, sums[r * t->v + v], at, tail);
+      else
+        prn_cg_store(g, sums[r * t->v + v], at);
+    }
+  }
+}
+
+static void tile_body(prn_cg *g, const tile *t) {
+  prn_v init[PRN_LOOP_MAX];
+  unsigned n = t->r * t->v;
+  assert(n <= PRN_COUNT(init) && t->v <= 8);
+  for (unsigned i = 0; i < n; i++)
+    init[i] = LLVMConstNull(prn_dot_sum(g, t->s.kind));
+  prn_loop l;
+  prn_loop_begin(g, &l, cg_i64(g, 0), LLVMGetParam(g->fn, T_CELLS), 1, init, n);
+  tile_step(g, t, &l);
+  prn_loop_end(g, &l);
+  prn_v tail = prn_cg_sub(g, LLVMGetParam(g->fn, T_COLS),
+                          cg_i64(g, (t->v - 1) * g->target->lanes));
+  prn_v full = cg_cmp(g, LLVMIntEQ, tail, cg_i64(g, g->target->lanes));
+  LLVMBasicBlockRef whole = prn_cg_block(g, "whole"),
+                    part = prn_cg_block(g, "part");
+  LLVMBuildCondBr(g->b, full, whole, part);
+  LLVMPositionBuilderAtEnd(g->b, whole);
+  tile_store(g, t, l.out, NULL);
+  LLVMBuildRetVoid(g->b);
+  LLVMPositionBuilderAtEnd(g->b, part);
+  tile_store(g, t, l.out, tail);
+  LLVMBuildRetVoid(g->b);
+}
+
+static prn_v tile_function(prn_cg *g, const tile *t) {
+  char key[64];
+  (void)snprintf(key, sizeof key, "dot_tile_%d_%u_%ux%u", (int)t->s.kind,
+                 t->s.subs, t->r, t->v);
+  prn_v fn = prn_cg_made(g, key);
+  if (fn) return fn;
+  prn_t params[T_PARAMS] = {g->ptr, g->ptr, g->i64, g->ptr,
+                            g->i64, g->i64, g->i64};
+  prn_cg_scope s = prn_cg_begin(g, key, g->none, params, T_PARAMS);
+  fn = g->fn;
+  prn_cg_remember(g, key, fn);
+  prn_cg_param_attr(g, fn, T_W, "noalias");
+  prn_cg_param_attr(g, fn, T_X, "noalias");
+  prn_cg_param_attr(g, fn, T_C, "noalias");
+  tile_body(g, t);
+  prn_cg_end(g, s);
+  return fn;
+}
+
+/* ---- weights to f32 ---- */
+
+typedef struct widener {
+  prn_dtype t;
+  prn_v from, to;
+} widener;
+
+static void widen_some(prn_cg *g, prn_v i, unsigned lanes, prn_v mask,
+                       void *user) {
+  widener *w = user;
+  prn_v at = prn_elem_at(g, w->t, w->from, i);
+  prn_v v = prn_elem_load(g, w->t, at, cg_i64(g, 1), lanes, mask);
+  prn_cg_store_masked(g, v, cg_at(g, g->f32, w->to, i), mask);
+}
+
+/* ---- items ---- */
+
+typedef struct item {
+  const prn_linear *d;
+  scheme s;
+  int64_t cells, r;
+  prn_v x;                  /* packed columns */
+  prn_v wide;               /* a group of weights as f32, when widened */
+  prn_v m0, cols, vectors;  /* of the item */
+  unsigned v_least, v_most; /* what vectors can be */
+} item;
+
+/* Column blocks as even as whole vectors allow. */
+static int64_t columns(const prn_target *t, const prn_packing *p, int64_t m) {
+  int64_t lanes = t->lanes, most = t->nv;
+  (void)p;
+  if (m <= 0) return most * lanes;
+  int64_t vectors = (m + lanes - 1) / lanes;
+  int64_t blocks = (vectors + most - 1) / most;
+  return (vectors + blocks - 1) / blocks * lanes;
+}
+
+static int64_t rows(const prn_target *t, const prn_packing *p) {
+  (void)t;
+  return (ROWS + p->group - 1) / p->group * p->group;
+}
+
+/* Bytes of packed columns, a multiple of a cache line. */
+static int64_t x_bytes(const prn_target *t, const prn_packing *p) {
+  scheme s = scheme_of(t, p);
+  return cells_of(&s, p) * s.subs * prn_target_nr(t) * 4 / 64 * 64 + 64;
+}
+
+static size_t scratch(const prn_target *t, const prn_packing *p) {
+  scheme s = scheme_of(t, p);
+  int64_t wide = s.widen ? cells_of(&s, p) * s.subs * p->group * 4 : 0;
+  return (size_t)(x_bytes(t, p) + wide);
+}
+
+/* One group of rows from n on, by all columns of the item. */
+static void group(prn_cg *g, item *it, prn_v n, prn_v n1) {
+  const prn_linear *d = it->d;
+  int64_t r = it->r, size = it->cells * r * 4;
+  prn_v w =
+      cg_at(g, g->i8, d->w,
+            prn_cg_mul(g, prn_cg_div(g, n, cg_i64(g, r)), cg_i64(g, size)));
+  if (it->s.widen) {
+    widener wide = {d->pack.dtype, w, it->wide};
+    prn_cg_vloop(g, cg_i64(g, it->cells * it->s.subs * r), g->target->lanes,
+                 widen_some, &wide);
+    w = it->wide;
+  }
+  prn_v c =
+      cg_at(g, g->i32, d->c, prn_cg_add(g, prn_cg_mul(g, n, d->c_row), it->m0));
+  prn_v last = prn_cg_min(g, prn_cg_sub(g, prn_cg_sub(g, n1, n), cg_i64(g, 1)),
+                          cg_i64(g, r - 1));
+  prn_v args[T_PARAMS] = {w,        it->x, cg_i64(g, it->cells), c, d->c_row,
+                          it->cols, last};
+  for (unsigned v = it->v_least; v <= it->v_most; v++) {
+    tile t = {it->s, (unsigned)r, v};
+    prn_if same = prn_if_begin(
+        g, cg_cmp(g, LLVMIntEQ, it->vectors, cg_i64(g, (int64_t)v)));
+    prn_cg_call(g, tile_function(g, &t), args, T_PARAMS);
+    prn_if_end(g, same);
+  }
+}
+
+static void pack_columns(prn_cg *g, item *it) {
+  const prn_linear *d = it->d;
+  int64_t k = d->pack.k, lanes = g->target->lanes;
+  prn_v width = prn_cg_mul(g, it->vectors, cg_i64(g, lanes));
+  prn_v x = cg_at(g, it->s.kind == PRN_DOT_U8S8 ? g->i8 : g->f32, d->x, it->m0);
+  prn_dot_pack(g, it->s.kind, x, d->x_row, k, it->cols, width, it->x);
+  if (k == it->cells * it->s.subs || it->s.subs == 1) return;
+  prn_loop l; /* the weights of the cell's second half are zeros: so is this */
+  prn_v end = prn_cg_mul(g, width, cg_i64(g, k));
+  prn_loop_begin(g, &l, end, prn_cg_add(g, end, width), lanes, NULL, 0);
+  prn_cg_store(g, LLVMConstNull(g->vf), cg_at(g, g->f32, it->x, l.iv));
+  prn_loop_end(g, &l);
+}
+
+static void emit_item(prn_cg *g, const prn_linear *d, int64_t most, prn_v n0,
+                      prn_v n1, prn_v m0, prn_v cols) {
+  int64_t lanes = g->target->lanes, m, c;
+  item it = {.d = d,
+             .s = scheme_of(g->target, &d->pack),
+             .r = d->pack.group,
+             .x = d->scratch,
+             .m0 = m0,
+             .cols = cols,
+             .v_least = 1,
+             .v_most = (unsigned)(most / lanes)};
+  it.cells = cells_of(&it.s, &d->pack);
+  it.wide =
+      cg_at(g, g->i8, d->scratch, cg_i64(g, x_bytes(g->target, &d->pack)));
+  it.vectors = prn_cg_ceildiv(g, cols, cg_i64(g, lanes));
+  if (prn_cg_is_const(it.vectors, &c) ||
+      (prn_cg_is_const(d->m, &m) && m % most == 0 && (c = most / lanes)))
+    it.v_least = it.v_most = (unsigned)c;
+  pack_columns(g, &it);
+  prn_loop chunk, l;
+  prn_loop_begin(g, &chunk, n0, n1, CHUNK * it.r, NULL, 0);
+  prn_v end =
+      prn_cg_min(g, prn_cg_add(g, chunk.iv, cg_i64(g, CHUNK * it.r)), n1);
+  prn_loop_begin(g, &l, chunk.iv, end, it.r, NULL, 0);
+  group(g, &it, l.iv, n1);
+  prn_loop_end(g, &l);
+  if (d->done)
+    d->done(g, d->user, chunk.iv, prn_cg_sub(g, end, chunk.iv), m0, cols);
+  prn_loop_end(g, &chunk);
+}
+
+const prn_linear_family prn_linear_rows2 = {"rows2", columns, rows, emit_item,
+                                            scratch};
+const prn_linear_family prn_linear_rows4 = {"rows4", columns, rows, emit_item,
+                                            scratch};
