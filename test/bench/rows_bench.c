@@ -100,7 +100,6 @@ static void one_shape(prn_bench *b, shape s) {
   int64_t size = s.k * (padded > panels ? padded : panels);
   int64_t copies = (40 << 20) / size + 2;
   if (copies > 36) copies = 36;
-  if (getenv("WARM")) copies = 1;
   float *x = prn_bench_floats((size_t)(s.k * s.pitch));
   float *c = prn_bench_zeros((size_t)((s.n > s.k ? s.n : s.k) * s.pitch));
   float *w = prn_bench_floats((size_t)(size * copies));
