@@ -13,6 +13,7 @@ static const prn_linear_family *const families[] = {
     &prn_linear_rows,
     &prn_linear_rows2,
     &prn_linear_rows4,
+    &prn_linear_srt,
     NULL, /* ends the table */
 };
 

@@ -53,4 +53,7 @@ extern const prn_linear_family prn_linear_rows;
 /* linear_dot.c */
 extern const prn_linear_family prn_linear_rows2, prn_linear_rows4;
 
+/* linear_srt.c */
+extern const prn_linear_family prn_linear_srt;
+
 #endif

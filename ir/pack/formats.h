@@ -14,4 +14,7 @@ extern const prn_pack_format prn_pack_rows;
  * same with quadruples of signed bytes. */
 extern const prn_pack_format prn_pack_rows2, prn_pack_rows4;
 
+/* srt.c: sparse register tiling, see srt.h. */
+extern const prn_pack_format prn_pack_srt;
+
 #endif

@@ -9,6 +9,7 @@ static const prn_pack_format *const formats[] = {
     &prn_pack_dense,
     &prn_pack_panels,
     &prn_pack_rows,
+    &prn_pack_srt,
     &prn_pack_rows2,
     &prn_pack_rows4,
 };

@@ -21,6 +21,9 @@ typedef struct prn_packing {
   int64_t group;   /* rows (along n) that share an index stream or a block */
   int64_t depth;   /* of a panel along k */
   prn_dtype dtype; /* in which values are stored: the view's */
+  /* NULL, or k offsets in elements from the first element of x, which take
+   * the place of i * x_row: products whose depth is no single stride. */
+  const int32_t *offsets;
 } prn_packing;
 
 /* Receives the bytes in order. */

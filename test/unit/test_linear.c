@@ -98,7 +98,7 @@ static double compare(const shape *s, const float *w, const float *x,
 
 typedef struct format {
   const char *name;
-  int64_t group, depth; /* group 0: the target's */
+  int64_t group, depth, nr; /* group 0: the target's */
 } format;
 
 static void check_zeros(const prn_linear_family *f, const format *t,
@@ -136,14 +136,17 @@ static void check_shape(prn_machine *m, const format *t, const shape *s,
                    .n = s->n,
                    .group = t->group ? t->group : m->target->mr,
                    .depth = t->depth,
+                   .nr = t->nr,
                    .dtype = PRN_F32};
   product_fn *run = make(m, f, &p, s, done);
   for (int z = 0; z < PRN_ZEROS_COUNT; z++)
     check_zeros(f, t, s, p, done, (prn_zeros)z, run, m->target);
 }
 
-static const format formats[] = {
-    {"rows", 0, 0}, {"rows", 4, 0}, {"rows", 1, 0}};
+static const format formats[] = {{"rows", 0, 0, 0},   {"rows", 4, 0, 0},
+                                 {"rows", 1, 0, 0},   {"srt", 1, 64, 16},
+                                 {"srt", 2, 16, 8},   {"srt", 3, 96, 24},
+                                 {"srt", 4, 512, 384}};
 
 static const shape shapes[] = {
     {1, 1, 1, true},     {41, 50, 37, true},   {41, 50, 37, false},
