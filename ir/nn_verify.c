@@ -247,8 +247,24 @@ prn_status prn_verify_nn_index(prn_op *op) {
 
 /* ---- products and windows ---- */
 
+/* Element types of a product's operands and what its sums are. */
+static prn_status product_types(prn_op *op) {
+  prn_dtype a = prn_op_operand(op, 0)->type->dtype;
+  prn_dtype b = prn_op_operand(op, 1)->type->dtype;
+  prn_dtype r = op->results[0].type->dtype, sum = a;
+  if (a == PRN_U8 && b == PRN_I8)
+    sum = PRN_I32;
+  else if (a != b && !(a == PRN_F32 && (b == PRN_F16 || b == PRN_BF16)))
+    return prn_op_error(op, "cannot multiply %s by %s", prn_dtype_name(a),
+                        prn_dtype_name(b));
+  if (r == sum || prn_op_block(op, "body")) return PRN_OK;
+  return prn_op_error(op, "gives sums of type %s, found %s",
+                      prn_dtype_name(sum), prn_dtype_name(r));
+}
+
 prn_status prn_verify_nn_matmul(prn_op *op) {
   PRN_TRY(all_ranked(op));
+  PRN_TRY(product_types(op));
   int32_t a = rank_of(op, 0), b = rank_of(op, 1);
   if (a < 2 || b < 2)
     return prn_op_error(op, "takes matrices, found %d and %d dimensions",
@@ -266,6 +282,7 @@ static prn_status window(prn_op *op, int32_t spatial) {
 
 prn_status prn_verify_nn_conv(prn_op *op) {
   PRN_TRY(all_ranked(op));
+  PRN_TRY(product_types(op));
   int32_t rank = rank_of(op, 0);
   if (rank < 3 || rank_of(op, 1) != rank)
     return prn_op_error(op,

@@ -21,8 +21,10 @@ static void lowering_text(const prn_lowering *how, uint32_t dialects,
     prn_strbuf_cstr(b, "infer-shapes,canonicalize,fold-constants,cse,dce,"
                        "lower-onnx-to-nn,");
   if (dialects & (PRN_DIALECT_ONNX | PRN_DIALECT_NN))
-    prn_strbuf_fmt(b, "nn-simplify,nn-fuse,lower-nn-to-mem{nr=%d,mr=%d},",
-                   how->nr, how->mr);
+    prn_strbuf_fmt(b,
+                   "nn-simplify,nn-precision{type=%s},nn-fuse,lower-nn-to-mem{"
+                   "nr=%d,mr=%d},",
+                   how->precision ? how->precision : "f32", how->nr, how->mr);
   prn_strbuf_cstr(b, "plan-memory");
 }
 

@@ -6,11 +6,12 @@
 #include "tools/cli.h"
 
 typedef struct prn_lowering {
-  const char *recipe;   /* file with passes to run first, or NULL */
-  const char *pipeline; /* their text, or NULL */
-  prn_cli_list dims;    /* "batch=1" */
-  int nr;               /* panel width of the target */
-  int mr; /* rows of its register tile */
+  const char *recipe;    /* file with passes to run first, or NULL */
+  const char *pipeline;  /* their text, or NULL */
+  const char *precision; /* of weights: f32 (NULL), bf16 or f16 */
+  prn_cli_list dims;     /* "batch=1" */
+  int nr;                /* panel width of the target */
+  int mr;                /* rows of its register tile */
   unsigned threads;
   bool verbose; /* statistics of the passes to stderr */
 } prn_lowering;

@@ -18,10 +18,6 @@ static const prn_cli_option options[] = {
     {PRN_CLI_HEADING, 0, NULL, NULL, "What to do", 0, 0, 0},
     {PRN_CLI_REAL, 0, "bench", "SECONDS", "Run again and again, print times.",
      offsetof(prn_run_settings, bench), 0, 1e6},
-    PRN_CLI_ROW(FLAG, 0, prn_run_settings, profile_kernels, "profile-kernels",
-                NULL,
-                "Print how long each kernel takes, for as long as --bench "
-                "says (1)."),
     PRN_CLI_ROW(TEXT, 0, prn_run_settings, compare, "compare", "OTHER",
                 "Print how the outputs differ from those of another model or "
                 "library, or from an .npz file."),
@@ -42,6 +38,9 @@ static const prn_cli_option options[] = {
                 "The same on the command line."),
     PRN_CLI_ROW(TEXT, 0, prn_run_settings, march, "march", "CPU",
                 "native (default), x86-64-v2, -v3, -v4, or a CPU name."),
+    PRN_CLI_ROW(TEXT, 0, prn_run_settings, precision, "precision", "TYPE",
+                "Type of the weights of products: f32 (default: as in the "
+                "model), bf16 or f16."),
     {PRN_CLI_INT, 0, "threads", "N", "Threads that run the model; default 1.",
      offsetof(prn_run_settings, threads), 1, 1024},
     PRN_CLI_ROW(FLAG, 'v', prn_run_settings, verbose, "verbose", NULL,
@@ -85,12 +84,9 @@ static prn_status use(prn_loaded *l, const prn_run_settings *s,
     status = prn_arrays_save_npz(ctx, s->outputs, &out);
   if (status == PRN_OK && s->compare)
     status = prn_run_compare(ctx, s, in, &out);
-  if (status == PRN_OK && s->profile_kernels)
-    status = prn_run_profile(&l->runner, &l->profile, in, &out, s);
-  else if (status == PRN_OK && s->bench > 0)
+  if (status == PRN_OK && s->bench > 0)
     status = prn_run_bench(&l->runner, in, &out, s->bench, s->json);
-  if (status == PRN_OK && !s->outputs && !s->compare && !(s->bench > 0) &&
-      !s->profile_kernels)
+  if (status == PRN_OK && !s->outputs && !s->compare && !(s->bench > 0))
     print_shapes(&out);
   prn_arrays_destroy(&out);
   return status;

@@ -8,7 +8,7 @@
 
 typedef struct settings {
   const char *output, *recipe, *pipeline, *march, *target, *features, *header,
-      *prefix;
+      *prefix, *precision;
   prn_cli_list dims;
   int64_t threads;
   bool verbose;
@@ -35,6 +35,9 @@ static const prn_cli_option options[] = {
                 "Compile for another machine, e.g. aarch64-linux-gnu."),
     PRN_CLI_ROW(TEXT, 0, settings, features, "mattr", "LIST",
                 "Features to add or remove, e.g. +avx512bf16,-avx512vnni."),
+    PRN_CLI_ROW(TEXT, 0, settings, precision, "precision", "TYPE",
+                "Type of the weights of products: f32 (default: as in the "
+                "model), bf16 or f16."),
     PRN_CLI_ROW(LIST, 0, settings, dims, "dim", "NAME=SIZE",
                 "Fix an open dimension, e.g. batch=1. May be repeated."),
     {PRN_CLI_HEADING, 0, NULL, NULL, "Output", 0, 0, 0},
@@ -111,6 +114,7 @@ static prn_status compile(prn_ctx *ctx, const settings *s, const char *input) {
                                                : prefix_of(ctx, s->output)};
   prn_lowering how = {.recipe = s->recipe,
                       .pipeline = s->pipeline,
+                      .precision = s->precision,
                       .dims = s->dims,
                       .threads = (unsigned)s->threads,
                       .verbose = s->verbose};

@@ -7,19 +7,18 @@
 #include "tools/runner.h"
 
 typedef struct prn_run_settings {
-  const char *inputs, *outputs, *compare, *march, *recipe, *pipeline,
-      *profile_out;
+  const char *inputs, *outputs, *compare, *march, *precision, *recipe,
+      *pipeline, *profile_out;
   prn_cli_list input, dims;
   int64_t threads, random_inputs;
   double bench, rtol;
-  bool json, onnx_test, verbose, profile_kernels;
+  bool json, onnx_test, verbose;
 } prn_run_settings;
 
 /* A model that is ready to run. */
 typedef struct prn_loaded {
   prn_program *program;
   prn_runner runner;
-  prn_profile profile; /* with --profile-kernels */
 } prn_loaded;
 
 /* Compiles a model in process, or opens a library made by prunec. Where a
@@ -46,15 +45,6 @@ PRN_NODISCARD prn_status prn_run_random_inputs(prn_loaded *l,
 PRN_NODISCARD prn_status prn_run_bench(prn_runner *r, const prn_arrays *inputs,
                                        const prn_arrays *outputs,
                                        double seconds, bool json);
-
-/* The profile to compile with, and what it found in the time --bench gives: a
- * table, longest first (kernels alike in one row unless verbose), or one JSON
- * object in the order of the program. */
-void prn_run_profile_init(prn_profile *p, int64_t threads);
-PRN_NODISCARD prn_status prn_run_profile(prn_runner *r, const prn_profile *p,
-                                         const prn_arrays *inputs,
-                                         const prn_arrays *outputs,
-                                         const prn_run_settings *s);
 
 /* How two arrays differ, in float64. */
 typedef struct prn_difference {

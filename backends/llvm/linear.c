@@ -43,6 +43,20 @@ static bool unit(const prn_type *t) {
          is_const(t->dims[t->rank - 1], 1);
 }
 
+/* Of the columns and the sums, for weights of this type. */
+static prn_dtype x_type(const prn_op *op) {
+  return prn_op_operand(op, W)->type->dtype == PRN_I8 ? PRN_U8 : PRN_F32;
+}
+
+static prn_dtype sum_type(const prn_op *op) {
+  return prn_op_operand(op, W)->type->dtype == PRN_I8 ? PRN_I32 : PRN_F32;
+}
+
+/* Sums are computed where the result goes: they are of one width. */
+static bool direct(const prn_op *op) {
+  return prn_dtype_bits(prn_op_operand(op, OUT)->type->dtype) == 32;
+}
+
 static prn_status check(const prn_op *op) {
   const prn_type *x = prn_op_operand(op, X)->type;
   const prn_type *out = prn_op_operand(op, OUT)->type;
@@ -57,8 +71,12 @@ static prn_status check(const prn_op *op) {
     return prn_op_error(op, "expected sizes that fit the weights");
   if (!unit(x) || !unit(out))
     return prn_op_error(op, "expected unit strides along the last dimension");
-  if (x->dtype != PRN_F32 || out->dtype != PRN_F32)
-    return prn_op_error(op, "expected f32 operands");
+  if (x->dtype != x_type(op))
+    return prn_op_error(op, "expected %s columns for these weights",
+                        prn_dtype_name(x_type(op)));
+  if (!prn_op_block(op, "body") && out->dtype != sum_type(op))
+    return prn_op_error(op, "expected a result of type %s",
+                        prn_dtype_name(sum_type(op)));
   return prn_body_check(op, prn_op_block(op, "body"));
 }
 
@@ -105,6 +123,9 @@ typedef struct block {
   prn_kernel *k;
   prn_v base[PRN_KERNEL_MAX]; /* of this batch */
   prn_v row[PRN_KERNEL_MAX];  /* of the row being finished */
+  const prn_linear *d;
+  prn_dtype sum;
+  prn_v sums; /* of that row */
 } block;
 
 static prn_v stride(const prn_kernel *k, unsigned operand, unsigned from_end) {
@@ -115,8 +136,9 @@ static void finish(prn_cg *g, prn_v i, unsigned lanes, prn_v mask, void *user) {
   block *b = user;
   prn_kernel *k = b->k;
   prn_v args[PRN_KERNEL_MAX], result;
-  prn_v p = prn_elem_at(g, PRN_F32, b->row[OUT], i), one = cg_i64(g, 1);
-  args[0] = prn_elem_load(g, PRN_F32, p, one, lanes, mask);
+  prn_dtype out = k->v[OUT].type->dtype;
+  prn_v p = prn_elem_at(g, b->sum, b->sums, i), one = cg_i64(g, 1);
+  args[0] = prn_elem_load(g, b->sum, p, one, lanes, mask);
   for (unsigned x = EXTRAS; x < k->n; x++) {
     prn_dtype t = k->v[x].type->dtype;
     prn_v s = stride(k, x, 1);
@@ -125,7 +147,8 @@ static void finish(prn_cg *g, prn_v i, unsigned lanes, prn_v mask, void *user) {
   }
   prn_body_emit(k->e, prn_op_block(k->op, "body"), args, lanes, NULL, NULL,
                 &result);
-  prn_elem_store(g, PRN_F32, result, p, one, lanes, mask);
+  p = prn_elem_at(g, out, b->row[OUT], i);
+  prn_elem_store(g, out, result, p, one, lanes, mask);
 }
 
 static void done(prn_cg *g, void *user, prn_v n0, prn_v rows, prn_v m0,
@@ -139,6 +162,8 @@ static void done(prn_cg *g, void *user, prn_v n0, prn_v rows, prn_v m0,
                           prn_cg_mul(g, m0, stride(k, x, 1)));
     b->row[x] = prn_elem_at(g, k->v[x].type->dtype, b->base[x], at);
   }
+  b->sums = prn_elem_at(g, b->sum, b->d->c,
+                        prn_cg_add(g, prn_cg_mul(g, l.iv, b->d->c_row), m0));
   prn_cg_vloop(g, cols, g->target->lanes, finish, b);
   prn_loop_end(g, &l);
 }
@@ -156,6 +181,24 @@ static prn_v batch_offset(prn_kernel *k, const prn_view *v, prn_v item) {
     at = prn_cg_add(g, at, prn_cg_mul(g, index, v->strides[i]));
   }
   return at;
+}
+
+/* Bytes of scratch the family has, a multiple of a cache line. */
+static size_t family_scratch(const prn_linear_family *f, const prn_target *t,
+                             const prn_packing *p) {
+  return f->scratch ? (f->scratch(t, p) + 63) / 64 * 64 : 0;
+}
+
+/* Sums of an item behind the family's scratch: row n0, column m0 of c is its
+ * first element. */
+static void sums_in_scratch(prn_cg *g, const shape *s, prn_linear *d, prn_v n0,
+                            prn_v m0) {
+  int64_t at = (int64_t)family_scratch(s->family, g->target, &s->pack);
+  prn_v first = cg_at(g, g->i8, d->scratch, cg_i64(g, at));
+  d->c_row = cg_i64(g, s->columns);
+  prn_v back = prn_cg_sub(g, cg_i64(g, 0),
+                          prn_cg_add(g, prn_cg_mul(g, n0, d->c_row), m0));
+  d->c = LLVMBuildGEP2(g->b, g->i32, first, &back, 1, "");
 }
 
 static void one_item(prn_kernel *k, const shape *s, prn_v item) {
@@ -178,12 +221,15 @@ static void one_item(prn_kernel *k, const shape *s, prn_v item) {
                   .c_row = stride(k, OUT, 2),
                   .done = prn_op_block(k->op, "body") ? done : NULL,
                   .user = &b};
-  if (s->family->scratch) d.scratch = prn_kernel_scratch(k);
+  b.d = &d;
+  b.sum = sum_type(k->op);
+  if (s->family->scratch || !direct(k->op)) d.scratch = prn_kernel_scratch(k);
   prn_v m0 = prn_cg_mul(g, column, cg_i64(g, s->columns));
   prn_v n0 = prn_cg_mul(g, row, cg_i64(g, s->rows));
   prn_v n1 = prn_cg_min(g, prn_cg_add(g, n0, cg_i64(g, s->rows)),
                         cg_i64(g, s->pack.n));
   prn_v cols = prn_cg_min(g, prn_cg_sub(g, s->m, m0), cg_i64(g, s->columns));
+  if (!direct(k->op)) sums_in_scratch(g, s, &d, n0, m0);
   s->family->item(g, &d, s->columns, n0, n1, m0, cols);
 }
 
@@ -198,7 +244,10 @@ static void body(prn_kernel *k) {
 static size_t scratch(const prn_target *t, const prn_op *op) {
   const prn_linear_family *f = family_of(op);
   prn_packing p = prn_packing_of(prn_view_constant(prn_op_operand(op, W)));
-  return f->scratch ? f->scratch(t, &p) : 0;
+  size_t family = family_scratch(f, t, &p);
+  if (direct(op)) return family;
+  int64_t tile = f->columns(t, &p, -1) * f->rows(t, &p);
+  return family + (size_t)tile * 4;
 }
 
 const prn_kernel_kind prn_kernel_linear = {check, items, body, scratch};

@@ -23,9 +23,10 @@ typedef struct prn_linear {
   prn_packing pack; /* sizes and parameters of the weights */
   prn_v w;          /* address of their bytes */
   prn_v m;          /* columns, i64 */
-  prn_v x, x_row;   /* f32, x[i * x_row + j] */
-  prn_v c, c_row;   /* f32, c[i * c_row + j] */
-  prn_v scratch;    /* this worker's; NULL when the family asks for none */
+  /* f32 both, or u8 and i32 when the weights are i8. */
+  prn_v x, x_row; /* x[i * x_row + j] */
+  prn_v c, c_row; /* c[i * c_row + j] */
+  prn_v scratch;  /* this worker's; NULL when the family asks for none */
   prn_linear_done_fn *done; /* NULL: c is the result */
   void *user;
 } prn_linear;

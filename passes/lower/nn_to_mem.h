@@ -76,6 +76,9 @@ typedef prn_status prn_to_mem_fn(prn_to_mem *s, prn_op *op);
 /* The constant matrix behind v, through a swap of the axes; NULL when it is
  * none that can be packed. */
 const prn_tensor *prn_to_mem_matrix(const prn_value *v, bool *transposed);
+/* The constant matrix that a product's activations meet, if there is a kernel
+ * for their types; or NULL. */
+const prn_tensor *prn_to_mem_weights(const prn_op *op, bool *transposed);
 /* A packed constant [k, n] of tensor t, stored as said, in `format`; the other
  * parameters are taken from op's attributes. */
 prn_op *prn_to_mem_packed(prn_to_mem *s, const prn_op *op, const prn_tensor *t,

@@ -6,6 +6,8 @@
  * few rows stay row-major (mem.matmul), because there vectors must run along
  * n; which it is follows from the packing that was planned, and without a plan
  * from the number of rows. */
+#include <string.h>
+
 #include "ir/pack/pack.h"
 #include "passes/lower/nn_to_mem.h"
 
@@ -25,6 +27,35 @@ const prn_tensor *prn_to_mem_matrix(const prn_value *v, bool *transposed) {
   return fits ? t : NULL;
 }
 
+/* Weights of this type can be multiplied by activations of that type. */
+static bool multiply(prn_dtype x, prn_dtype w) {
+  if (x == PRN_F32) return w == PRN_F32 || w == PRN_F16 || w == PRN_BF16;
+  return x == PRN_U8 && w == PRN_I8;
+}
+
+const prn_tensor *prn_to_mem_weights(const prn_op *op, bool *transposed) {
+  const prn_value *v = prn_op_operand(op, 1);
+  const prn_tensor *t = prn_value_constant(v);
+  *transposed = false;
+  if (!t && v->def && prn_op_is(v->def, PRN_OP_nn_transpose)) {
+    t = prn_value_constant(prn_op_operand(v->def, 0));
+    *transposed = true;
+  }
+  bool fits = t && t->type->rank == 2 && prn_tensor_count(t) > 0 &&
+              multiply(prn_op_operand(op, 0)->type->dtype, t->type->dtype);
+  return fits ? t : NULL;
+}
+
+/* In which type a format keeps the weights of op (NULL: as they are). */
+static prn_dtype storage(const prn_op *op, const prn_tensor *t,
+                         const char *format) {
+  prn_str wanted = op ? prn_op_string(op, "precision", "") : PRN_STR("");
+  if (t->type->dtype == PRN_I8) return PRN_I8;
+  if (!prn_str_is(PRN_STR("rows2"), format)) return PRN_F32;
+  if (t->type->dtype != PRN_F32) return t->type->dtype;
+  return prn_str_is(wanted, "f16") ? PRN_F16 : PRN_BF16;
+}
+
 prn_op *prn_to_mem_packed(prn_to_mem *s, const prn_op *op, const prn_tensor *t,
                           bool nk, const char *format) {
   const prn_dim *d = t->type->dims;
@@ -32,16 +63,16 @@ prn_op *prn_to_mem_packed(prn_to_mem *s, const prn_op *op, const prn_tensor *t,
   for (int32_t i = 1; i < t->type->rank; i++)
     flat = prn_dim_mul(s->ctx, flat, d[i]);
   prn_dim dims[2] = {nk ? flat : d[0], nk ? d[0] : flat};
-  prn_op *c =
-      prn_to_mem_op(s, PRN_OP_mem_constant, NULL, 0,
-                    prn_type_view_dense(s->ctx, t->type->dtype, 2, dims));
+  prn_op *c = prn_to_mem_op(
+      s, PRN_OP_mem_constant, NULL, 0,
+      prn_type_view_dense(s->ctx, storage(op, t, format), 2, dims));
   prn_op_set_attr(c, "value", prn_attr_tensor(s->ctx, t));
   prn_op_set_attr(c, "pack", prn_attr_string(s->ctx, prn_str_from(format)));
   if (nk) prn_op_set_attr(c, "stored", prn_attr_string(s->ctx, PRN_STR("nk")));
   if (!prn_pack_find(prn_str_from(format))->along_m &&
       !prn_str_is(PRN_STR("dense"), format))
     prn_op_set_attr(c, "nr", prn_attr_int(s->ctx, s->target->nr));
-  if (prn_str_is(PRN_STR("rows"), format))
+  if (strncmp(format, "rows", 4) == 0)
     prn_op_set_attr(c, "group", prn_attr_int(s->ctx, s->target->mr));
   const prn_attr *group = op ? prn_op_attr(op, "pack_group") : NULL;
   const prn_attr *depth = op ? prn_op_attr(op, "pack_depth") : NULL;
@@ -60,7 +91,8 @@ static bool is_const(prn_dim d, int64_t c) {
 /* The constant weights of a convolution, or NULL. */
 static const prn_tensor *filter(const prn_op *op) {
   const prn_tensor *t = prn_value_constant(prn_op_operand(op, 1));
-  bool fits = t && t->type->dtype == PRN_F32 && prn_tensor_count(t) > 0;
+  bool fits = t && prn_tensor_count(t) > 0 &&
+              multiply(prn_op_operand(op, 0)->type->dtype, t->type->dtype);
   return fits ? t : NULL;
 }
 
@@ -96,18 +128,20 @@ static bool few(prn_dim m) {
 
 /* The planned format, or the default for m columns. */
 static const prn_pack_format *format_of(const prn_op *op, prn_dim m) {
-  prn_str pack = prn_op_string(op, "pack", few(m) ? "panels" : "rows");
-  return prn_pack_find(pack);
+  prn_dtype w = prn_op_operand(op, 1)->type->dtype;
+  bool narrow = w != PRN_F32 || prn_op_attr(op, "precision");
+  const char *usual = w == PRN_I8 ? "rows4"
+                      : few(m)    ? "panels"
+                      : narrow    ? "rows2"
+                                  : "rows";
+  return prn_pack_find(prn_op_string(op, "pack", usual));
 }
 
 bool prn_to_mem_is_linear(const prn_to_mem *s, const prn_op *op) {
   const prn_type *t = prn_op_result(op, 0)->type;
   bool transposed, conv = prn_op_is(op, PRN_OP_nn_conv);
-  if (t->dtype != PRN_F32 || prn_op_operand(op, 0)->type->dtype != PRN_F32 ||
-      op->num_operands - 2 > MAX_EXTRAS)
-    return false;
-  if (conv ? !pointwise(op)
-           : !prn_to_mem_matrix(prn_op_operand(op, 1), &transposed))
+  if (op->num_operands - 2 > MAX_EXTRAS) return false;
+  if (conv ? !pointwise(op) : !prn_to_mem_weights(op, &transposed))
     return false;
   const prn_pack_format *f = format_of(op, conv ? count(s, t, 2, t->rank)
                                                 : count(s, t, 0, t->rank - 1));
@@ -191,7 +225,7 @@ static prn_status linear(prn_to_mem *s, prn_op *op, prn_value *w, uint32_t rows,
 
 prn_status prn_to_mem_linear(prn_to_mem *s, prn_op *op) {
   bool transposed;
-  const prn_tensor *t = prn_to_mem_matrix(prn_op_operand(op, 1), &transposed);
+  const prn_tensor *t = prn_to_mem_weights(op, &transposed);
   const prn_type *r = prn_op_result(op, 0)->type;
   uint32_t rows = 1u << (r->rank - 1);
   const prn_pack_format *format = format_of(op, count(s, r, 0, r->rank - 1));

@@ -79,7 +79,7 @@ prn_status prn_to_mem_matmul(prn_to_mem *s, prn_op *op) {
   if (prn_to_mem_is_linear(s, op)) return prn_to_mem_linear(s, op);
   bool transposed;
   product p = {.a = prn_to_mem_operand(s, op, 0)};
-  const prn_tensor *w = prn_to_mem_matrix(prn_op_operand(op, 1), &transposed);
+  const prn_tensor *w = prn_to_mem_weights(op, &transposed);
   p.packed = w != NULL;
   const prn_pack_format *f = prn_pack_find(prn_op_string(op, "pack", "panels"));
   if (w && (!f || f->along_m))
