@@ -18,6 +18,10 @@ static const prn_cli_option options[] = {
     {PRN_CLI_HEADING, 0, NULL, NULL, "What to do", 0, 0, 0},
     {PRN_CLI_REAL, 0, "bench", "SECONDS", "Run again and again, print times.",
      offsetof(prn_run_settings, bench), 0, 1e6},
+    PRN_CLI_ROW(FLAG, 0, prn_run_settings, profile_kernels, "profile-kernels",
+                NULL,
+                "Print how long each kernel takes, for as long as --bench "
+                "says (1)."),
     PRN_CLI_ROW(TEXT, 0, prn_run_settings, compare, "compare", "OTHER",
                 "Print how the outputs differ from those of another model or "
                 "library, or from an .npz file."),
@@ -84,9 +88,12 @@ static prn_status use(prn_loaded *l, const prn_run_settings *s,
     status = prn_arrays_save_npz(ctx, s->outputs, &out);
   if (status == PRN_OK && s->compare)
     status = prn_run_compare(ctx, s, in, &out);
-  if (status == PRN_OK && s->bench > 0)
+  if (status == PRN_OK && s->profile_kernels)
+    status = prn_run_profile(&l->runner, &l->profile, in, &out, s);
+  else if (status == PRN_OK && s->bench > 0)
     status = prn_run_bench(&l->runner, in, &out, s->bench, s->json);
-  if (status == PRN_OK && !s->outputs && !s->compare && !(s->bench > 0))
+  if (status == PRN_OK && !s->outputs && !s->compare && !(s->bench > 0) &&
+      !s->profile_kernels)
     print_shapes(&out);
   prn_arrays_destroy(&out);
   return status;

@@ -12,13 +12,14 @@ typedef struct prn_run_settings {
   prn_cli_list input, dims;
   int64_t threads, random_inputs;
   double bench, rtol;
-  bool json, onnx_test, verbose;
+  bool json, onnx_test, verbose, profile_kernels;
 } prn_run_settings;
 
 /* A model that is ready to run. */
 typedef struct prn_loaded {
   prn_program *program;
   prn_runner runner;
+  prn_profile profile; /* with --profile-kernels */
 } prn_loaded;
 
 /* Compiles a model in process, or opens a library made by prunec. Where a
@@ -45,6 +46,15 @@ PRN_NODISCARD prn_status prn_run_random_inputs(prn_loaded *l,
 PRN_NODISCARD prn_status prn_run_bench(prn_runner *r, const prn_arrays *inputs,
                                        const prn_arrays *outputs,
                                        double seconds, bool json);
+
+/* The profile to compile with, and what it found in the time --bench gives: a
+ * table, longest first (kernels alike in one row unless verbose), or one JSON
+ * object in the order of the program. */
+void prn_run_profile_init(prn_profile *p, int64_t threads);
+PRN_NODISCARD prn_status prn_run_profile(prn_runner *r, const prn_profile *p,
+                                         const prn_arrays *inputs,
+                                         const prn_arrays *outputs,
+                                         const prn_run_settings *s);
 
 /* How two arrays differ, in float64. */
 typedef struct prn_difference {

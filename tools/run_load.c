@@ -17,9 +17,10 @@ static void hold(void *user, const prn_diag *d) {
 
 static prn_status compile(prn_ctx *ctx, const char *path,
                           const prn_run_settings *s, prn_cli_list dims,
-                          prn_program **out) {
+                          prn_profile *profile, prn_program **out) {
   prn_module *m = NULL;
-  prn_compile_options o = {.target = {.march = s->march}, .prefix = "model"};
+  prn_compile_options o = {
+      .target = {.march = s->march}, .prefix = "model", .profile = profile};
   prn_lowering how = {.recipe = s->recipe,
                       .pipeline = s->pipeline,
                       .precision = s->precision,
@@ -54,31 +55,42 @@ static prn_cli_list sizes_of(prn_ctx *ctx, const prn_arrays *inputs) {
 
 static prn_status compile_for(prn_ctx *ctx, const char *path,
                               const prn_run_settings *s,
-                              const prn_arrays *inputs, prn_program **out) {
+                              const prn_arrays *inputs, prn_profile *profile,
+                              prn_program **out) {
   prn_diag_sink *sink = prn_ctx_diags(ctx);
-  if (!inputs) return compile(ctx, path, s, (prn_cli_list){0}, out);
+  if (!inputs) return compile(ctx, path, s, (prn_cli_list){0}, profile, out);
   quiet q = {.sink = sink};
   size_t errors = sink->errors;
   sink->handler = hold;
   sink->user = &q;
-  prn_status status = compile(ctx, path, s, (prn_cli_list){0}, out);
+  prn_status status = compile(ctx, path, s, (prn_cli_list){0}, profile, out);
   sink->handler = NULL;
   if (status == PRN_OK && q.text.size)
     (void)fwrite(q.text.data, 1, q.text.size, stderr);
   prn_strbuf_destroy(&q.text);
   if (status == PRN_OK) return status;
   sink->errors = errors;
-  return compile(ctx, path, s, sizes_of(ctx, inputs), out);
+  return compile(ctx, path, s, sizes_of(ctx, inputs), profile, out);
 }
 
 prn_status prn_run_load(prn_ctx *ctx, const char *path,
                         const prn_run_settings *s, const prn_arrays *inputs,
                         prn_loaded *out) {
+  prn_profile *profile = NULL;
+  bool library = prn_str_ends(prn_str_from(path), ".so");
   *out = (prn_loaded){0};
-  if (prn_str_ends(prn_str_from(path), ".so"))
+  if (s->profile_kernels) {
+    profile = &out->profile;
+    prn_run_profile_init(profile, s->threads);
+  }
+  if (library && profile)
+    return prn_diag_emit(prn_ctx_diags(ctx), PRN_ERROR, (prn_loc){.file = path},
+                         PRN_STR(""),
+                         "--profile-kernels takes a model, not a library");
+  if (library)
     PRN_TRY(prn_program_open(prn_ctx_diags(ctx), path, &out->program));
   else
-    PRN_TRY(compile_for(ctx, path, s, inputs, &out->program));
+    PRN_TRY(compile_for(ctx, path, s, inputs, profile, &out->program));
   out->runner = (prn_runner){.ctx = ctx,
                              .file = prn_intern_cstr(ctx, path).data,
                              .model = prn_program_model(out->program),
@@ -95,6 +107,7 @@ void prn_run_unload(prn_loaded *l) {
   prn_pool_destroy(l->runner.pool);
   prn_runner_destroy(&l->runner);
   prn_program_destroy(l->program);
+  prn_free(l->profile.kernels);
   *l = (prn_loaded){0};
 }
 

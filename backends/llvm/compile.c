@@ -52,10 +52,10 @@ static prn_status find_func(prn_module *m, prn_op **out) {
 
 /* Code of func in the form asked for, appended to out. */
 static prn_status emit(prn_op *func, const prn_target *target,
-                       const char *prefix, bool embedded, prn_emit_kind kind,
-                       prn_strbuf *out) {
+                       const char *prefix, bool embedded, prn_profile *profile,
+                       prn_emit_kind kind, prn_strbuf *out) {
   prn_cg *g;
-  PRN_TRY(prn_build(target, func, prefix, embedded, &g));
+  PRN_TRY(prn_build(target, func, prefix, embedded, profile, &g));
   prn_status s = prn_target_emit(prn_ctx_diags(func->module->ctx), target,
                                  g->mod, kind, out);
   prn_cg_destroy(g);
@@ -135,7 +135,7 @@ prn_status prn_compile_file(prn_module *m, const prn_compile_options *o,
   prn_strbuf code = {0};
   PRN_TRY(find_func(m, &func));
   PRN_TRY(prn_target_create(prn_ctx_diags(m->ctx), &o->target, &target));
-  prn_status s = emit(func, target, o->prefix, true, kinds[kind], &code);
+  prn_status s = emit(func, target, o->prefix, true, NULL, kinds[kind], &code);
   prn_str view = prn_strbuf_view(&code);
   if (s == PRN_OK)
     s = kind == PRN_ARTEFACT_SO
@@ -190,13 +190,14 @@ static prn_status load_weights(prn_op *func, prn_program *p) {
 }
 
 static prn_status load_code(prn_op *func, const prn_target *target,
-                            prn_program *p) {
+                            prn_profile *profile, prn_program *p) {
   prn_diag_sink *sink = prn_ctx_diags(func->module->ctx);
   prn_strbuf object = {0};
   uintptr_t address = 0;
   if (!target->host)
     return fail(sink, target->triple, "code for it cannot run here");
-  prn_status s = emit(func, target, "jit", false, PRN_EMIT_OBJECT, &object);
+  prn_status s =
+      emit(func, target, "jit", false, profile, PRN_EMIT_OBJECT, &object);
   if (s == PRN_OK) s = prn_jit_create(sink, &p->jit);
   if (s == PRN_OK) s = prn_jit_add(p->jit, sink, prn_strbuf_view(&object));
   if (s == PRN_OK) s = prn_jit_find(p->jit, sink, "jit_model", &address);
@@ -218,7 +219,7 @@ prn_status prn_compile_jit(prn_module *m, const prn_compile_options *o,
   PRN_TRY(find_func(m, &func));
   PRN_TRY(prn_target_create(prn_ctx_diags(m->ctx), &o->target, &target));
   prn_program *p = new_program();
-  prn_status s = load_code(func, target, p);
+  prn_status s = load_code(func, target, o->profile, p);
   if (s == PRN_OK) s = load_weights(func, p);
   prn_target_destroy(target);
   if (s == PRN_OK)

@@ -17,9 +17,24 @@
 #include "backends/llvm/spec.h"
 #include "ir/op.h"
 
+/* How long each kernel takes, for programs in this process. Who asks for it
+ * gives the clock; compiling fills in the kernels, in the order they run, and
+ * each run leaves in `time` what the clock advanced by (blocks of a mem.if
+ * that did not run keep what they had). */
+typedef struct prn_kernel_time {
+  const prn_op *op;
+  uint64_t time;
+} prn_kernel_time;
+typedef struct prn_profile {
+  uint64_t (*clock)(void);
+  prn_kernel_time *kernels; /* freed with prn_free */
+  uint32_t num_kernels, cap_kernels;
+} prn_profile;
+
 typedef struct prn_compile_options {
   prn_target_spec target;
-  const char *prefix; /* C identifier that exported symbols begin with */
+  const char *prefix;   /* C identifier that exported symbols begin with */
+  prn_profile *profile; /* NULL: none; must outlive the program */
 } prn_compile_options;
 
 /* What lowering has to know of a target: columns of a packed weight panel and

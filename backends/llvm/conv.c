@@ -1,31 +1,31 @@
-/* mem.conv: convolution.
- *
- * In general an implicit matrix product: a panel of NR output pixels is
- * unfolded into scratch memory ([channels * taps][NR], some channels at a
- * time) and multiplied from the left by the weights, with the micro-kernels of
- * gemm.h. Windows of one element with stride 1 are copied straight. When every
- * output channel reads one input channel (depthwise), and for element types
- * other than f32, a direct loop vectorised along the width does it. */
+/* mem.conv: the ways to compute it, and what they share; see conv.h. */
+#include "backends/llvm/conv.h"
+
 #include <string.h>
 
-#include "backends/llvm/gemm.h"
-#include "backends/llvm/window.h"
+/* The first that fits computes it; the last one always does. */
+static const prn_conv_way *const ways[] = {
+    &prn_conv_depthwise,
+    &prn_conv_product,
+    &prn_conv_direct,
+};
 
-enum { X, W, OUT, EXTRAS };
-enum { ROWS = 192 }; /* output channels of one item */
+static const prn_conv_way *way_of(const prn_target *t, const prn_op *op) {
+  size_t i = 0;
+  while (!ways[i]->fits(t, op))
+    i++;
+  return ways[i];
+}
+
+/* ---- sizes ---- */
 
 static bool is_const(prn_dim d, int64_t c) {
   int64_t v;
   return prn_dim_is_const(d, &v) && v == c;
 }
 
-static const prn_type *type(const prn_op *op, unsigned i) {
-  return prn_op_operand(op, i)->type;
-}
-
-/* Dimensions [begin, rank) of t lie as one dense row of stride `unit`. */
-static bool dense_from(prn_ctx *ctx, const prn_type *t, int32_t begin,
-                       prn_dim unit) {
+bool prn_conv_dense_from(prn_ctx *ctx, const prn_type *t, int32_t begin,
+                         prn_dim unit) {
   prn_dim step = unit;
   for (int32_t i = t->rank - 1; i >= begin; i--) {
     if (is_const(t->dims[i], 1)) continue;
@@ -35,518 +35,206 @@ static bool dense_from(prn_ctx *ctx, const prn_type *t, int32_t begin,
   return true;
 }
 
-/* The spatial dimensions are one row of some stride, maybe 0. */
-static bool one_row(prn_ctx *ctx, const prn_type *t) {
+/* The last dimension that is not 1. */
+static int32_t innermost(const prn_type *t) {
   int32_t last = t->rank - 1;
   while (last > 2 && is_const(t->dims[last], 1))
     last--;
-  return dense_from(ctx, t, 2, t->strides[last]);
+  return last;
 }
 
-/* That stride. */
-static prn_v row_stride(const prn_kernel *k, unsigned operand) {
-  const prn_type *t = k->v[operand].type;
-  int32_t last = t->rank - 1;
-  while (last > 2 && is_const(t->dims[last], 1))
-    last--;
-  return k->v[operand].strides[last];
+bool prn_conv_one_row(prn_ctx *ctx, const prn_type *t) {
+  return prn_conv_dense_from(ctx, t, 2, t->strides[innermost(t)]);
 }
 
-/* Taps of the window; 0 when they are not constants. */
-static int64_t taps(const prn_op *op) {
-  const prn_type *w = type(op, W);
-  int64_t n = 1, d;
-  for (int32_t i = 2; i < w->rank; i++) {
-    if (!prn_dim_is_const(w->dims[i], &d)) return 0;
-    n *= d;
-  }
+prn_v prn_conv_row_stride(const prn_kernel *k, unsigned operand) {
+  return k->v[operand].strides[innermost(k->v[operand].type)];
+}
+
+bool prn_conv_unit_width(const prn_type *t) {
+  return is_const(t->strides[t->rank - 1], 1) ||
+         is_const(t->dims[t->rank - 1], 1);
+}
+
+bool prn_conv_is_f32(const prn_op *op) {
+  return prn_conv_type(op, PRN_CONV_X)->dtype == PRN_F32 &&
+         prn_conv_type(op, PRN_CONV_OUT)->dtype == PRN_F32 &&
+         (prn_view_packed(prn_op_operand(op, PRN_CONV_W)) ||
+          prn_conv_type(op, PRN_CONV_W)->dtype == PRN_F32);
+}
+
+/* Size of the window along spatial dimension i; 0 when it is not a constant. */
+static int64_t window(const prn_op *op, int32_t i) {
+  const prn_type *w = prn_conv_type(op, PRN_CONV_W);
+  size_t n;
+  const int64_t *kernel = prn_op_ints(op, "kernel", &n);
+  int64_t d;
+  if (kernel) return i < (int32_t)n ? kernel[i] : 0;
+  return 2 + i < w->rank && prn_dim_is_const(w->dims[2 + i], &d) ? d : 0;
+}
+
+int64_t prn_conv_taps(const prn_op *op) {
+  int64_t n = 1;
+  for (int32_t i = 0; i + 2 < prn_conv_type(op, PRN_CONV_X)->rank; i++)
+    n *= window(op, i);
   return n;
 }
 
-/* Channels unfolded at a time. */
-static int64_t channels_at_once(const prn_op *op) {
-  int64_t n = PRN_GEMM_KB / taps(op);
-  return n ? n : 1;
-}
-
-/* Whether the direct loop is used. */
-static bool direct(const prn_op *op) {
-  prn_ctx *ctx = op->module->ctx;
-  prn_dim one = prn_dim_const(ctx, 1);
-  const prn_type *w = type(op, W);
-  int64_t o, group = prn_op_int(op, "group", 1);
-  for (uint32_t i = 0; i <= OUT; i++)
-    if (type(op, i)->dtype != PRN_F32) return true;
-  if (!dense_from(ctx, w, 1, one) || !dense_from(ctx, type(op, OUT), 2, one))
-    return true;
-  return is_const(w->dims[1], 1) && group > 1 &&
-         prn_dim_is_const(w->dims[0], &o) && o / group <= 4;
-}
-
-/* A window of one element, stride 1, no padding: the input is the panel. */
-static bool pointwise(prn_ctx *ctx, const prn_op *op) {
-  size_t n;
-  const int64_t *s = prn_op_ints(op, "strides", &n);
+bool prn_conv_shape_of(const prn_op *op, prn_conv_shape *s) {
+  const prn_type *x = prn_conv_type(op, PRN_CONV_X);
+  const prn_type *out = prn_conv_type(op, PRN_CONV_OUT);
+  int32_t n = x->rank - 2;
+  size_t some;
+  int64_t c;
+  const int64_t *strides = prn_op_ints(op, "strides", &some);
+  const int64_t *dilations = prn_op_ints(op, "dilations", &some);
   const prn_attr *pads = prn_op_attr(op, "pads");
-  if (taps(op) != 1) return false;
-  for (size_t i = 0; i < n; i++)
-    if (s[i] != 1 || !is_const(pads->list[i]->dim, 0)) return false;
-  const prn_type *x = type(op, X), *out = type(op, OUT);
-  for (int32_t i = 2; i < x->rank; i++)
-    if (x->dims[i] != out->dims[i]) return false;
-  return one_row(ctx, x);
+  *s = (prn_conv_shape){1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 0, 0, 1, 0, 0};
+  if (n < 1 || n > 2) return false;
+  int64_t *const in[2] = {&s->w, &s->h}, *const to[2] = {&s->out_w, &s->out_h},
+                 *const kernel[2] = {&s->kernel_w, &s->kernel_h},
+                 *const stride[2] = {&s->stride_w, &s->stride_h},
+                 *const step[2] = {&s->dilation_w, &s->dilation_h},
+                 *const pad[2] = {&s->pad_w, &s->pad_h};
+  for (int32_t i = 0; i < n; i++) {
+    int32_t d = n - 1 - i;
+    *kernel[i] = window(op, d);
+    *stride[i] = strides[d];
+    *step[i] = dilations[d];
+    if (!prn_dim_is_const(x->dims[2 + d], in[i]) ||
+        !prn_dim_is_const(out->dims[2 + d], to[i]) ||
+        !prn_dim_is_const(pads->list[d]->dim, pad[i]) || !*kernel[i])
+      return false;
+  }
+  s->groups = prn_op_int(op, "group", 1);
+  if (!prn_dim_is_const(x->dims[1], &c) ||
+      !prn_dim_is_const(out->dims[1], &s->o))
+    return false;
+  s->cg = c / s->groups;
+  return c > 0 && s->o > 0 && s->h > 0 && s->w > 0 && s->out_h > 0 &&
+         s->out_w > 0;
 }
 
 static prn_status check(const prn_op *op) {
   prn_ctx *ctx = op->module->ctx;
-  const prn_type *x = type(op, X);
+  const prn_type *x = prn_conv_type(op, PRN_CONV_X);
   PRN_TRY(prn_window_check(op, x));
-  if (type(op, W)->rank != x->rank || type(op, OUT)->rank != x->rank)
+  if (prn_conv_type(op, PRN_CONV_W)->rank != x->rank ||
+      prn_conv_type(op, PRN_CONV_OUT)->rank != x->rank)
     return prn_op_error(op, "expected operands of one rank");
-  if (taps(op) == 0)
+  if (prn_conv_taps(op) == 0)
     return prn_op_error(op, "the size of the window must be a constant");
-  for (uint32_t i = OUT; i < op->num_operands; i++)
-    if (!one_row(ctx, type(op, i)))
+  for (uint32_t i = PRN_CONV_OUT; i < op->num_operands; i++)
+    if (!prn_conv_one_row(ctx, prn_conv_type(op, i)))
       return prn_op_error(op, "the spatial dimensions of the result or of an "
                               "extra operand cannot be merged");
   return prn_body_check(op, prn_op_block(op, "body"));
 }
 
-static size_t scratch(const prn_target *t, const prn_op *op) {
-  if (direct(op)) return 0;
-  return prn_target_nr(t) * (size_t)(channels_at_once(op) * taps(op)) *
-         sizeof(float);
-}
-
-/* ---- shape ---- */
-
-typedef struct conv {
-  prn_kernel *k;
-  prn_window w;
-  prn_v batch, group, cg, og; /* channels of a group, in and out */
-  prn_v pixels;
-  int64_t taps, groups;
-  /* the item */
-  prn_v base[PRN_KERNEL_MAX]; /* of the views, at this image and group */
-} conv;
-
-static void init(conv *c, prn_kernel *k) {
+static void init(prn_conv *c, prn_kernel *k) {
   prn_cg *g = k->g;
   memset(c, 0, sizeof *c);
   c->k = k;
-  prn_window_init(&c->w, k, X, OUT);
+  prn_window_init(&c->w, k, PRN_CONV_X, PRN_CONV_OUT);
   for (unsigned i = 0; i < c->w.spatial; i++)
-    c->w.kernel[PRN_WINDOW - c->w.spatial + i] = k->v[W].dims[2 + i];
+    c->w.kernel[PRN_WINDOW - c->w.spatial + i] =
+        cg_i64(g, window(k->op, (int32_t)i));
   c->groups = prn_op_int(k->op, "group", 1);
-  c->batch = k->v[OUT].dims[0];
-  c->cg = k->v[W].dims[1];
-  c->og = prn_cg_div(g, k->v[OUT].dims[1], cg_i64(g, c->groups));
+  c->batch = k->v[PRN_CONV_OUT].dims[0];
+  c->cg = prn_cg_div(g, k->v[PRN_CONV_X].dims[1], cg_i64(g, c->groups));
+  c->og = prn_cg_div(g, k->v[PRN_CONV_OUT].dims[1], cg_i64(g, c->groups));
   c->pixels = prn_cg_mul(g, prn_cg_mul(g, c->w.out[PRN_WD], c->w.out[PRN_WH]),
                          c->w.out[PRN_WW]);
-  c->taps = taps(k->op);
+  c->taps = prn_conv_taps(k->op);
 }
 
-static prn_v panels(const conv *c) {
-  return prn_cg_ceildiv(c->k->g, c->pixels,
-                        cg_i64(c->k->g, prn_target_nr(c->k->g->target)));
-}
+/* ---- results ---- */
 
-static prn_v row_blocks(const conv *c) {
-  return prn_cg_ceildiv(c->k->g, c->og, cg_i64(c->k->g, ROWS));
-}
-
-static prn_v items(prn_kernel *k, prn_v *work) {
-  prn_cg *g = k->g;
-  conv c;
-  init(&c, k);
-  prn_v n = prn_cg_mul(g, c.batch, k->v[OUT].dims[1]);
-  prn_v macs = prn_cg_mul(g, prn_cg_mul(g, n, c.pixels),
-                          prn_cg_mul(g, c.cg, cg_i64(g, c.taps)));
-  *work = prn_cg_div(g, macs, cg_i64(g, g->target->lanes));
-  if (direct(k->op)) return n;
-  n = prn_cg_mul(g, c.batch, cg_i64(g, c.groups));
-  return prn_cg_mul(g, prn_cg_mul(g, n, panels(&c)), row_blocks(&c));
-}
-
-/* Addresses of image n and of the first channel of a group: input channel
- * ci, output channel co. */
-static void locate(conv *c, prn_v n, prn_v ci, prn_v co) {
+void prn_conv_locate(prn_conv *c, prn_v n, prn_v ci, prn_v co) {
   prn_kernel *k = c->k;
   prn_cg *g = k->g;
   for (unsigned i = 0; i < k->n; i++) {
     const prn_view *v = &k->v[i];
-    prn_v at = i == W
+    prn_v at = i == PRN_CONV_W
                    ? prn_cg_mul(g, co, v->strides[0])
                    : prn_cg_add(g, prn_cg_mul(g, n, v->strides[0]),
-                                prn_cg_mul(g, i == X ? ci : co, v->strides[1]));
+                                prn_cg_mul(g, i == PRN_CONV_X ? ci : co,
+                                           v->strides[1]));
     c->base[i] = prn_elem_at(g, v->type->dtype, v->base, at);
   }
 }
 
-/* ---- epilogue ---- */
-
-typedef struct finish {
-  conv *c;
-  prn_v row[PRN_KERNEL_MAX]; /* addresses of out and extras */
-} finish;
-
-/* out = body(sum, extras), `lanes` pixels from i on. */
-static void finish_with(prn_cg *g, finish *f, prn_v sum, prn_v i,
-                        unsigned lanes, prn_v mask) {
+void prn_conv_finish_with(prn_cg *g, prn_conv_finish *f, prn_v sum, prn_v i,
+                          unsigned lanes, prn_v mask) {
   prn_kernel *k = f->c->k;
   const prn_block *body = prn_op_block(k->op, "body");
   prn_v args[PRN_KERNEL_MAX], out = sum;
   args[0] = sum;
-  for (unsigned x = EXTRAS; body && x < k->n; x++) {
+  for (unsigned x = PRN_CONV_EXTRAS; body && x < k->n; x++) {
     prn_dtype t = k->v[x].type->dtype;
-    prn_v s = row_stride(k, x);
+    prn_v s = prn_conv_row_stride(k, x);
     prn_v p = prn_elem_at(g, t, f->row[x], prn_cg_mul(g, i, s));
-    args[1 + x - EXTRAS] = prn_elem_load(g, t, p, s, lanes, mask);
+    args[1 + x - PRN_CONV_EXTRAS] = prn_elem_load(g, t, p, s, lanes, mask);
   }
   if (body) prn_body_emit(k->e, body, args, lanes, NULL, NULL, &out);
-  prn_dtype t = k->v[OUT].type->dtype;
-  prn_v s = row_stride(k, OUT);
-  prn_v p = prn_elem_at(g, t, f->row[OUT], prn_cg_mul(g, i, s));
+  prn_dtype t = k->v[PRN_CONV_OUT].type->dtype;
+  prn_v s = prn_conv_row_stride(k, PRN_CONV_OUT);
+  prn_v p = prn_elem_at(g, t, f->row[PRN_CONV_OUT], prn_cg_mul(g, i, s));
   prn_elem_store(g, t, out, p, s, lanes, mask);
 }
 
 static void finish_step(prn_cg *g, prn_v i, unsigned lanes, prn_v mask,
                         void *user) {
-  finish *f = user;
-  prn_v p = cg_at(g, g->f32, f->row[OUT], i);
+  prn_conv_finish *f = user;
+  prn_v p = cg_at(g, g->f32, f->row[PRN_CONV_OUT], i);
   prn_t t = prn_cg_vec(g->f32, lanes);
-  finish_with(g, f, prn_cg_load_masked(g, t, p, mask), i, lanes, mask);
+  prn_conv_finish_with(g, f, prn_cg_load_masked(g, t, p, mask), i, lanes, mask);
 }
 
-/* Row o (of the group), from pixel p on. */
-static void locate_row(finish *f, prn_v o, prn_v p) {
+void prn_conv_locate_row(prn_conv_finish *f, prn_v o, prn_v p) {
   prn_kernel *k = f->c->k;
   prn_cg *g = k->g;
-  for (unsigned x = OUT; x < k->n; x++) {
+  for (unsigned x = PRN_CONV_OUT; x < k->n; x++) {
     prn_v at = prn_cg_add(g, prn_cg_mul(g, o, k->v[x].strides[1]),
-                          prn_cg_mul(g, p, row_stride(k, x)));
+                          prn_cg_mul(g, p, prn_conv_row_stride(k, x)));
     f->row[x] = prn_elem_at(g, k->v[x].type->dtype, f->c->base[x], at);
   }
 }
 
-static void finish_block(conv *c, prn_v o0, prn_v rows, prn_v p0, prn_v cols) {
+void prn_conv_finish_block(prn_conv *c, prn_v o0, prn_v rows, prn_v p0,
+                           prn_v cols) {
   prn_cg *g = c->k->g;
-  finish f = {.c = c};
+  prn_conv_finish f = {.c = c};
   prn_loop l;
   if (!prn_op_block(c->k->op, "body")) return;
   prn_loop_begin(g, &l, cg_i64(g, 0), rows, 1, NULL, 0);
-  locate_row(&f, prn_cg_add(g, o0, l.iv), p0);
+  prn_conv_locate_row(&f, prn_cg_add(g, o0, l.iv), p0);
   prn_cg_vloop(g, cols, g->target->lanes, finish_step, &f);
   prn_loop_end(g, &l);
 }
 
-/* ---- unfolding ---- */
-
-typedef struct unfold {
-  conv *c;
-  prn_v panel;  /* where the row of the panel begins for this segment */
-  prn_v row;    /* input row, element 0 */
-  prn_v ow, kw; /* output column of the segment's start, tap */
-} unfold;
-
-static void unfold_step(prn_cg *g, prn_v i, unsigned lanes, prn_v mask,
-                        void *user) {
-  unfold *u = user;
-  prn_t t = prn_cg_vec(g->f32, lanes);
-  prn_v v = prn_window_load(g, &u->c->w, u->row, prn_cg_add(g, u->ow, i), u->kw,
-                            lanes, false, LLVMConstNull(t), mask);
-  prn_cg_store_masked(g, v, cg_at(g, g->f32, u->panel, i), mask);
+static size_t scratch(const prn_target *t, const prn_op *op) {
+  const prn_conv_way *way = way_of(t, op);
+  return way->scratch ? way->scratch(t, op) : 0;
 }
 
-static void zero_step(prn_cg *g, prn_v i, unsigned lanes, prn_v mask,
-                      void *user) {
-  const unfold *u = user;
-  prn_t t = prn_cg_vec(g->f32, lanes);
-  prn_cg_store_masked(g, LLVMConstNull(t), cg_at(g, g->f32, u->panel, i), mask);
-}
-
-/* All taps of one channel, for the `len` pixels of one output row: panel rows
- * r0, r0 + 1, ... */
-static void unfold_channel(unfold *u, prn_v x, prn_v od, prn_v oh, prn_v len,
-                           prn_v out) {
-  const prn_window *w = &u->c->w;
-  prn_cg *g = u->c->k->g;
-  prn_v nr = cg_i64(g, prn_target_nr(g->target)), zero = cg_i64(g, 0);
-  prn_loop ld, lh, lw;
-  prn_loop_begin(g, &ld, zero, w->kernel[PRN_WD], 1, NULL, 0);
-  prn_v id = prn_window_at(g, w, PRN_WD, od, ld.iv);
-  prn_loop_begin(g, &lh, zero, w->kernel[PRN_WH], 1, NULL, 0);
-  prn_v ih = prn_window_at(g, w, PRN_WH, oh, lh.iv);
-  prn_v in = LLVMBuildAnd(g->b, cg_cmp(g, LLVMIntULT, id, w->in[PRN_WD]),
-                          cg_cmp(g, LLVMIntULT, ih, w->in[PRN_WH]), "");
-  prn_v at = prn_cg_add(g, prn_cg_mul(g, id, w->step_in[PRN_WD]),
-                        prn_cg_mul(g, ih, w->step_in[PRN_WH]));
-  u->row = cg_at(g, g->f32, x, at);
-  prn_loop_begin(g, &lw, zero, w->kernel[PRN_WW], 1, NULL, 0);
-  u->kw = lw.iv;
-  prn_v r = prn_cg_add(g, prn_cg_mul(g, ld.iv, w->kernel[PRN_WH]), lh.iv);
-  r = prn_cg_add(g, prn_cg_mul(g, r, w->kernel[PRN_WW]), lw.iv);
-  u->panel = cg_at(g, g->f32, out, prn_cg_mul(g, r, nr));
-  LLVMBasicBlockRef copy = prn_cg_block(g, "copy"),
-                    none = prn_cg_block(g, "none"),
-                    next = prn_cg_block(g, "next");
-  LLVMBuildCondBr(g->b, in, copy, none);
-  LLVMPositionBuilderAtEnd(g->b, copy);
-  prn_cg_vloop(g, len, g->target->lanes, unfold_step, u);
-  LLVMBuildBr(g->b, next);
-  LLVMPositionBuilderAtEnd(g->b, none);
-  prn_cg_vloop(g, len, g->target->lanes, zero_step, u);
-  LLVMBuildBr(g->b, next);
-  LLVMPositionBuilderAtEnd(g->b, next);
-  prn_loop_end(g, &lw);
-  prn_loop_end(g, &lh);
-  prn_loop_end(g, &ld);
-}
-
-/* Columns past the last pixel, up to a whole vector, are zeros. */
-static void clear_tail(conv *c, prn_v panel, prn_v rows, prn_v cols) {
-  prn_cg *g = c->k->g;
-  int64_t lanes = g->target->lanes;
-  prn_v nr = cg_i64(g, prn_target_nr(g->target));
-  prn_v rest = prn_cg_mod(g, cols, cg_i64(g, lanes));
-  prn_if some = prn_if_begin(g, cg_lt(g, cg_i64(g, 0), rest));
-  prn_v at = cg_at(g, g->f32, panel, prn_cg_sub(g, cols, rest));
-  prn_loop l;
-  prn_loop_begin(g, &l, cg_i64(g, 0), rows, 1, NULL, 0);
-  prn_cg_store(g, LLVMConstNull(g->vf),
-               cg_at(g, g->f32, at, prn_cg_mul(g, l.iv, nr)));
-  prn_loop_end(g, &l);
-  prn_if_end(g, some);
-}
-
-/* Pixels [p0, p0 + cols) of channels [c0, c0 + num): one stretch of an output
- * row after the other. */
-static void unfold_panel(conv *c, prn_v panel, prn_v c0, prn_v num, prn_v p0,
-                         prn_v cols) {
-  prn_cg *g = c->k->g;
-  const prn_window *w = &c->w;
-  prn_v end = prn_cg_add(g, p0, cols);
-  clear_tail(c, panel, prn_cg_mul(g, num, cg_i64(g, c->taps)), cols);
-  /* A loop over stretches of unequal length. */
-  LLVMBasicBlockRef before = LLVMGetInsertBlock(g->b);
-  LLVMBasicBlockRef again = prn_cg_block(g, "stretch"),
-                    done = prn_cg_block(g, "unfolded");
-  LLVMBuildBr(g->b, again);
-  LLVMPositionBuilderAtEnd(g->b, again);
-  prn_v p = LLVMBuildPhi(g->b, g->i64, "");
-  LLVMAddIncoming(p, &p0, &before, 1);
-  unfold u = {.c = c};
-  u.ow = prn_cg_mod(g, p, w->out[PRN_WW]);
-  prn_v line = prn_cg_div(g, p, w->out[PRN_WW]);
-  prn_v oh = prn_cg_mod(g, line, w->out[PRN_WH]);
-  prn_v od = prn_cg_div(g, line, w->out[PRN_WH]);
-  prn_v len =
-      prn_cg_min(g, prn_cg_sub(g, w->out[PRN_WW], u.ow), prn_cg_sub(g, end, p));
-  prn_loop l;
-  prn_loop_begin(g, &l, cg_i64(g, 0), num, 1, NULL, 0);
-  prn_v x =
-      cg_at(g, g->f32, c->base[X],
-            prn_cg_mul(g, prn_cg_add(g, c0, l.iv), c->k->v[X].strides[1]));
-  prn_v r = prn_cg_mul(g, l.iv, cg_i64(g, c->taps));
-  r = prn_cg_mul(g, r, cg_i64(g, prn_target_nr(g->target)));
-  prn_v out = cg_at(g, g->f32, panel, prn_cg_add(g, r, prn_cg_sub(g, p, p0)));
-  unfold_channel(&u, x, od, oh, len, out);
-  prn_loop_end(g, &l);
-  LLVMBasicBlockRef last = LLVMGetInsertBlock(g->b);
-  prn_v next = prn_cg_add(g, p, len);
-  LLVMAddIncoming(p, &next, &last, 1);
-  LLVMBuildCondBr(g->b, cg_lt(g, next, end), again, done);
-  LLVMPositionBuilderAtEnd(g->b, done);
-}
-
-/* ---- the product ---- */
-
-static void product_item(conv *c, prn_v item) {
-  prn_kernel *k = c->k;
+static prn_v items(prn_kernel *k, prn_v *work) {
   prn_cg *g = k->g;
-  int64_t step = channels_at_once(k->op), nr = prn_target_nr(g->target);
-  prn_v blocks = row_blocks(c), per = panels(c), zero = cg_i64(g, 0);
-  prn_v o0 = prn_cg_mul(g, prn_cg_mod(g, item, blocks), cg_i64(g, ROWS));
-  item = prn_cg_div(g, item, blocks);
-  prn_v p0 = prn_cg_mul(g, prn_cg_mod(g, item, per), cg_i64(g, nr));
-  item = prn_cg_div(g, item, per);
-  prn_v group = prn_cg_mod(g, item, cg_i64(g, c->groups));
-  prn_v n = prn_cg_div(g, item, cg_i64(g, c->groups));
-  locate(c, n, prn_cg_mul(g, group, c->cg), prn_cg_mul(g, group, c->og));
-  prn_v rows = prn_cg_min(g, prn_cg_sub(g, c->og, o0), cg_i64(g, ROWS));
-  prn_v cols = prn_cg_min(g, prn_cg_sub(g, c->pixels, p0), cg_i64(g, nr));
-  prn_v panel = prn_kernel_scratch(k);
-  prn_v a = cg_at(g, g->f32, c->base[W], prn_cg_mul(g, o0, k->v[W].strides[0]));
-  prn_v out = cg_at(g, g->f32, c->base[OUT],
-                    prn_cg_add(g, prn_cg_mul(g, o0, k->v[OUT].strides[1]), p0));
-  prn_loop l;
-  prn_loop_begin(g, &l, zero, prn_cg_max(g, c->cg, cg_i64(g, 1)), step, NULL,
-                 0);
-  prn_v num = prn_cg_min(g, prn_cg_sub(g, c->cg, l.iv), cg_i64(g, step));
-  if (pointwise(k->e->ctx, k->op)) {
-    prn_v s = k->v[X].strides[1];
-    prn_v col = row_stride(k, X);
-    prn_v at = prn_cg_add(g, prn_cg_mul(g, l.iv, s), prn_cg_mul(g, p0, col));
-    prn_gemm_pack(g, cg_at(g, g->f32, c->base[X], at), num, cols, s, col,
-                  panel);
-  } else {
-    unfold_panel(c, panel, l.iv, num, p0, cols);
-  }
-  prn_v t = cg_i64(g, c->taps);
-  prn_gemm_panel_args args = {
-      .m = rows,
-      .k = prn_cg_mul(g, num, t),
-      .a = cg_at(g, g->f32, a, prn_cg_mul(g, l.iv, t)),
-      .a_row = k->v[W].strides[0],
-      .a_col = cg_i64(g, 1),
-      .b = panel,
-      .c = out,
-      .c_row = k->v[OUT].strides[1],
-      .cols = cols,
-      .acc = cg_cmp(g, LLVMIntNE, l.iv, zero),
-  };
-  prn_gemm_panel(g, &args);
-  prn_loop_end(g, &l);
-  finish_block(c, o0, rows, p0, cols);
-}
-
-/* ---- direct ---- */
-
-typedef struct line {
-  finish f;
-  prn_v od, oh; /* the output row */
-} line;
-
-/* What the sum is computed in. */
-static prn_dtype sum_type(const prn_op *op) {
-  const prn_block *body = prn_op_block(op, "body");
-  return body ? body->args[0]->type->dtype : type(op, OUT)->dtype;
-}
-
-static prn_v tap_weight(line *d, prn_v c, prn_v kd, prn_v kh, prn_v kw) {
-  const prn_view *v = &d->f.c->k->v[W];
-  prn_cg *g = d->f.c->k->g;
-  prn_v taps_at[PRN_WINDOW] = {kd, kh, kw};
-  unsigned missing = PRN_WINDOW - d->f.c->w.spatial;
-  prn_v at = prn_cg_mul(g, c, v->strides[1]);
-  for (unsigned i = missing; i < PRN_WINDOW; i++)
-    at = prn_cg_add(g, at,
-                    prn_cg_mul(g, taps_at[i], v->strides[2 + i - missing]));
-  prn_dtype t = v->type->dtype;
-  prn_v e = prn_elem_load(g, t, prn_elem_at(g, t, d->f.c->base[W], at),
-                          cg_i64(g, 1), 1, NULL);
-  return prn_elem_cast(g, e, t, sum_type(d->f.c->k->op));
-}
-
-/* a * b + c in the type of the sum. */
-static prn_v multiply_add(prn_cg *g, prn_dtype t, prn_v a, prn_v b, prn_v c) {
-  if (prn_dtype_is_float(t)) return prn_cg_fma(g, a, b, c);
-  return LLVMBuildAdd(g->b, LLVMBuildMul(g->b, a, b, ""), c, "");
-}
-
-/* One input row: the sum over the taps along the width. */
-static prn_v direct_row(prn_cg *g, line *d, prn_v sum, prn_v row, prn_v c,
-                        prn_v kd, prn_v kh, prn_v ow, unsigned lanes,
-                        bool inside, prn_v mask) {
-  const prn_window *w = &d->f.c->w;
-  prn_dtype t = sum_type(d->f.c->k->op);
-  prn_v zero = LLVMConstNull(prn_cg_vec(prn_elem_value(g, w->dtype), lanes));
-  prn_loop l;
-  prn_loop_begin(g, &l, cg_i64(g, 0), w->kernel[PRN_WW], 1, &sum, 1);
-  prn_v e = tap_weight(d, c, kd, kh, l.iv);
-  prn_v v = prn_window_load(g, w, row, ow, l.iv, lanes, inside, zero, mask);
-  v = prn_elem_cast(g, v, w->dtype, t);
-  l.next[0] = multiply_add(g, t, prn_cg_splat(g, e, lanes), v, l.cur[0]);
-  prn_loop_end(g, &l);
-  return l.out[0];
-}
-
-/* The sum over all taps, `lanes` pixels from ow on. */
-static prn_v direct_sum(prn_cg *g, line *d, prn_v ow, unsigned lanes,
-                        bool inside, prn_v mask) {
-  conv *c = d->f.c;
-  const prn_window *w = &c->w;
-  prn_t t = prn_cg_vec(prn_elem_value(g, sum_type(c->k->op)), lanes);
-  prn_v sum = LLVMConstNull(t), lo, hi;
-  prn_loop lc, ld, lh;
-  prn_loop_begin(g, &lc, cg_i64(g, 0), c->cg, 1, &sum, 1);
-  prn_v x = prn_cg_mul(g, lc.iv, c->k->v[X].strides[1]);
-  prn_window_clip(g, w, PRN_WD, d->od, &lo, &hi);
-  prn_loop_begin(g, &ld, lo, hi, 1, &lc.cur[0], 1);
-  prn_window_clip(g, w, PRN_WH, d->oh, &lo, &hi);
-  prn_loop_begin(g, &lh, lo, hi, 1, &ld.cur[0], 1);
-  prn_v at = prn_cg_add(g,
-                        prn_cg_mul(g, prn_window_at(g, w, PRN_WD, d->od, ld.iv),
-                                   w->step_in[PRN_WD]),
-                        prn_cg_mul(g, prn_window_at(g, w, PRN_WH, d->oh, lh.iv),
-                                   w->step_in[PRN_WH]));
-  prn_v row = prn_elem_at(g, w->dtype, c->base[X], prn_cg_add(g, x, at));
-  lh.next[0] = direct_row(g, d, lh.cur[0], row, lc.iv, ld.iv, lh.iv, ow, lanes,
-                          inside, mask);
-  prn_loop_end(g, &lh);
-  ld.next[0] = lh.out[0];
-  prn_loop_end(g, &ld);
-  lc.next[0] = ld.out[0];
-  prn_loop_end(g, &lc);
-  return lc.out[0];
-}
-
-static void direct_step(prn_cg *g, prn_v i, unsigned lanes, prn_v mask,
-                        void *user) {
-  line *d = user;
-  if (lanes == 1 || mask) {
-    prn_v s = direct_sum(g, d, i, lanes, false, mask);
-    finish_with(g, &d->f, s, i, lanes, mask);
-    return;
-  }
-  LLVMBasicBlockRef in = prn_cg_block(g, "inside"),
-                    edge = prn_cg_block(g, "edge"),
-                    next = prn_cg_block(g, "next");
-  LLVMBuildCondBr(g->b, prn_window_inside(g, &d->f.c->w, i, lanes), in, edge);
-  LLVMPositionBuilderAtEnd(g->b, in);
-  prn_v a = direct_sum(g, d, i, lanes, true, NULL);
-  LLVMBasicBlockRef from_a = LLVMGetInsertBlock(g->b);
-  LLVMBuildBr(g->b, next);
-  LLVMPositionBuilderAtEnd(g->b, edge);
-  prn_v b = direct_sum(g, d, i, lanes, false, NULL);
-  LLVMBasicBlockRef from_b = LLVMGetInsertBlock(g->b);
-  LLVMBuildBr(g->b, next);
-  LLVMPositionBuilderAtEnd(g->b, next);
-  prn_v sum = LLVMBuildPhi(g->b, LLVMTypeOf(a), "");
-  LLVMAddIncoming(sum, &a, &from_a, 1);
-  LLVMAddIncoming(sum, &b, &from_b, 1);
-  finish_with(g, &d->f, sum, i, lanes, NULL);
-}
-
-static void direct_item(conv *c, prn_v item) {
-  prn_kernel *k = c->k;
-  prn_cg *g = k->g;
-  prn_v o = prn_cg_mod(g, item, k->v[OUT].dims[1]);
-  prn_v n = prn_cg_div(g, item, k->v[OUT].dims[1]);
-  prn_v group = prn_cg_div(g, o, c->og);
-  locate(c, n, prn_cg_mul(g, group, c->cg), o);
-  line d = {.f.c = c};
-  prn_loop ld, lh;
-  prn_loop_begin(g, &ld, cg_i64(g, 0), c->w.out[PRN_WD], 1, NULL, 0);
-  prn_loop_begin(g, &lh, cg_i64(g, 0), c->w.out[PRN_WH], 1, NULL, 0);
-  d.od = ld.iv;
-  d.oh = lh.iv;
-  prn_v p = prn_cg_add(g, prn_cg_mul(g, ld.iv, c->w.out[PRN_WH]), lh.iv);
-  locate_row(&d.f, cg_i64(g, 0), prn_cg_mul(g, p, c->w.out[PRN_WW]));
-  prn_cg_vloop(g, c->w.out[PRN_WW], g->target->lanes, direct_step, &d);
-  prn_loop_end(g, &lh);
-  prn_loop_end(g, &ld);
+  prn_conv c;
+  init(&c, k);
+  prn_v n = prn_cg_mul(g, c.batch, k->v[PRN_CONV_OUT].dims[1]);
+  prn_v macs = prn_cg_mul(g, prn_cg_mul(g, n, c.pixels),
+                          prn_cg_mul(g, c.cg, cg_i64(g, c.taps)));
+  *work = prn_cg_div(g, macs, cg_i64(g, g->target->lanes));
+  return way_of(g->target, k->op)->items(&c);
 }
 
 static void body(prn_kernel *k) {
-  conv c;
+  prn_conv c;
   prn_loop l;
   init(&c, k);
   prn_loop_begin(k->g, &l, k->begin, k->end, 1, NULL, 0);
-  if (direct(k->op))
-    direct_item(&c, l.iv);
-  else
-    product_item(&c, l.iv);
+  way_of(k->g->target, k->op)->item(&c, l.iv);
   prn_loop_end(k->g, &l);
 }
 

@@ -1,6 +1,7 @@
 /* Operations of a mem.func: checks, addresses, kernels; see emit.h. */
 #include "backends/llvm/emit.h"
 
+#include <assert.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -368,6 +369,32 @@ static prn_v dispatcher(prn_emit *e) {
   return fn;
 }
 
+/* An address of this process. */
+static prn_v host_address(prn_cg *g, uintptr_t address) {
+  return LLVMConstIntToPtr(cg_i64(g, (int64_t)address), g->ptr);
+}
+
+/* The profile's clock now; NULL without a profile. */
+static prn_v read_clock(prn_emit *e) {
+  prn_cg *g = e->g;
+  if (!e->profile) return NULL;
+  return LLVMBuildCall2(g->b, LLVMFunctionType(g->i64, NULL, 0, 0),
+                        host_address(g, (uintptr_t)e->profile->clock), NULL, 0,
+                        "");
+}
+
+/* Leaves the time since `start` with the next kernel of the profile. */
+static void note_time(prn_emit *e, const prn_op *op, prn_v start) {
+  prn_cg *g = e->g;
+  prn_profile *p = e->profile;
+  if (!p) return;
+  assert(p->num_kernels < p->cap_kernels);
+  prn_kernel_time *k = &p->kernels[p->num_kernels++];
+  *k = (prn_kernel_time){.op = op};
+  prn_v time = LLVMBuildSub(g->b, read_clock(e), start, "");
+  LLVMBuildStore(g->b, time, host_address(g, (uintptr_t)&k->time));
+}
+
 static void run_kernel(prn_emit *e, const prn_op *op,
                        const prn_kernel_kind *kind, prn_v context) {
   prn_cg *g = e->g;
@@ -383,7 +410,9 @@ static void run_kernel(prn_emit *e, const prn_op *op,
   }
   prn_v items = kind->items(&k, &work);
   prn_v args[5] = {e->frame, fn, context, items, work};
+  prn_v start = read_clock(e);
   prn_cg_call(g, dispatcher(e), args, 5);
+  note_time(e, op, start);
 }
 
 static prn_status emit_if(prn_emit *e, const prn_op *op) {
@@ -447,8 +476,26 @@ static prn_status check_func(checker *c, const prn_op *func,
   return check_ops(c, body);
 }
 
+static uint32_t count_kernels(const prn_block *b) {
+  uint32_t n = 0;
+  PRN_EACH_OP(op, b) {
+    n += kind_of(op) != NULL;
+    for (uint32_t i = 0; prn_op_is(op, PRN_OP_mem_if) && i < 2; i++)
+      n += count_kernels(op->blocks[i]);
+  }
+  return n;
+}
+
+/* Room for all kernels: their addresses are in the code. */
+static void new_kernels(prn_profile *p, const prn_block *body) {
+  p->num_kernels = 0;
+  p->cap_kernels = count_kernels(body);
+  prn_free(p->kernels);
+  p->kernels = prn_alloc(prn_array_size(sizeof *p->kernels, p->cap_kernels));
+}
+
 prn_status prn_build(const prn_target *target, prn_op *func, const char *prefix,
-                     bool weights_symbol, prn_cg **out) {
+                     bool weights_symbol, prn_profile *profile, prn_cg **out) {
   prn_arena arena = {0};
   prn_block *body = prn_op_block(func, "body");
   checker c = {.target = target};
@@ -462,7 +509,9 @@ prn_status prn_build(const prn_target *target, prn_op *func, const char *prefix,
                   .prefix = prefix,
                   .symbols = c.symbols,
                   .num_symbols = c.num_symbols,
-                  .scratch = (c.scratch + 63) / 64 * 64};
+                  .scratch = (c.scratch + 63) / 64 * 64,
+                  .profile = profile};
+    if (profile) new_kernels(profile, body);
     status = prn_emit_program(&e, weights_symbol);
     prn_free(e.made);
     if (status == PRN_OK)

@@ -13,6 +13,7 @@
 #define PRN_BACKENDS_LLVM_EMIT_H
 
 #include "backends/llvm/cg.h"
+#include "backends/llvm/compile.h"
 #include "ir/op.h"
 #include "ir/scalar.h"
 
@@ -49,6 +50,7 @@ typedef struct prn_emit {
   const prn_str *symbols; /* in the order of their frame words */
   unsigned num_symbols;
   size_t scratch; /* bytes a worker needs, the largest of any kernel */
+  prn_profile *profile;
   /* of the function being filled */
   prn_v frame;
   LLVMBasicBlockRef prologue;
@@ -121,8 +123,8 @@ bool prn_view_packed(const prn_value *v);
 extern const prn_kernel_kind prn_kernel_map, prn_kernel_reduce,
     prn_kernel_arg_reduce, prn_kernel_cumsum, prn_kernel_gather,
     prn_kernel_gather_elements, prn_kernel_pad, prn_kernel_dims,
-    prn_kernel_matmul, prn_kernel_linear, prn_kernel_conv, prn_kernel_pool, prn_kernel_softmax,
-    prn_kernel_norm, prn_kernel_lstm, prn_kernel_gru;
+    prn_kernel_matmul, prn_kernel_linear, prn_kernel_conv, prn_kernel_pool,
+    prn_kernel_softmax, prn_kernel_norm, prn_kernel_lstm, prn_kernel_gru;
 
 /* ---- elements (elem.c) ---- */
 

@@ -31,7 +31,7 @@ typedef struct options {
   double seconds;
   const char *kind, *save;
   const char *march[MAX_MARCH];
-  int nr[MAX_MARCH];
+  prn_tile tile[MAX_MARCH];
   unsigned num_march;
   bool verbose;
 } options;
@@ -65,7 +65,7 @@ static void add_march(options *o, const char *march) {
     return;
   }
   if (o->num_march == MAX_MARCH ||
-      prn_compile_panel(&sink, &spec, &o->nr[o->num_march]) != PRN_OK)
+      prn_compile_tile(&sink, &spec, &o->tile[o->num_march]) != PRN_OK)
     exit(2);
   o->march[o->num_march++] = march;
 }
@@ -83,8 +83,10 @@ static int one(const options *o, const fuzz_kind *kind, uint64_t seed,
     printf("  %s: signal %d\n", o->march[march], WTERMSIG(status));
     return 1;
   }
-  fuzz_case c = {
-      .rng = seed, .march = o->march[march], .nr = o->nr[march], .limit = 1e-5};
+  fuzz_case c = {.rng = seed,
+                 .march = o->march[march],
+                 .nr = o->tile[march].nr,
+                 .limit = 1e-5};
   char path[512];
   snprintf(path, sizeof path, "%s/%s-%llu.prn", o->save ? o->save : "",
            kind->name, (unsigned long long)seed);

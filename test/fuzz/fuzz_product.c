@@ -165,7 +165,10 @@ void fuzz_matmul(fuzz_case *c) {
 
 void fuzz_linear(fuzz_case *c) {
   static const format formats[] = {
-      {"rows", 0, {0}, {0}, "f32", 1e-5},
+      {"rows", 0, {4, 8, 16}, {0}, "f32", 1e-5},
+      {"rows", 0, {1, 6, 32}, {0}, "f32", 1e-5},
+      /* Weights and, with a product of pairs, activations have 8 bits. */
+      {"rows2", 0, {4, 6, 8}, {0}, "bf16", 1e-2},
   };
   product p = draw_sizes(c, true);
   bool nk = fuzz_chance(c, 0.5);

@@ -237,6 +237,56 @@ def conv_case(rng, x, w, **attrs):
     return c.output(c.node("Relu", y), np.float32)
 
 
+def fixed_conv(rng, x, w, residual=False, zeros=0.0, **attrs):
+    """All sizes known, so that ways with a plan are taken."""
+    text = "-".join(f"{k}{v}" for k, v in attrs.items())
+    text += f"-{zeros}" * (zeros > 0) + "-residual" * residual
+    c = Case("convolutions", f"{x}{w}{text}".replace(" ", ""))
+    weights = floats(rng, *w) * (rng.random(w) >= zeros).astype(np.float32)
+    a = c.input(floats(rng, *x))
+    y = c.node("Conv", a, c.constant(weights), c.constant(floats(rng, w[0])),
+               **attrs)
+    if residual:
+        y = c.node("Add", y, c.node("Conv", a, c.constant(
+            floats(rng, w[0], x[1], 1, 1)), pads=[0, 0, 0, 0]))
+    c.closed = True
+    return c.output(c.node("Relu", y), np.float32)
+
+
+def convolutions(rng):
+    sizes = ((7, 7), (14, 14), (15, 33), (28, 30), (1, 5), (3, 64), (57, 9))
+    for (h, w), k, s in itertools.product(sizes, (3, 5), (1, 2)):
+        p = k // 2
+        yield fixed_conv(rng, (2, 5, h, w), (5, 1, k, k), strides=[s, s],
+                         pads=[p] * 4, group=5)
+    for s, d, p in (([2, 1], [1, 1], [1, 0, 1, 2]),
+                    ([1, 2], [2, 3], [2, 3, 0, 4]),
+                    ([1, 1], [2, 1], [0, 0, 3, 0])):
+        yield fixed_conv(rng, (2, 4, 21, 40), (8, 1, 3, 3), strides=s,
+                         dilations=d, pads=p, group=4)
+    yield fixed_conv(rng, (2, 6, 70), (6, 1, 7), strides=[2], pads=[3, 3],
+                     group=6)
+    sizes = ((4, 4), (5, 6), (7, 7), (14, 14), (13, 28), (30, 17), (9, 70),
+             (20, 57))
+    for n, (h, w) in enumerate(sizes):
+        c, o = ((8, 8), (5, 33), (64, 20), (16, 16))[n % 4]
+        p = ([1] * 4, [0] * 4, [0, 1, 1, 0], [1] * 4)[n % 4]
+        yield fixed_conv(rng, (1 + n % 2, c, h, w), (o, c, 3, 3), pads=p,
+                         residual=p == [1] * 4)
+    for n, (h, w) in enumerate(sizes[1:]):
+        c, o = ((8, 8), (5, 33), (64, 20), (3, 16))[n % 4]
+        for k, z in ((1, 0), (3, 0.8), (3, 0), (5, 0.5), (7, 0)):
+            p = k // 2
+            yield fixed_conv(rng, (1 + n % 2, c, h, w), (o, c, k, k),
+                             zeros=z, strides=[2, 2], pads=[p] * 4)
+        yield fixed_conv(rng, (1 + n % 2, c, h, w), (o, c, 3, 3), zeros=0.85,
+                         pads=[1] * 4, residual=n % 2 == 0)
+    yield fixed_conv(rng, (1, 24, 12, 14), (36, 6, 3, 3), group=4,
+                     pads=[1] * 4)
+    yield fixed_conv(rng, (2, 16, 40), (24, 16, 5), zeros=0.7, pads=[2, 2],
+                     dilations=[1])
+
+
 def windows(rng):
     for s, d, p in itertools.product((1, 2, 3), (1, 2), (0, 1)):
         pads = [p, 2 * p, 0, p]
@@ -301,7 +351,8 @@ def recurrent(rng):
                 yield c
 
 
-GROUPS = [elementwise, movement, reductions, products, windows, recurrent]
+GROUPS = [elementwise, movement, reductions, products, windows, convolutions,
+          recurrent]
 
 
 # ---- running ----
