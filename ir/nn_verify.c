@@ -273,6 +273,20 @@ prn_status prn_verify_nn_matmul(prn_op *op) {
   return prn_verify_scalar_body(op, op->num_operands - 1, 1);
 }
 
+prn_status prn_verify_nn_attention(prn_op *op) {
+  PRN_TRY(all_ranked(op));
+  int32_t rank = op->results[0].type->rank;
+  for (uint32_t i = 0; i < 3; i++)
+    if (rank_of(op, i) < 2)
+      return prn_op_error(op, "takes matrices, found %d dimensions",
+                          (int)rank_of(op, i));
+  for (uint32_t i = 0; i < op->num_operands; i++)
+    if (rank_of(op, i) > rank)
+      return prn_op_error(op, "operand %u has more dimensions than the result",
+                          i);
+  return prn_verify_scalar_body(op, op->num_operands - 2, 1);
+}
+
 static prn_status window(prn_op *op, int32_t spatial) {
   PRN_TRY(int_list(op, "strides", spatial, 1));
   PRN_TRY(int_list(op, "dilations", spatial, 1));

@@ -31,6 +31,7 @@ static const prn_kernel_kind *kind_of(const prn_op *op) {
       [PRN_OP_mem_linear] = &prn_kernel_linear,
       [PRN_OP_mem_conv] = &prn_kernel_conv,
       [PRN_OP_mem_pool] = &prn_kernel_pool,
+      [PRN_OP_mem_attention] = &prn_kernel_attention,
       [PRN_OP_mem_softmax] = &prn_kernel_softmax,
       [PRN_OP_mem_norm] = &prn_kernel_norm,
       [PRN_OP_mem_lstm] = &prn_kernel_lstm,

@@ -124,7 +124,8 @@ extern const prn_kernel_kind prn_kernel_map, prn_kernel_reduce,
     prn_kernel_arg_reduce, prn_kernel_cumsum, prn_kernel_gather,
     prn_kernel_gather_elements, prn_kernel_pad, prn_kernel_dims,
     prn_kernel_matmul, prn_kernel_linear, prn_kernel_conv, prn_kernel_pool,
-    prn_kernel_softmax, prn_kernel_norm, prn_kernel_lstm, prn_kernel_gru;
+    prn_kernel_softmax, prn_kernel_norm, prn_kernel_attention, prn_kernel_lstm,
+    prn_kernel_gru;
 
 /* ---- elements (elem.c) ---- */
 

@@ -125,6 +125,21 @@ static prn_v exp_near(prn_cg *g, prn_v x) {
   return cg_fmul(g, p, power2(g, d.n));
 }
 
+/* The exponent is added to p's own, which needs no product. What is no number
+ * in between (x = -inf) is replaced in the end; NaN stays. */
+prn_v prn_vm_exp_down(prn_cg *g, prn_v x) {
+  const double magic = 12582912.0;
+  prn_v t = prn_cg_fma(g, x, num(x, 1.44269504088896341), num(x, magic));
+  prn_v n = cg_fsub(g, t, num(x, magic));
+  prn_v r = prn_cg_fma(g, n, num(x, -ln2_hi), x);
+  r = prn_cg_fma(g, n, num(x, -ln2_lo), r);
+  prn_v p = bits(g, cg_fadd(g, expm1_poly(g, r), num(x, 1)));
+  p = LLVMBuildAdd(g->b, p, LLVMBuildShl(g->b, bits(g, t), ints(p, 23), ""),
+                   "");
+  prn_v none = cg_fcmp(g, LLVMRealOLT, x, num(x, -87));
+  return cg_select(g, none, num(x, 0), unbits(g, p));
+}
+
 /* Below -18 the result is -1; above 88 the two factors of the scale need
  * care, so halve: (e^x - 1) = 2 ((e^r - 1) 2^(n-1) + (2^(n-1) - 1/2)). */
 prn_v prn_vm_expm1(prn_cg *g, prn_v x) {

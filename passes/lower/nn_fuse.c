@@ -7,11 +7,14 @@
  * Constants of one element, positions (nn.iota) and sizes (nn.dims) go into
  * the body; repeating operands do so by the map's own rule.
  *
+ * Products around a softmax become attention then (nn_attention.c).
+ *
  * One sweep from the last operation to the first forms the groups: an
  * operation's readers are in theirs by then. */
 #include <assert.h>
 
 #include "passes/lower/lower.h"
+#include "passes/lower/nn_attention.h"
 #include "passes/lower/nn_build.h"
 #include "passes/pass.h"
 
@@ -23,6 +26,8 @@ enum { MAX_INPUTS = 24, MAX_BODY = 96 };
   X(epilogues, "groups put into a product or convolution")  \
   X(prologues, "groups put into a reduction")               \
   X(joined, "elementwise operations that share their loop") \
+  X(attention, "products around a softmax made one")        \
+  X(masks, "masks computed inside attention")               \
   X(dead, "operations without readers dropped")
 PRN_PASS_TABLES;
 
@@ -393,6 +398,10 @@ static void fuse_block(fuse *f, prn_block *b) {
    * replaced in their readers' bodies' operands as they are built. */
   for (uint32_t i = to; i-- > from;)
     build(f, f->groups[i]);
+  uint32_t attention = 0, masks = 0;
+  prn_nn_fuse_attention(f->m, b, &attention, &masks);
+  f->stats->attention += attention;
+  f->stats->masks += masks;
   drop_dead(f, b);
 }
 
@@ -408,7 +417,9 @@ const prn_pass prn_pass_nn_fuse = {
     .summary = "Compute elementwise operations inside their neighbours",
     .doc = "Elementwise operations that read each other become one nn.map, or "
            "the epilogue of the matrix product or convolution that feeds them "
-           "(bias, activation, residual), or the prologue of a reduction.",
+           "(bias, activation, residual), or the prologue of a reduction. Products "
+           "around a softmax whose scores nothing else reads become "
+           "nn.attention.",
     .reads = PRN_DIALECT_NN,
     .writes = PRN_DIALECT_NN,
     PRN_PASS_COMMON,

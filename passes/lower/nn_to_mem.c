@@ -162,6 +162,7 @@ static prn_to_mem_fn *const table[PRN_OP_count] = {
     [PRN_OP_nn_reduce] = prn_to_mem_reduce,
     [PRN_OP_nn_arg_reduce] = prn_to_mem_arg_reduce,
     [PRN_OP_nn_cumsum] = prn_to_mem_cumsum,
+    [PRN_OP_nn_attention] = prn_to_mem_attention,
     [PRN_OP_nn_softmax] = prn_to_mem_softmax,
     [PRN_OP_nn_layer_norm] = prn_to_mem_layer_norm,
     [PRN_OP_nn_lstm] = prn_to_mem_lstm,
