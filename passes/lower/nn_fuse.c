@@ -417,7 +417,8 @@ const prn_pass prn_pass_nn_fuse = {
     .summary = "Compute elementwise operations inside their neighbours",
     .doc = "Elementwise operations that read each other become one nn.map, or "
            "the epilogue of the matrix product or convolution that feeds them "
-           "(bias, activation, residual), or the prologue of a reduction. Products "
+           "(bias, activation, residual), or the prologue of a reduction. "
+           "Products "
            "around a softmax whose scores nothing else reads become "
            "nn.attention.",
     .reads = PRN_DIALECT_NN,

@@ -179,6 +179,11 @@ static void visit(unify *u, const prn_op *op) {
     equate(u, from_end(a->type, 0), from_end(b->type, 1));
     equate_broadcast(u, op, 2, op->num_operands, 0);
     break;
+  case PRN_OP_nn_attention:
+    equate_broadcast(u, op, 0, 3, 2);
+    equate(u, from_end(a->type, 0), from_end(b->type, 0));
+    equate(u, from_end(b->type, 1), from_end(op->operands[2].value->type, 1));
+    break;
   case PRN_OP_nn_conv:
     equate_broadcast(u, op, 2, op->num_operands, 0);
     break;

@@ -1,5 +1,6 @@
 /* onnx -> nn: attention and what goes with it. Scores are one product, scaled
- * and masked in its epilogue; key and value heads that several query heads
+ * and masked in its epilogue, or with softmax and second product nn.attention
+ * when nobody asks for the scores; key and value heads that several query heads
  * share are not repeated. */
 #include <math.h>
 
@@ -218,8 +219,97 @@ static double scale_of(const prn_op *op, const heads *h) {
   return 1 / sqrt((double)size);
 }
 
+/* ---- as one operation ---- */
+
+/* What is added to the scores, with the heads' dimension cut as theirs is. */
+static prn_value *grouped_bias(prn_o2n *e, const heads *h, prn_value *bias) {
+  const prn_type *t = bias->type;
+  prn_dim dims[5], one = prn_dim_const(e->ctx, 1);
+  if (!h->grouped || t->rank < 3) return bias;
+  bool shared = t->dims[t->rank - 3] == one;
+  dims[0] = t->rank == 4 ? t->dims[0] : one;
+  dims[1] = shared ? one : h->kv;
+  dims[2] = shared ? one : h->group;
+  dims[3] = t->dims[t->rank - 2];
+  dims[4] = t->dims[t->rank - 1];
+  return prn_nn_reshape_dims(&e->b, bias, 5, dims);
+}
+
+/* x times a number, in a body. */
+static prn_value *times(prn_o2n *e, prn_value *x, double v) {
+  const prn_type *t = prn_type_static(e->ctx, PRN_F32, 0, NULL);
+  prn_value *c = prn_nn_make(&e->b, PRN_OP_nn_constant, NULL, 0, x->type);
+  prn_op_set_attr(c->def, "value",
+                  prn_attr_tensor(e->ctx, prn_nn_tensor(e->ctx, t, &v)));
+  return binary(e, PRN_SCALAR_mul, x, c);
+}
+
+/* The body: scale, cap, bias. */
+static void score_body(prn_o2n *e, prn_op *a, double scale, double cap,
+                       prn_value *bias) {
+  prn_nn outer = e->b;
+  prn_block *block = prn_block_create(outer.m);
+  const prn_type *t = prn_type_scalar(e->ctx, PRN_F32);
+  prn_value *s = prn_block_add_arg(block, t, PRN_STR(""));
+  prn_value *x = bias ? prn_block_add_arg(block, t, PRN_STR("")) : NULL;
+  e->b = (prn_nn){
+      .m = outer.m, .ctx = outer.ctx, .block = block, .loc = outer.loc};
+  s = times(e, s, cap != 0 ? scale / cap : scale);
+  if (cap != 0) {
+    s = prn_nn_unary(&e->b, PRN_SCALAR_tanh, s);
+    s = times(e, s, cap);
+  }
+  if (x) s = binary(e, PRN_SCALAR_add, s, x);
+  (void)prn_nn_make_op(&e->b, PRN_OP_nn_yield, &s, 1, NULL, 0);
+  e->b = outer;
+  prn_op_add_block(a, block);
+  prn_op_set_attr(a, "body", prn_attr_region(e->ctx, 0));
+}
+
+static prn_value *fused(prn_o2n *e, const heads *h, const masking *m,
+                        double scale, double cap, prn_value *bias) {
+  prn_dim dims[5], one = prn_dim_const(e->ctx, 1);
+  prn_value *in[4] = {h->q, h->k, h->v, NULL};
+  if (h->grouped) {
+    in[0] = group_heads(e, h->q, h->kv, h->group);
+    in[1] = group_heads(e, h->k, h->kv, one);
+    in[2] = group_heads(e, h->v, h->kv, one);
+  }
+  if (bias) in[3] = grouped_bias(e, h, bias);
+  int32_t rank = in[0]->type->rank;
+  for (int32_t i = 0; i < rank; i++)
+    dims[i] = i + 1 < rank ? in[0]->type->dims[i] : in[2]->type->dims[i];
+  prn_value *r = prn_nn_make(&e->b, PRN_OP_nn_attention, in, bias ? 4 : 3,
+                             prn_nn_type(e->ctx, in[0]->type, rank, dims));
+  score_body(e, r->def, scale, cap, bias);
+  if (bias && m->may_be_full)
+    prn_op_set_attr(r->def, "zero_hidden", prn_attr_bool(e->ctx, true));
+  return h->grouped ? ungroup(e, r, h->num) : r;
+}
+
+/* Its kernel takes f32 and heads of constant size. */
+static bool fusible(const prn_op *op, const heads *h) {
+  const prn_type *v = h->v->type;
+  int64_t size;
+  return !prn_o2n_wanted(op, 3) && v->dtype == PRN_F32 &&
+         h->q->type->dtype == PRN_F32 && h->k->type->dtype == PRN_F32 &&
+         prn_dim_is_const(v->dims[3], &size) && size > 0 && size <= 1024;
+}
+
 /* The scores after each step, as the fourth output wants them. */
 enum { RAW, CAPPED, BIASED, PROBABILITIES };
+
+/* y[batch, heads, seq, size] and the keys and values seen. */
+static prn_status bind(prn_o2n *e, prn_op *op, const heads *h, prn_value *y) {
+  if (op->operands[0].value->type->rank == 3) {
+    y = prn_nn_transpose(&e->b, y, swap_heads);
+    PRN_TRY(prn_o2n_set_shape(e, op, 0, y));
+  } else {
+    PRN_TRY(prn_o2n_set(e, op, 0, y));
+  }
+  if (prn_o2n_wanted(op, 1)) PRN_TRY(prn_o2n_set(e, op, 1, h->k));
+  return prn_o2n_wanted(op, 2) ? prn_o2n_set(e, op, 2, h->v) : PRN_OK;
+}
 
 static prn_status lower_attention(prn_o2n *e, prn_op *op) {
   heads h = {0};
@@ -237,7 +327,11 @@ static prn_status lower_attention(prn_o2n *e, prn_op *op) {
                .causal = prn_op_int(op, "is_causal", 0) != 0,
                .left = prn_op_int(op, "left_window_size", -1),
                .right = prn_op_int(op, "right_window_size", -1)};
-  prn_value *bias = attention_bias(e, op, &m), *step[4];
+  prn_value *bias = attention_bias(e, op, &m), *step[4], *y;
+  if (fusible(op, &h)) {
+    y = fused(e, &h, &m, scale, cap, bias);
+    return bind(e, op, &h, y);
+  }
   prn_value *s = step[RAW] = scores(e, &h, scale);
   if (cap != 0) {
     s = prn_nn_with(&e->b, PRN_SCALAR_mul, s, 1 / cap);
@@ -249,15 +343,7 @@ static prn_status lower_attention(prn_o2n *e, prn_op *op) {
   prn_value *p = softmax(e, step[BIASED]);
   if (bias && m.may_be_full) p = guarded(e, &m, p, bias);
   step[PROBABILITIES] = p;
-  prn_value *y = weighted(e, &h, p);
-  if (op->operands[0].value->type->rank == 3) {
-    y = prn_nn_transpose(&e->b, y, swap_heads);
-    PRN_TRY(prn_o2n_set_shape(e, op, 0, y));
-  } else {
-    PRN_TRY(prn_o2n_set(e, op, 0, y));
-  }
-  if (prn_o2n_wanted(op, 1)) PRN_TRY(prn_o2n_set(e, op, 1, h.k));
-  if (prn_o2n_wanted(op, 2)) PRN_TRY(prn_o2n_set(e, op, 2, h.v));
+  PRN_TRY(bind(e, op, &h, weighted(e, &h, p)));
   if (!prn_o2n_wanted(op, 3)) return PRN_OK;
   /* Which is which changed with the order of capping and masking. */
   return prn_o2n_set(e, op, 3, step[mode & 3]);
