@@ -9,9 +9,11 @@
 #   %plugins   folder of test_plugin.so and others, from test/plugin
 #   %shared    the folder that PRUNE_SHARED names (REQUIRES: shared)
 # Features: llvm, sanitized, x86, shared, onnx (%python has the packages of
-# scripts/requirements.txt).
+# scripts/requirements.txt), qemu (other CPUs: what test/scripts/machines.py
+# needs to compile and run for them).
 import os
 import platform
+import shutil
 import subprocess
 
 import lit.formats
@@ -56,5 +58,7 @@ features = {
     "x86": platform.machine() in ("x86_64", "AMD64"),
     "onnx": have_onnx,
     "shared": os.path.isdir(shared),
+    "qemu": all(map(shutil.which, (
+        "qemu-aarch64-static", "qemu-x86_64-static", "aarch64-linux-gnu-gcc"))),
 }
 config.available_features |= {name for name, have in features.items() if have}

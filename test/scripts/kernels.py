@@ -1,12 +1,13 @@
 """Compiled kernels against ONNX Runtime.
 
     kernels.py [--march=CPU,...] [--threads=N] [--seed=N] [--every=N]
-               [--match=TEXT] [GROUP...]
+               [--match=TEXT] [--machine=NAME] [GROUP...]
 
 Makes one small model for every case (shapes, strides, padding, types; sizes of
 the inputs left open), runs it through prune-run and through ONNX Runtime, and
-compares: integers and bools exactly, floats by relative L2 error. Ends with
-`N passed, N failed`."""
+compares: integers and bools exactly, floats by relative L2 error. With
+--machine (of machines.py) cases are compiled by prunec and run under qemu.
+Ends with `N passed, N failed`."""
 import argparse
 import itertools
 import os
@@ -20,6 +21,8 @@ import onnxruntime as ort
 from onnx import TensorProto as tp
 from onnx import helper as h
 from onnx import numpy_helper as nh
+
+import machines
 
 OPSET = 17
 TYPES = {np.dtype(np.float32): tp.FLOAT, np.dtype(np.float64): tp.DOUBLE,
@@ -393,11 +396,15 @@ def runs_here(march):
     return all(n in flags for n in need.get(march, ()))
 
 
-def run(case, opened, march, threads, folder):
-    model = case.model(opened)
-    want = reference(model, case.inputs)
-    path = os.path.join(folder, "m.onnx")
-    onnx.save(model, path)
+def run_elsewhere(case, machine, path):
+    try:
+        return machine.run(machine.compile(path), list(case.inputs.values()),
+                           [t for _, t in case.outputs])
+    except machines.Failed as e:
+        return str(e)
+
+
+def run_here(case, march, threads, path, folder):
     np.savez(os.path.join(folder, "i.npz"), **case.inputs)
     command = ["prune-run", path, "--inputs", os.path.join(folder, "i.npz"),
                "--outputs", os.path.join(folder, "o.npz"),
@@ -408,8 +415,20 @@ def run(case, opened, march, threads, folder):
     if r.returncode:
         return f"exit code {r.returncode}: {r.stderr[:300]}"
     got = np.load(os.path.join(folder, "o.npz"))
-    for (name, _), w in zip(case.outputs, want):
-        problem = difference(got[name], np.asarray(w), case.limit)
+    return [got[name] for name, _ in case.outputs]
+
+
+def run(case, opened, march, o, machine, folder):
+    model = case.model(opened)
+    want = reference(model, case.inputs)
+    path = os.path.join(folder, "m.onnx")
+    onnx.save(model, path)
+    got = (run_elsewhere(case, machine, path) if machine
+           else run_here(case, march, o.threads, path, folder))
+    if isinstance(got, str):
+        return got
+    for (name, _), g, w in zip(case.outputs, got, want):
+        problem = difference(g, np.asarray(w), case.limit)
         if problem:
             return f"{name}: {problem}"
     return ""
@@ -423,6 +442,7 @@ def main():
     p.add_argument("--every", type=int, default=1,
                    help="run only every N-th case")
     p.add_argument("--match", default="", help="only names that contain it")
+    p.add_argument("--machine", default="")
     p.add_argument("groups", nargs="*")
     o = p.parse_args()
     passed = failed = number = 0
@@ -431,6 +451,7 @@ def main():
         if m not in marches:
             print(f"{m}: this machine cannot run it, skipped")
     with tempfile.TemporaryDirectory() as folder:
+        machine = o.machine and machines.Machine(o.machine, folder)
         for make in GROUPS:
             if o.groups and make.__name__ not in o.groups:
                 continue
@@ -439,10 +460,13 @@ def main():
                 if number % o.every or o.match not in case.name:
                     continue
                 for march in marches:
-                    opened = number % 2 == 0 and not hasattr(case, "closed")
-                    problem = run(case, opened, march, o.threads, folder)
+                    # prune-run compiles again where open sizes are too few
+                    # facts; prunec does not.
+                    opened = (number % 2 == 0 and not machine and
+                              not hasattr(case, "closed"))
+                    problem = run(case, opened, march, o, machine, folder)
                     if problem:
-                        print(f"{case.group} {case.name} {march} "
+                        print(f"{case.group} {case.name} {o.machine or march} "
                               f"{'open' if opened else 'static'}: {problem}",
                               flush=True)
                     passed, failed = passed + (not problem), \
