@@ -1,11 +1,18 @@
 /* Kernels over rows: mem.softmax and mem.norm, along the last dimension of
- * strided views. A row is read two or three times while it is in cache. */
+ * strided views; columns.c has those whose rows lie side by side. A row is read
+ * two or three times while it is in cache. */
 #include <math.h>
 
+#include "backends/llvm/columns.h"
 #include "backends/llvm/emit.h"
 #include "backends/llvm/vecmath.h"
 
-enum { X, OUT, SCALE, BIAS };
+enum {
+  X = PRN_ROWS_X,
+  OUT = PRN_ROWS_OUT,
+  SCALE = PRN_ROWS_SCALE,
+  BIAS = PRN_ROWS_BIAS
+};
 
 static unsigned rank(const prn_kernel *k) {
   return (unsigned)k->v[OUT].type->rank;
@@ -15,6 +22,7 @@ static prn_v length(const prn_kernel *k) { return k->v[OUT].dims[rank(k) - 1]; }
 
 static prn_v items_of(prn_kernel *k, prn_v *work, unsigned cost) {
   prn_cg *g = k->g;
+  if (prn_columns_fit(k)) return prn_columns_items(k, work, cost);
   prn_v rows = cg_i64(g, 1);
   for (unsigned i = 0; i + 1 < rank(k); i++)
     rows = prn_cg_mul(g, rows, k->v[OUT].dims[i]);
@@ -176,6 +184,10 @@ static prn_v softmax_items(prn_kernel *k, prn_v *work) {
 
 static void softmax_body(prn_kernel *k) {
   prn_cg *g = k->g;
+  if (prn_columns_fit(k)) {
+    prn_columns_softmax(k);
+    return;
+  }
   row r = {.k = k, .log = prn_op_int(k->op, "log", 0) != 0};
   prn_loop l;
   prn_loop_begin(g, &l, k->begin, k->end, 1, NULL, 0);
@@ -219,6 +231,10 @@ static prn_v norm_items(prn_kernel *k, prn_v *work) {
 
 static void norm_body(prn_kernel *k) {
   prn_cg *g = k->g;
+  if (prn_columns_fit(k)) {
+    prn_columns_norm(k);
+    return;
+  }
   row r = {.k = k};
   bool rms = prn_op_int(k->op, "rms", 0) != 0;
   double epsilon = (double)prn_op_float(k->op, "epsilon", 0);

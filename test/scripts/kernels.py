@@ -195,6 +195,22 @@ def reductions(rng):
         y = c.node("LayerNormalization", x, c.constant(floats(rng, n)),
                    c.constant(floats(rng, n)), axis=-1)
         yield c.output(y, np.float32)
+    # After a product of many rows these lie side by side.
+    for rows, n in itertools.product((12, 16, 37, 64, 130), (1, 24, 96)):
+        for op in ("LayerNormalization", "plain", "Softmax", "LogSoftmax"):
+            c = Case("reductions", f"{op}-product-{rows}-{n}")
+            x = c.node("MatMul", c.input(floats(rng, 2, rows, 7)),
+                       c.constant(floats(rng, 7, n) + 1))
+            if op == "LayerNormalization":
+                y = c.node(op, x, c.constant(floats(rng, n)),
+                           c.constant(floats(rng, n)), axis=-1)
+            elif op == "plain":
+                y = c.node("LayerNormalization", x,
+                           c.constant(np.ones(n, np.float32)), axis=-1)
+            else:
+                y = c.node(op, x, axis=-1)
+            c.limit = 3e-5 if n == 1 else 1e-5
+            yield c.output(c.node("Exp", y), np.float32)
 
 
 def products(rng):
