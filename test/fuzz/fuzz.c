@@ -20,6 +20,10 @@
 const fuzz_kind fuzz_kinds[] = {
     {"matmul", 2, fuzz_matmul},
     {"linear", 4, fuzz_linear},
+    {"conv", 3, fuzz_conv},
+    {"norm", 1, fuzz_norm},
+    {"softmax", 1, fuzz_softmax},
+    {"attention", 1, fuzz_attention},
     {NULL, 0, NULL},
 };
 

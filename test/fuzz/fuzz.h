@@ -20,7 +20,7 @@ enum { FUZZ_RANK = 6, FUZZ_ARRAYS = 24, FUZZ_CONSTANTS = 4, FUZZ_SYMBOLS = 4 };
 /* A size and how the program writes it: a number, or a symbol. */
 typedef struct fuzz_dim {
   int64_t n;
-  char text[96];
+  char text[160];
 } fuzz_dim;
 
 typedef struct fuzz_array {
@@ -60,7 +60,8 @@ typedef struct fuzz_case {
   unsigned num_constants;
   fuzz_dim symbols[FUZZ_SYMBOLS];
   unsigned num_symbols;
-  double limit; /* of the relative L2 error */
+  double limit;                /* of the relative L2 error */
+  const char *target, *caller; /* run elsewhere; or NULL */
 } fuzz_case;
 
 typedef struct fuzz_kind {
@@ -73,6 +74,10 @@ extern const fuzz_kind fuzz_kinds[]; /* ends with a NULL name */
 
 void fuzz_matmul(fuzz_case *c);
 void fuzz_linear(fuzz_case *c);
+void fuzz_conv(fuzz_case *c);
+void fuzz_norm(fuzz_case *c);
+void fuzz_softmax(fuzz_case *c);
+void fuzz_attention(fuzz_case *c);
 
 /* ---- chance ---- */
 uint64_t fuzz_bits(fuzz_case *c);
@@ -99,6 +104,9 @@ enum fuzz_layout {
  * are the only ones that FUZZ_REPEAT may repeat; -1: all of them. */
 fuzz_view fuzz_operand(fuzz_case *c, int rank, const fuzz_dim *dims,
                        unsigned layout, int fixed);
+/* The same, its last `merged` dimensions lying as one. */
+fuzz_view fuzz_operand_merged(fuzz_case *c, int rank, const fuzz_dim *dims,
+                              unsigned layout, int fixed, int merged);
 /* The element of v at index, in its array. */
 int64_t fuzz_at(const fuzz_view *v, const int64_t *index);
 static inline double fuzz_get(const fuzz_case *c, const fuzz_view *v,
@@ -133,13 +141,15 @@ typedef struct fuzz_epilogue {
   fuzz_view extras[4];
   unsigned num_extras;
 } fuzz_epilogue;
-/* Draws one for results of these sizes; extras are operands of that shape. */
+/* Draws one for results of these sizes; extras are operands of that shape,
+ * their last `merged` dimensions lying as one. */
 void fuzz_epilogue_draw(fuzz_case *c, fuzz_epilogue *e, int rank,
-                        const fuzz_dim *dims);
+                        const fuzz_dim *dims, int merged);
 /* ", %v3, %v4" after the operands. */
 void fuzz_epilogue_operands(fuzz_case *c, const fuzz_epilogue *e);
-/* " {body = region<0>, more} {...}" or the like; `more` may be empty. */
-void fuzz_epilogue_body(fuzz_case *c, const fuzz_epilogue *e, const char *more);
+/* The end of a dictionary of attributes that the caller began, with the body
+ * as the last one, and the block. */
+void fuzz_epilogue_body(fuzz_case *c, const fuzz_epilogue *e);
 double fuzz_epilogue_apply(const fuzz_case *c, const fuzz_epilogue *e,
                            const int64_t *index, double x);
 

@@ -113,18 +113,35 @@ static int64_t draw_strides(fuzz_case *c, fuzz_view *v, const int *order,
     v->strides[d] = next;
     extent += (v->dims[d].n - 1) * next.n;
     int64_t more = gap ? fuzz_below(c, 20) : 0;
-    bool known = v->dims[d].text[0] != 's' && strchr(next.text, 's') == NULL;
     fuzz_dim s = fuzz_number(next.n * (v->dims[d].n + more));
-    if (!known)
-      (void)snprintf(s.text, sizeof s.text, "(%.40s)*(%.20s+%lld)", next.text,
+    if (strchr(next.text, 's') || strchr(v->dims[d].text, 's'))
+      (void)snprintf(s.text, sizeof s.text, "(%.100s)*(%.40s+%lld)", next.text,
                      v->dims[d].text, (long long)more);
     next = s;
   }
   return extent;
 }
 
-fuzz_view fuzz_operand(fuzz_case *c, int rank, const fuzz_dim *dims,
-                       unsigned layout, int fixed) {
+/* The value's text; its data. */
+static void make_view(fuzz_case *c, fuzz_view *v, bool output) {
+  snprintf(v->name, sizeof v->name, "%%v%u", c->num_views++);
+  prn_strbuf_fmt(&c->ops, "    %s = mem.view(%%a%u) : view<", v->name,
+                 v->array);
+  for (int i = 0; i < v->rank; i++)
+    prn_strbuf_fmt(&c->ops, "(%s)x", v->dims[i].text);
+  prn_strbuf_cstr(&c->ops, "f32, strides [");
+  for (int i = 0; i < v->rank; i++)
+    prn_strbuf_fmt(&c->ops, "%s%s", i ? ", " : "", v->strides[i].text);
+  prn_strbuf_fmt(&c->ops, "], offset %lld>\n", (long long)v->offset);
+  int64_t index[FUZZ_RANK] = {0};
+  if (output) return;
+  do
+    c->arrays[v->array].data[fuzz_at(v, index)] = fuzz_value(c);
+  while (fuzz_next(v->rank, v->dims, index));
+}
+
+static fuzz_view draw_view(fuzz_case *c, int rank, const fuzz_dim *dims,
+                           unsigned layout, int fixed) {
   fuzz_view v = {.rank = rank};
   int order[FUZZ_RANK];
   for (int i = 0; i < rank; i++) {
@@ -141,20 +158,39 @@ fuzz_view fuzz_operand(fuzz_case *c, int rank, const fuzz_dim *dims,
   v.offset = fuzz_chance(c, 0.3) ? fuzz_below(c, 20) : 0;
   int64_t after = fuzz_chance(c, 0.3) ? fuzz_below(c, 20) : 0;
   v.array = add_array(c, v.offset + extent + after, layout & FUZZ_OUTPUT);
-  snprintf(v.name, sizeof v.name, "%%v%u", c->num_views++);
-  prn_strbuf_fmt(&c->ops, "    %s = mem.view(%%a%u) : view<", v.name, v.array);
-  for (int i = 0; i < rank; i++)
-    prn_strbuf_fmt(&c->ops, "(%s)x", v.dims[i].text);
-  prn_strbuf_cstr(&c->ops, "f32, strides [");
-  for (int i = 0; i < rank; i++)
-    prn_strbuf_fmt(&c->ops, "%s%s", i ? ", " : "", v.strides[i].text);
-  prn_strbuf_fmt(&c->ops, "], offset %lld>\n", (long long)v.offset);
-  if (layout & FUZZ_OUTPUT) return v;
-  int64_t index[FUZZ_RANK] = {0};
-  do
-    c->arrays[v.array].data[fuzz_at(&v, index)] = fuzz_value(c);
-  while (fuzz_next(rank, v.dims, index));
   return v;
+}
+
+static fuzz_dim times(const fuzz_dim *a, const fuzz_dim *b) {
+  fuzz_dim p = fuzz_number(a->n * b->n);
+  if (strchr(a->text, 's') || strchr(b->text, 's'))
+    (void)snprintf(p.text, sizeof p.text, "(%.100s)*(%.40s)", a->text, b->text);
+  return p;
+}
+
+fuzz_view fuzz_operand_merged(fuzz_case *c, int rank, const fuzz_dim *dims,
+                              unsigned layout, int fixed, int merged) {
+  fuzz_dim few[FUZZ_RANK];
+  int lead = rank - merged;
+  for (int i = 0; i <= lead && i < rank; i++)
+    few[i] = dims[i];
+  for (int i = lead + 1; i < rank; i++)
+    few[lead] = times(&few[lead], &dims[i]);
+  fuzz_view v = draw_view(c, merged ? lead + 1 : rank, few, layout, fixed);
+  v.rank = rank;
+  fuzz_dim s = merged ? v.strides[lead] : fuzz_number(1);
+  for (int i = rank - 1; merged && i >= lead; i--) {
+    v.dims[i] = dims[i];
+    v.strides[i] = s;
+    s = times(&s, &dims[i]);
+  }
+  make_view(c, &v, layout & FUZZ_OUTPUT);
+  return v;
+}
+
+fuzz_view fuzz_operand(fuzz_case *c, int rank, const fuzz_dim *dims,
+                       unsigned layout, int fixed) {
+  return fuzz_operand_merged(c, rank, dims, layout, fixed, 0);
 }
 
 int64_t fuzz_at(const fuzz_view *v, const int64_t *index) {
@@ -254,7 +290,7 @@ fuzz_constant *fuzz_weights(fuzz_case *c, int rank, const int64_t *dims) {
 /* ---- epilogues ---- */
 
 void fuzz_epilogue_draw(fuzz_case *c, fuzz_epilogue *e, int rank,
-                        const fuzz_dim *dims) {
+                        const fuzz_dim *dims, int merged) {
   static const char *const names[] = {"add",     "mul",  "relu",
                                       "sigmoid", "tanh", "neg"};
   memset(e, 0, sizeof *e);
@@ -268,7 +304,7 @@ void fuzz_epilogue_draw(fuzz_case *c, fuzz_epilogue *e, int rank,
     if (strcmp(name, "add") != 0 && strcmp(name, "mul") != 0) continue;
     e->steps[i].extra = (int)e->num_extras;
     e->extras[e->num_extras++] =
-        fuzz_operand(c, rank, dims, FUZZ_ANY | FUZZ_REPEAT, -1);
+        fuzz_operand_merged(c, rank, dims, FUZZ_REPEAT, -1, merged);
   }
 }
 
@@ -277,16 +313,15 @@ void fuzz_epilogue_operands(fuzz_case *c, const fuzz_epilogue *e) {
     prn_strbuf_fmt(&c->ops, ", %s", e->extras[i].name);
 }
 
-void fuzz_epilogue_body(fuzz_case *c, const fuzz_epilogue *e,
-                        const char *more) {
+void fuzz_epilogue_body(fuzz_case *c, const fuzz_epilogue *e) {
   prn_strbuf *b = &c->ops;
   if (e->num_steps == 0) {
-    if (*more) prn_strbuf_fmt(b, " {%s}", more);
-    prn_strbuf_char(b, '\n');
+    prn_strbuf_cstr(b, "}\n");
     return;
   }
-  prn_strbuf_fmt(b, " {%s%sbody = region<0>} {\n    ^(%%x0: f32", more,
-                 *more ? ", " : "");
+  bool first = b->data[b->size - 1] == '{';
+  prn_strbuf_fmt(b, "%sbody = region<0>} {\n    ^(%%x0: f32",
+                 first ? "" : ", ");
   for (unsigned i = 0; i < e->num_extras; i++)
     prn_strbuf_fmt(b, ", %%e%u: f32", i);
   prn_strbuf_cstr(b, "):\n");

@@ -98,7 +98,7 @@ static void finish(fuzz_case *c, product *p, const fuzz_constant *w, bool nk,
   fuzz_dim dims[4] = {p->lead[0], p->lead[1]};
   dims[p->batch] = rows;
   dims[p->batch + 1] = cols;
-  fuzz_epilogue_draw(c, &p->e, p->batch + 2, dims);
+  fuzz_epilogue_draw(c, &p->e, p->batch + 2, dims, 0);
   if (w && !turned && p->batch) spread(c, p);
   prn_strbuf_fmt(&c->ops, "    mem.%s(%s, %s, %s", turned ? "linear" : "matmul",
                  p->a.name,
@@ -107,8 +107,8 @@ static void finish(fuzz_case *c, product *p, const fuzz_constant *w, bool nk,
                                        : "%w",
                  p->out.name);
   fuzz_epilogue_operands(c, &p->e);
-  prn_strbuf_char(&c->ops, ')');
-  fuzz_epilogue_body(c, &p->e, "");
+  prn_strbuf_cstr(&c->ops, ") {");
+  fuzz_epilogue_body(c, &p->e);
   refer(c, p, w, nk, b, turned);
 }
 
@@ -167,6 +167,9 @@ void fuzz_linear(fuzz_case *c) {
   static const format formats[] = {
       {"rows", 0, {4, 8, 16}, {0}, "f32", 1e-5},
       {"rows", 0, {1, 6, 32}, {0}, "f32", 1e-5},
+      {"srt", 12, {2, 3, 4}, {64, 128, 384}, "f32", 1e-5},
+      {"srt", 48, {1, 3, 4}, {32, 100, 256}, "f32", 1e-5},
+      {"srt", 384, {3, 4}, {64, 192}, "f32", 1e-5},
       /* Weights and, with a product of pairs, activations have 8 bits. */
       {"rows2", 0, {4, 6, 8}, {0}, "bf16", 1e-2},
   };
