@@ -2,11 +2,14 @@
  *
  *   prn-fuzz-kernels [--seed=N] [--count=N] [--seconds=S] [--march=CPU,...]
  *                    [--kind=NAME] [--save=FOLDER] [-v]
+ *                    [--target=TRIPLE --caller=COMMAND]
  *
  * Cases are numbered from --seed on; each kind gets --count of them times its
  * weight. A report names kind, seed and CPU: run that one again with
- * --kind, --seed and --count=1. Stops early, saying so, after --seconds. Each
- * case runs in a process of its own, so that a crash is a report. */
+ * --kind, --seed and --count=1. With --caller, libraries for --target are run
+ * by that command, test/cross/call.c under an emulator. Stops early, saying so,
+ * after --seconds. Each case runs in a process of its own, so that a crash is a
+ * report. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -33,7 +36,7 @@ typedef struct options {
   uint64_t seed;
   long count;
   double seconds;
-  const char *kind, *save;
+  const char *kind, *save, *target, *caller;
   const char *march[MAX_MARCH];
   prn_tile tile[MAX_MARCH];
   unsigned num_march;
@@ -63,8 +66,8 @@ static bool runs_here(const char *march) {
 
 static void add_march(options *o, const char *march) {
   prn_diag_sink sink = {0};
-  prn_target_spec spec = {.march = march};
-  if (!runs_here(march)) {
+  prn_target_spec spec = {.march = march, .triple = o->target};
+  if (!o->caller && !runs_here(march)) {
     printf("%s: this machine cannot run it, skipped\n", march);
     return;
   }
@@ -88,6 +91,8 @@ static int one(const options *o, const fuzz_kind *kind, uint64_t seed,
     return 1;
   }
   fuzz_case c = {.rng = seed,
+                 .target = o->target,
+                 .caller = o->caller,
                  .march = o->march[march],
                  .nr = o->tile[march].nr,
                  .limit = 1e-5};
@@ -126,6 +131,10 @@ static void parse(options *o, int argc, char **argv) {
       o->kind = v;
     else if (v && strncmp(a, "--save", n) == 0)
       o->save = v;
+    else if (v && strncmp(a, "--target", n) == 0)
+      o->target = v;
+    else if (v && strncmp(a, "--caller", n) == 0)
+      o->caller = v;
     else if (v && strncmp(a, "--march", n) == 0)
       list = v;
     else {
@@ -133,7 +142,7 @@ static void parse(options *o, int argc, char **argv) {
       exit(2);
     }
   }
-  if (!list) add_march(o, "native");
+  if (!list) add_march(o, o->target ? "generic" : "native");
   while (list) {
     char *comma = strchr(list, ',');
     if (comma) *comma = 0;

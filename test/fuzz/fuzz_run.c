@@ -3,6 +3,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "backends/llvm/compile.h"
 #include "ir/mask.h"
@@ -182,6 +183,13 @@ static int compare(const fuzz_case *c, const fuzz_array *a) {
   return error > c->limit ? complain(c, "relative L2 error", error) : 0;
 }
 
+static int compare_all(const fuzz_case *c) {
+  int bad = 0;
+  for (unsigned i = 0; i < c->num_arrays && !bad; i++)
+    if (c->arrays[i].output) bad = compare(c, &c->arrays[i]);
+  return bad;
+}
+
 /* Runs with other numbers of workers: the same bits. */
 static int rerun(const fuzz_case *c, const prn_program *p) {
   static const int64_t workers[] = {2, 3, 7};
@@ -209,20 +217,79 @@ static int rerun(const fuzz_case *c, const prn_program *p) {
   return bad;
 }
 
+static int run_here(fuzz_case *c, prn_module *m, const prn_compile_options *o) {
+  prn_program *p = NULL;
+  if (prn_compile_jit(m, o, &p) != PRN_OK)
+    return complain(c, "does not compile", 0);
+  int status = call(c, p, 1);
+  int bad = status ? complain(c, "run's status", status) : compare_all(c);
+  if (!bad) bad = rerun(c, p);
+  prn_program_destroy(p);
+  return bad;
+}
+
+/* ---- on another machine: through test/cross/call.c ---- */
+
+static void write_inputs(const fuzz_case *c, FILE *f) {
+  for (unsigned i = 0; i < c->num_symbols; i++) {
+    int64_t head[3] = {0, 1, c->symbols[i].n};
+    (void)fwrite(head, sizeof *head, 3, f);
+  }
+  for (unsigned i = 0; i < c->num_arrays; i++) {
+    const fuzz_array *a = &c->arrays[i];
+    int64_t head[3] = {a->count * (int64_t)sizeof(float), 1, a->count};
+    if (a->output) continue;
+    (void)fwrite(head, sizeof *head, 3, f);
+    (void)fwrite(a->data, sizeof(float), (size_t)a->count, f);
+  }
+}
+
+static bool read_outputs(const fuzz_case *c, FILE *f) {
+  for (unsigned i = 0; i < c->num_arrays; i++) {
+    const fuzz_array *a = &c->arrays[i];
+    int64_t head[3];
+    size_t n = (size_t)a->count;
+    if (!a->output) continue;
+    if (fread(head, sizeof *head, 3, f) != 3 || head[2] != a->count ||
+        fread(a->data, sizeof(float), n, f) != n)
+      return false;
+  }
+  return true;
+}
+
+static int run_elsewhere(fuzz_case *c, prn_module *m,
+                         const prn_compile_options *o) {
+  static const char *const names[] = {"so", "in", "out"};
+  char path[3][300], command[2000];
+  const char *folder = getenv("TMPDIR");
+  for (int i = 0; i < 3; i++)
+    (void)snprintf(path[i], sizeof path[i], "%.200s/prn-fuzz-%ld.%s",
+                   folder ? folder : P_tmpdir, (long)getpid(), names[i]);
+  (void)snprintf(command, sizeof command, "%.1000s %s fuzz_model %s %s 1 2 3 7",
+                 c->caller, path[0], path[1], path[2]);
+  int bad = prn_compile_file(m, o, PRN_ARTEFACT_SO, path[0]) != PRN_OK;
+  if (bad) (void)complain(c, "does not compile", 0);
+  FILE *f = bad ? NULL : fopen(path[1], "wb");
+  if (f) write_inputs(c, f);
+  if (f) (void)fclose(f);
+  if (!bad && system(command) != 0) bad = complain(c, "run failed", 0);
+  f = bad ? NULL : fopen(path[2], "rb");
+  if (!bad && !(f && read_outputs(c, f)))
+    bad = complain(c, "outputs are missing", 0);
+  if (f) (void)fclose(f);
+  for (int i = 0; i < 3; i++)
+    (void)unlink(path[i]);
+  return bad ? bad : compare_all(c);
+}
+
 int fuzz_run(fuzz_case *c, const char *save) {
   prn_ctx *ctx = prn_ctx_create();
   prn_module *m = build(ctx, c, save);
-  prn_compile_options o = {.target = {.march = c->march}, .prefix = "fuzz"};
-  prn_program *p = NULL;
-  int bad = 0;
-  if (!m || prn_compile_jit(m, &o, &p) != PRN_OK)
-    bad = complain(c, "does not compile", 0);
-  int status = bad ? 0 : call(c, p, 1);
-  if (status != PRUNE_OK) bad = complain(c, "run's status", status);
-  for (unsigned i = 0; i < c->num_arrays && !bad; i++)
-    if (c->arrays[i].output) bad = compare(c, &c->arrays[i]);
-  if (!bad) bad = rerun(c, p);
-  prn_program_destroy(p);
+  prn_compile_options o = {.target = {.march = c->march, .triple = c->target},
+                           .prefix = "fuzz"};
+  int bad = !m          ? complain(c, "is no program", 0)
+            : c->caller ? run_elsewhere(c, m, &o)
+                        : run_here(c, m, &o);
   prn_ctx_destroy(ctx);
   return bad;
 }
