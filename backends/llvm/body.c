@@ -46,6 +46,7 @@ static prn_v float_unary(prn_cg *g, prn_scalar f, prn_v x) {
     ROW(exp)
     ROW(log)
     ROW(erf)
+    ROW(gelu)
     ROW(tanh)
     ROW(sigmoid)
     ROW(sin)
@@ -285,8 +286,8 @@ prn_v prn_body_apply(prn_cg *g, prn_scalar f, prn_dtype t, prn_v a, prn_v b) {
 /* The same question without emitting anything. */
 static bool known(prn_scalar f, prn_dtype t) {
   bool fl = prn_dtype_is_float(t), bo = t == PRN_BOOL;
-  if (t == PRN_F64 &&
-      (f == PRN_SCALAR_erf || f == PRN_SCALAR_mod || f == PRN_SCALAR_fmod))
+  if (t == PRN_F64 && (f == PRN_SCALAR_erf || f == PRN_SCALAR_gelu ||
+                       f == PRN_SCALAR_mod || f == PRN_SCALAR_fmod))
     return false;
   switch (f) {
   case PRN_SCALAR_COUNT:

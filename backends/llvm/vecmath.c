@@ -125,19 +125,13 @@ static prn_v exp_near(prn_cg *g, prn_v x) {
   return cg_fmul(g, p, power2(g, d.n));
 }
 
-/* The exponent is added to p's own, which needs no product. What is no number
- * in between (x = -inf) is replaced in the end; NaN stays. */
+/* One factor for the scale, and nothing clamped: what is no number in between
+ * (x = -inf) is replaced in the end, NaN stays. */
 prn_v prn_vm_exp_down(prn_cg *g, prn_v x) {
-  const double magic = 12582912.0;
-  prn_v t = prn_cg_fma(g, x, num(x, 1.44269504088896341), num(x, magic));
-  prn_v n = cg_fsub(g, t, num(x, magic));
-  prn_v r = prn_cg_fma(g, n, num(x, -ln2_hi), x);
-  r = prn_cg_fma(g, n, num(x, -ln2_lo), r);
-  prn_v p = bits(g, cg_fadd(g, expm1_poly(g, r), num(x, 1)));
-  p = LLVMBuildAdd(g->b, p, LLVMBuildShl(g->b, bits(g, t), ints(p, 23), ""),
-                   "");
+  reduced d = reduce(g, x);
+  prn_v p = cg_fadd(g, expm1_poly(g, d.r), num(x, 1));
   prn_v none = cg_fcmp(g, LLVMRealOLT, x, num(x, -87));
-  return cg_select(g, none, num(x, 0), unbits(g, p));
+  return cg_select(g, none, num(x, 0), cg_fmul(g, p, power2(g, d.n)));
 }
 
 /* Below -18 the result is -1; above 88 the two factors of the scale need
@@ -246,4 +240,35 @@ prn_v prn_vm_sigmoid(prn_cg *g, prn_v x) {
   prn_v e = prn_vm_exp(g, LLVMBuildFNeg(g->b, prn_vm_abs(g, x), ""));
   prn_v top = cg_select(g, cg_fcmp(g, LLVMRealOLT, x, num(x, 0)), e, one);
   return cg_fdiv(g, top, cg_fadd(g, one, e));
+}
+
+/* x - x h for x >= 0, x h below 0, where h = erfc(|x| / sqrt 2) / 2: both are
+ * max(x, 0) - |x| h. The logarithm of h is a polynomial; from 10 on h does not
+ * matter, and its exponent fits. */
+prn_v prn_vm_gelu(prn_cg *g, prn_v x) {
+  static const double log2_h[] = {-1.0,
+                                  -1.15110469,
+                                  -0.459219366,
+                                  -0.0524362512,
+                                  0.0069224108,
+                                  3.75677264e-05,
+                                  -0.000308375777,
+                                  8.86157868e-05,
+                                  -1.38618007e-05,
+                                  1.22132121e-06,
+                                  -4.74103459e-08};
+  static const double exp2_poly[] = {
+      1.0,           0.693147182,   0.240226462,   0.0555032864,
+      0.00961848907, 0.00133999309, 0.000153458111};
+  const double magic = 12582912.0;
+  prn_v a = prn_vm_abs(g, x), ten = num(x, 10), zero = num(x, 0);
+  a = cg_select(g, cg_fcmp(g, LLVMRealOGT, a, ten), ten, a);
+  prn_v p = prn_vm_poly(g, a, log2_h, PRN_COUNT(log2_h));
+  prn_v t = cg_fadd(g, p, num(x, magic));
+  prn_v f = cg_fsub(g, p, cg_fsub(g, t, num(x, magic)));
+  prn_v h = bits(g, prn_vm_poly(g, f, exp2_poly, PRN_COUNT(exp2_poly)));
+  h = LLVMBuildAdd(g->b, h, LLVMBuildShl(g->b, bits(g, t), ints(h, 23), ""),
+                   "");
+  prn_v up = cg_select(g, cg_fcmp(g, LLVMRealOLT, x, zero), zero, x);
+  return prn_cg_fma(g, LLVMBuildFNeg(g->b, a, ""), unbits(g, h), up);
 }

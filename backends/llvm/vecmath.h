@@ -51,6 +51,9 @@ PRN_VECMATH_UNARY(PRN_VECMATH_DECLARE)
 /* exp for x <= 0 and f32 only: 1.1 ulp, but 0 below -87, where exp has
  * subnormal results. */
 prn_v prn_vm_exp_down(prn_cg *g, prn_v x);
+/* x (1 + erf(x / sqrt 2)) / 2 for f32: 2 ulp for x >= 0; below 0, where the
+ * result goes to 0 again, the error is at most 4e-8. */
+prn_v prn_vm_gelu(prn_cg *g, prn_v x);
 /* x to the power y, 0.6 ulp for f32. */
 prn_v prn_vm_pow(prn_cg *g, prn_v x, prn_v y);
 /* The remainder with the sign of x, exact (C's fmod); f32 only. */

@@ -32,6 +32,8 @@ static double float_unary(prn_scalar f, double x) {
     return log(x);
   case PRN_SCALAR_erf:
     return erf(x);
+  case PRN_SCALAR_gelu:
+    return x / 2 * erfc(-x * 0.70710678118654752);
   case PRN_SCALAR_tanh:
     return tanh(x);
   case PRN_SCALAR_sigmoid:

@@ -12,6 +12,9 @@ const prn_tensor *prn_nn_fold(prn_ctx *ctx, const prn_op *op);
  * written as their formula. */
 prn_value *prn_nn_match_norm(prn_nn *b, prn_op *op);
 
+/* The same for activations written as their formula. */
+prn_value *prn_nn_match_gelu(prn_nn *b, prn_op *op);
+
 /* ---- matching ---- */
 /* op's definition when it applies f, else NULL. */
 prn_op *prn_nn_is(const prn_value *v, prn_scalar f);

@@ -177,7 +177,8 @@ static prn_value *better(prn_nn *b, prn_op *op, struct stats *s) {
     s->norms += v->def->num_operands == 1;
     return v;
   }
-  v = simplified(b, op);
+  v = prn_nn_match_gelu(b, op);
+  if (!v) v = simplified(b, op);
   if (v) s->simplified++;
   return v;
 }
@@ -232,7 +233,8 @@ const prn_pass prn_pass_nn_simplify = {
     .summary = "Fold constants; say shorter what exporters spell out",
     .doc = "Operations on constants are computed. Small powers become "
            "products, divisions by constants products, and layer or RMS "
-           "normalisation written as its formula becomes nn.layer_norm.",
+           "normalisation written as its formula becomes nn.layer_norm, GELU "
+           "one function.",
     .reads = PRN_DIALECT_NN,
     .writes = PRN_DIALECT_NN,
     PRN_PASS_COMMON,

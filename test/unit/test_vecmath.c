@@ -261,6 +261,64 @@ static void test_unary(void **state) {
   }
 }
 
+/* ---- bounds of another kind ---- */
+
+static double ref_gelu(double x) { return x / 2 * erfc(-x * M_SQRT1_2); }
+
+static void check_gelu(float x, float got) {
+  double want = isinf(x) ? fmax((double)x, 0) : ref_gelu((double)x);
+  bool ok = x >= 0 ? ulps(got, want) <= 2 : fabs((double)got - want) <= 4e-8;
+  if (isnan(x) ? !isnan(got) : !ok)
+    fail_msg("gelu(%a) = %a, expected %a", (double)x, (double)got, want);
+}
+
+/* 0 where exp is subnormal. */
+static void check_exp_down(float x, float got) {
+  double want = x < -87 ? 0 : exp((double)x);
+  if (!(ulps(got, want) <= 1.1))
+    fail_msg("exp_down(%a) = %a, expected %a", (double)x, (double)got, want);
+}
+
+static const struct {
+  const char *name;
+  emit_fn *emit;
+  void (*check)(float x, float got);
+  bool below; /* for x <= 0 only */
+} others[] = {{"gelu", prn_vm_gelu, check_gelu, false},
+              {"exp_down", prn_vm_exp_down, check_exp_down, true}};
+
+static void check_other(machine *m, size_t r) {
+  static float x[BATCH], out[BATCH];
+  array_fn *f = find(m, others[r].name);
+  uint64_t at = 0, step = stride();
+  memcpy(x, special, sizeof special);
+  for (size_t n = PRN_COUNT(special);; n = 0) {
+    for (; n < BATCH && at < UINT64_C(1) << 32; at += step)
+      x[n++] = from_bits((uint32_t)at);
+    f(x, x, out, (int64_t)n);
+    for (size_t i = 0; i < n; i++)
+      if (!others[r].below || !(x[i] > 0)) others[r].check(x[i], out[i]);
+    if (at >= UINT64_C(1) << 32) break;
+  }
+}
+
+static void test_others(void **state) {
+  (void)state;
+  for (size_t l = 0; l < PRN_COUNT(levels); l++) {
+    if (!runs_here(levels[l])) continue;
+    machine m;
+    open_machine(&m, levels[l]);
+    prn_cg *g = prn_cg_create(m.target, "vecmath");
+    for (size_t r = 0; r < PRN_COUNT(others); r++)
+      emit_array(g, others[r].name, (emission){.unary = others[r].emit},
+                 m.target->lanes);
+    load(&m, g);
+    for (size_t r = 0; r < PRN_COUNT(others); r++)
+      check_other(&m, r);
+    close_machine(&m);
+  }
+}
+
 /* ---- functions of two ---- */
 
 static double ref_max(double a, double b) {
@@ -334,6 +392,7 @@ static void test_pairs(void **state) {
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(test_unary),
+      cmocka_unit_test(test_others),
       cmocka_unit_test(test_pairs),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
