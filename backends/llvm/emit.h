@@ -184,5 +184,7 @@ typedef struct prn_nest {
  * merged nor dropped; those in `last` are moved behind the others. */
 void prn_nest_init(prn_ctx *ctx, prn_nest *nest, const prn_type *const *types,
                    unsigned n, uint32_t keep, uint32_t last);
+/* Dimension `from` gets place `to`; those between move by one. */
+void prn_nest_move(prn_nest *nest, unsigned from, unsigned to);
 
 #endif

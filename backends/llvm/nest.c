@@ -8,7 +8,7 @@ static bool is_const(prn_dim d, int64_t c) {
   return prn_dim_is_const(d, &v) && v == c;
 }
 
-static void move_axis(prn_nest *n, unsigned from, unsigned to) {
+void prn_nest_move(prn_nest *n, unsigned from, unsigned to) {
   prn_dim d = n->dims[from];
   int a = n->axis[from];
   int step = from < to ? 1 : -1;
@@ -28,7 +28,7 @@ static void move_axis(prn_nest *n, unsigned from, unsigned to) {
 
 static void drop_axis(prn_nest *n, unsigned at) {
   if (n->rank == 1) return;
-  move_axis(n, at, n->rank - 1);
+  prn_nest_move(n, at, n->rank - 1);
   n->rank--;
 }
 
@@ -43,12 +43,12 @@ static void order(prn_nest *n, unsigned begin, unsigned end) {
       if (!prn_dim_is_const(n->strides[n->views - 1][k - 1], &a) ||
           !prn_dim_is_const(n->strides[n->views - 1][k], &b) || a >= b)
         break;
-      move_axis(n, k, k - 1);
+      prn_nest_move(n, k, k - 1);
     }
   }
   for (unsigned i = begin; i + 1 < end; i++)
     if (is_const(out[i], 1) && !is_const(out[end - 1], 1))
-      move_axis(n, i, end - 1);
+      prn_nest_move(n, i, end - 1);
 }
 
 static bool merges(prn_ctx *ctx, const prn_nest *n, unsigned i) {
@@ -86,7 +86,7 @@ void prn_nest_init(prn_ctx *ctx, prn_nest *n, const prn_type *const *types,
       i++;
       continue;
     }
-    move_axis(n, i, n->rank - 1);
+    prn_nest_move(n, i, n->rank - 1);
     back++;
   }
   for (unsigned i = n->rank; i-- > 0;)
@@ -102,7 +102,7 @@ void prn_nest_init(prn_ctx *ctx, prn_nest *n, const prn_type *const *types,
     if ((keep & pair) || !same || !merges(ctx, n, i - 1)) continue;
     n->dims[i] = prn_dim_mul(ctx, n->dims[i], n->dims[i - 1]);
     n->axis[i] = n->axis[i - 1] < n->axis[i] ? n->axis[i - 1] : n->axis[i];
-    move_axis(n, i - 1, n->rank - 1);
+    prn_nest_move(n, i - 1, n->rank - 1);
     n->rank--;
   }
 }

@@ -118,6 +118,18 @@ def elementwise(rng):
         c = Case("elementwise", "transpose-" + "".join(map(str, perm)))
         t = c.node("Transpose", c.input(floats(rng, 5, 18, 35)), perm=perm)
         yield c.output(c.node("Exp", t), np.float32)
+    for a, b in itertools.product((16, 32, 45), (16, 48, 67)):
+        c = Case("elementwise", f"transpose-{a}-{b}")
+        t = c.node("Transpose", c.input(floats(rng, 3, a, b)), perm=(0, 2, 1))
+        y = c.node("Add", c.input(floats(rng, 3, b, a)), t)
+        yield c.output(c.node("Mul", y, c.input(floats(rng, b, 1))),
+                       np.float32)
+    c = Case("elementwise", "transpose-i32")
+    x = rng.integers(-9, 9, (20, 50)).astype(np.int32)
+    yield c.output(c.node("Transpose", c.input(x), perm=(1, 0)), np.int32)
+    c = Case("elementwise", "transpose-i64")
+    x = rng.integers(-9, 9, (20, 50))
+    yield c.output(c.node("Transpose", c.input(x), perm=(1, 0)), np.int64)
 
 
 def movement(rng):
