@@ -68,6 +68,7 @@ static const double ln2_hi = 0.693359375, ln2_lo = -2.12194440054690583e-4;
 typedef struct reduced {
   prn_v r; /* |r| <= ln 2 / 2 */
   prn_v n; /* x = n ln 2 + r, as i32 */
+  prn_v f; /* and as f32 */
 } reduced;
 
 /* Rounding by adding 1.5 * 2^23 leaves n in the low bits of the sum, and is
@@ -79,7 +80,7 @@ static reduced reduce(prn_cg *g, prn_v x) {
   prn_v r = prn_cg_fma(g, n, num(x, -ln2_hi), x);
   r = prn_cg_fma(g, n, num(x, -ln2_lo), r);
   prn_v i = bits(g, t);
-  return (reduced){r, LLVMBuildSub(g->b, i, ints(i, 0x4b400000), "")};
+  return (reduced){r, LLVMBuildSub(g->b, i, ints(i, 0x4b400000), ""), n};
 }
 
 /* exp(r) - 1 on |r| <= 0.347, 0.05 ulp of 1. */
@@ -96,9 +97,22 @@ static prn_v power2(prn_cg *g, prn_v n) {
   return unbits(g, LLVMBuildShl(g->b, biased, ints(n, 23), ""));
 }
 
+static bool has_scalef(prn_cg *g, prn_v x) {
+  return g->target->avx512 && prn_cg_lanes(LLVMTypeOf(x)) == 16;
+}
+
+/* x 2^n by the instruction that does that; the same bits as below. */
+static prn_v scalef(prn_cg *g, prn_v x, prn_v n) {
+  prn_v every = LLVMConstAllOnes(g->i16), current = cg_i32(g, 4);
+  return prn_cg_intrinsic(g, "llvm.x86.avx512.mask.scalef.ps.512", NULL,
+                          (prn_v[]){x, n, x, every, current}, 5);
+}
+
 /* 2^n in two factors, so that results below 2^-126 and above FLT_MAX come
  * out as they should. */
-static prn_v scale(prn_cg *g, prn_v x, prn_v n) {
+static prn_v scale(prn_cg *g, prn_v x, reduced d) {
+  prn_v n = d.n;
+  if (has_scalef(g, x)) return scalef(g, x, d.f);
   prn_v half = LLVMBuildAShr(g->b, n, ints(n, 1), "");
   prn_v rest = LLVMBuildSub(g->b, n, half, "");
   return cg_fmul(g, cg_fmul(g, x, power2(g, half)), power2(g, rest));
@@ -115,7 +129,7 @@ prn_v prn_vm_exp(prn_cg *g, prn_v x) {
   if (is_f64(g, x)) return prn_vm_exp64(g, x);
   reduced d = reduce(g, clamp(g, x, exp_lo, exp_hi));
   prn_v p = cg_fadd(g, expm1_poly(g, d.r), num(x, 1));
-  return scale(g, p, d.n);
+  return scale(g, p, d);
 }
 
 /* exp for arguments known to lie in [-87, 88]. */
@@ -125,11 +139,15 @@ static prn_v exp_near(prn_cg *g, prn_v x) {
   return cg_fmul(g, p, power2(g, d.n));
 }
 
-/* One factor for the scale, and nothing clamped: what is no number in between
- * (x = -inf) is replaced in the end, NaN stays. */
+/* Without the instruction, one factor for the scale and nothing clamped: what
+ * is no number in between (x = -inf) is replaced in the end, NaN stays. */
 prn_v prn_vm_exp_down(prn_cg *g, prn_v x) {
+  prn_v low = num(x, exp_lo);
+  bool whole = has_scalef(g, x);
+  if (whole) x = cg_select(g, cg_fcmp(g, LLVMRealOLT, x, low), low, x);
   reduced d = reduce(g, x);
   prn_v p = cg_fadd(g, expm1_poly(g, d.r), num(x, 1));
+  if (whole) return scalef(g, p, d.f);
   prn_v none = cg_fcmp(g, LLVMRealOLT, x, num(x, -87));
   return cg_select(g, none, num(x, 0), cg_fmul(g, p, power2(g, d.n)));
 }

@@ -48,8 +48,8 @@
 PRN_VECMATH_UNARY(PRN_VECMATH_DECLARE)
 #undef PRN_VECMATH_DECLARE
 
-/* exp for x <= 0 and f32 only: 1.1 ulp, but 0 below -87, where exp has
- * subnormal results. */
+/* exp for x <= 0 and f32 only: 1.1 ulp; it may be 0 below -87, where exp has
+ * subnormal results, and there a vector may differ from a scalar. */
 prn_v prn_vm_exp_down(prn_cg *g, prn_v x);
 /* x (1 + erf(x / sqrt 2)) / 2 for f32: 2 ulp for x >= 0; below 0, where the
  * result goes to 0 again, the error is at most 4e-8. */
