@@ -6,6 +6,7 @@
 #   %models    cnn.onnx, mlp.onnx, transformer.onnx, each with inputs in
 #              NAME.npz, made by test/models/make_models.py (REQUIRES: onnx)
 #   %scripts   test/scripts, helpers for comparing
+#   %bin       folder of the tools, for who runs them by path
 #   %plugins   folder of test_plugin.so and others, from test/plugin
 #   %shared    the folder that PRUNE_SHARED names (REQUIRES: shared)
 # Features: llvm, sanitized, x86, shared, onnx (%python has the packages of
@@ -44,6 +45,7 @@ config.substitutions += [
     ("%python", config.python),
     ("%models", models),
     ("%scripts", os.path.join(config.test_source_root, "scripts")),
+    ("%bin", os.path.join(config.build_dir, "bin")),
     ("%plugins", os.path.join(config.build_dir, "test", "plugin")),
     ("%shared", shared),
 ]

@@ -6,9 +6,10 @@
 #include "passes/manager.h"
 #include "tools/model_io.h"
 
-/* Appends the passes that the module's dialect still needs. */
-static void lowering_text(const prn_lowering *how, uint32_t dialects,
-                          prn_strbuf *b) {
+/* Appends the passes that the module's dialect still needs: those that are
+ * the same for every target. */
+static void common_text(const prn_lowering *how, uint32_t dialects,
+                        prn_strbuf *b) {
   if (how->dims.size) {
     prn_strbuf_cstr(b, "bind-dims{dims=[");
     for (size_t i = 0; i < how->dims.size; i++) {
@@ -21,17 +22,22 @@ static void lowering_text(const prn_lowering *how, uint32_t dialects,
     prn_strbuf_cstr(b, "infer-shapes,canonicalize,fold-constants,cse,dce,"
                        "lower-onnx-to-nn,");
   if (dialects & (PRN_DIALECT_ONNX | PRN_DIALECT_NN))
-    prn_strbuf_fmt(b,
-                   "nn-simplify,nn-precision{type=%s},nn-fuse,lower-nn-to-mem{"
-                   "nr=%d,mr=%d},",
-                   how->precision ? how->precision : "f32", how->nr, how->mr);
+    prn_strbuf_fmt(b, "nn-simplify,nn-precision{type=%s},nn-fuse,",
+                   how->precision ? how->precision : "f32");
+  if (b->size) b->size--;
+}
+
+/* The rest. */
+static void target_text(const prn_lowering *how, uint32_t dialects,
+                        prn_strbuf *b) {
+  if (dialects & PRN_DIALECT_NN)
+    prn_strbuf_fmt(b, "lower-nn-to-mem{nr=%d,mr=%d},", how->nr, how->mr);
   prn_strbuf_cstr(b, "plan-memory");
 }
 
-static prn_status build(prn_ctx *ctx, const prn_registry *r,
-                        const prn_lowering *how, uint32_t dialects,
-                        prn_pipeline *p) {
-  prn_strbuf text = {0};
+/* What the user asked for. */
+static prn_status own_passes(prn_ctx *ctx, const prn_registry *r,
+                             const prn_lowering *how, prn_pipeline *p) {
   prn_status status = PRN_OK;
   if (how->recipe) {
     prn_file *file = NULL;
@@ -41,32 +47,75 @@ static prn_status build(prn_ctx *ctx, const prn_registry *r,
   }
   if (how->pipeline && status == PRN_OK)
     status = prn_pipeline_parse(ctx, r, NULL, prn_str_from(how->pipeline), p);
-  lowering_text(how, dialects, &text);
-  if (status == PRN_OK)
-    status = prn_pipeline_parse(ctx, r, NULL, prn_strbuf_view(&text), p);
-  prn_strbuf_destroy(&text);
+  return status;
+}
+
+/* Runs what p holds and then the passes of `text`. */
+static prn_status run(const prn_registry *r, const prn_lowering *how,
+                      prn_strbuf *text, prn_pipeline *p, prn_module *m) {
+  prn_run_config config = {.threads = how->threads};
+  prn_status status = PRN_OK;
+  if (text->size)
+    status = prn_pipeline_parse(m->ctx, r, NULL, prn_strbuf_view(text), p);
+  prn_strbuf_destroy(text);
+  if (status == PRN_OK) status = prn_pipeline_run(p, m, &config);
+  if (status == PRN_OK && how->verbose) {
+    prn_strbuf b = {0};
+    prn_timing_print(p, NULL, 0, &b);
+    prn_stats_print(p, &b);
+    (void)fwrite(b.data, 1, b.size, stderr);
+    prn_strbuf_destroy(&b);
+  }
+  return status;
+}
+
+static prn_status lower_common(const prn_registry *r, const prn_lowering *how,
+                               prn_module *m) {
+  prn_strbuf text = {0};
+  prn_pipeline *p = prn_pipeline_create(m->ctx);
+  PRN_TRY(own_passes(m->ctx, r, how, p));
+  common_text(how, prn_module_dialects(m), &text);
+  return run(r, how, &text, p, m);
+}
+
+static prn_status lower_target(const prn_registry *r, const prn_lowering *how,
+                               prn_module *m) {
+  prn_strbuf text = {0};
+  target_text(how, prn_module_dialects(m), &text);
+  return run(r, how, &text, prn_pipeline_create(m->ctx), m);
+}
+
+/* Weights are shared with the copy. */
+static prn_module *copy(const prn_module *m) {
+  prn_module *r = prn_module_create(m->ctx);
+  prn_ptrmap map = {0};
+  r->attrs = m->attrs;
+  r->file = m->file;
+  PRN_EACH_OP(op, m->body)
+    prn_block_append(r->body, prn_op_clone(r, op, &map));
+  prn_ptrmap_destroy(&map);
+  return r;
+}
+
+prn_status prn_lower_variants(prn_ctx *ctx, const char *path,
+                              const prn_lowering *how, size_t n,
+                              prn_module **out) {
+  prn_registry registry = {0};
+  prn_module *m;
+  PRN_TRY(prn_model_read(ctx, path, &m));
+  prn_registry_add_all(&registry);
+  prn_status status = lower_common(&registry, &how[0], m);
+  for (size_t i = 0; i < n && status == PRN_OK; i++) {
+    out[i] = i + 1 < n ? copy(m) : m;
+    status = lower_target(&registry, &how[i], out[i]);
+  }
+  prn_registry_destroy(&registry);
   return status;
 }
 
 prn_status prn_lower_file(prn_ctx *ctx, const char *path,
                           const prn_lowering *how, prn_module **out) {
-  prn_registry registry = {0};
-  prn_pipeline *pipeline = prn_pipeline_create(ctx);
-  prn_run_config config = {.threads = how->threads};
-  PRN_TRY(prn_model_read(ctx, path, out));
-  prn_registry_add_all(&registry);
-  prn_status status =
-      build(ctx, &registry, how, prn_module_dialects(*out), pipeline);
-  if (status == PRN_OK) status = prn_pipeline_run(pipeline, *out, &config);
-  if (status == PRN_OK && how->verbose) {
-    prn_strbuf b = {0};
-    prn_timing_print(pipeline, NULL, 0, &b);
-    prn_stats_print(pipeline, &b);
-    (void)fwrite(b.data, 1, b.size, stderr);
-    prn_strbuf_destroy(&b);
-  }
-  prn_registry_destroy(&registry);
-  return status;
+  return prn_lower_variants(ctx, path, how, 1, out);
 }
 
 enum { MAX_PREFIX = 200 };

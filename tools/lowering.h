@@ -25,5 +25,10 @@ PRN_NODISCARD prn_status prn_check_prefix(prn_diag_sink *sink,
 PRN_NODISCARD prn_status prn_lower_file(prn_ctx *ctx, const char *path,
                                         const prn_lowering *how,
                                         prn_module **out);
+/* The same for n targets, which `how` differs in: a module for each. Passes
+ * up to the nn dialect run once, as how[0] says. */
+PRN_NODISCARD prn_status prn_lower_variants(prn_ctx *ctx, const char *path,
+                                            const prn_lowering *how, size_t n,
+                                            prn_module **out);
 
 #endif

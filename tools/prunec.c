@@ -30,7 +30,8 @@ static const prn_cli_option options[] = {
     {PRN_CLI_HEADING, 0, NULL, NULL, "Target", 0, 0, 0},
     PRN_CLI_ROW(TEXT, 0, settings, march, "march", "CPU",
                 "native (default), x86-64-v2, x86-64-v3, x86-64-v4, or a CPU "
-                "name."),
+                "name; several, for one file that chooses where it is loaded: "
+                "x86-64-v2,x86-64-v3,x86-64-v4+avx512vnni."),
     PRN_CLI_ROW(TEXT, 0, settings, target, "target", "TRIPLE",
                 "Compile for another machine, e.g. aarch64-linux-gnu."),
     PRN_CLI_ROW(TEXT, 0, settings, features, "mattr", "LIST",
@@ -102,30 +103,55 @@ static const char *prefix_of(prn_ctx *ctx, const char *path) {
   return name;
 }
 
+/* The targets that --march names, behind commas; returns their number. */
+static size_t split_targets(prn_ctx *ctx, const settings *s,
+                            prn_target_spec *out) {
+  size_t n = 0;
+  const char *at = s->march;
+  while (n < PRN_VARIANTS_MAX) {
+    size_t size = at ? strcspn(at, ",") : 0;
+    out[n++] = (prn_target_spec){
+        .triple = s->target,
+        .march = at ? prn_intern(ctx, (prn_str){at, size}).data : NULL,
+        .features = s->features};
+    if (!at || !at[size]) return n;
+    at += size + 1;
+  }
+  return PRN_VARIANTS_MAX + 1;
+}
+
 static prn_status compile(prn_ctx *ctx, const settings *s, const char *input) {
   prn_artefact kind = PRN_ARTEFACT_SO;
-  prn_module *m = NULL;
   prn_diag_sink *sink = prn_ctx_diags(ctx);
   PRN_TRY(artefact_of(sink, s->output, &kind));
-  prn_compile_options o = {.target = {.triple = s->target,
-                                      .march = s->march,
-                                      .features = s->features},
-                           .prefix = s->prefix ? s->prefix
-                                               : prefix_of(ctx, s->output)};
-  prn_lowering how = {.recipe = s->recipe,
-                      .pipeline = s->pipeline,
-                      .precision = s->precision,
-                      .dims = s->dims,
-                      .threads = (unsigned)s->threads,
-                      .verbose = s->verbose};
-  PRN_TRY(prn_check_prefix(sink, o.prefix));
-  prn_tile tile;
-  PRN_TRY(prn_compile_tile(sink, &o.target, &tile));
-  how.nr = tile.nr;
-  how.mr = tile.mr;
-  PRN_TRY(prn_lower_file(ctx, input, &how, &m));
-  PRN_TRY(prn_compile_file(m, &o, kind, s->output));
-  return s->header ? prn_compile_header(m, &o, s->header) : PRN_OK;
+  const char *prefix = s->prefix ? s->prefix : prefix_of(ctx, s->output);
+  prn_target_spec targets[PRN_VARIANTS_MAX];
+  prn_lowering how[PRN_VARIANTS_MAX];
+  prn_module *modules[PRN_VARIANTS_MAX];
+  prn_variant variants[PRN_VARIANTS_MAX];
+  size_t n = split_targets(ctx, s, targets);
+  if (n > PRN_VARIANTS_MAX)
+    return prn_diag_emit(sink, PRN_ERROR, (prn_loc){0}, PRN_STR(""),
+                         "--march: at most %d CPUs", (int)PRN_VARIANTS_MAX);
+  PRN_TRY(prn_check_prefix(sink, prefix));
+  for (size_t i = 0; i < n; i++) {
+    prn_tile tile;
+    PRN_TRY(prn_compile_tile(sink, &targets[i], &tile));
+    how[i] = (prn_lowering){.recipe = s->recipe,
+                            .pipeline = s->pipeline,
+                            .precision = s->precision,
+                            .dims = s->dims,
+                            .nr = tile.nr,
+                            .mr = tile.mr,
+                            .threads = (unsigned)s->threads,
+                            .verbose = s->verbose};
+  }
+  PRN_TRY(prn_lower_variants(ctx, input, how, n, modules));
+  for (size_t i = 0; i < n; i++)
+    variants[i] = (prn_variant){modules[i], targets[i]};
+  PRN_TRY(prn_compile_variants(sink, variants, n, prefix, kind, s->output));
+  prn_compile_options o = {.target = targets[0], .prefix = prefix};
+  return s->header ? prn_compile_header(modules[0], &o, s->header) : PRN_OK;
 }
 
 int main(int argc, char **argv) {

@@ -1,4 +1,5 @@
 /* prune-run: getting a model ready, and its inputs. */
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -95,6 +96,7 @@ prn_status prn_run_load(prn_ctx *ctx, const char *path,
                              .file = prn_intern_cstr(ctx, path).data,
                              .model = prn_program_model(out->program),
                              .weights = prn_program_weights(out->program)};
+  if (s->verbose) fprintf(stderr, "code for %s\n", out->runner.model->target);
   if (s->threads > 1) out->runner.pool = prn_pool_create(s->threads);
   if (s->threads <= 1 || out->runner.pool) return PRN_OK;
   prn_run_unload(out);

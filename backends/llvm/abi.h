@@ -82,6 +82,7 @@ typedef struct prune_model {
    * the inputs, no data. */
   int (*plan)(const prune_call *call, size_t *arena_size);
   int (*run)(const prune_call *call);
+  const char *target; /* the CPU that the code is for */
 } prune_model;
 
 #endif

@@ -1,6 +1,7 @@
 /* The backend's outside; see compile.h. */
 #include "backends/llvm/compile.h"
 
+#include <assert.h>
 #include <dlfcn.h>
 #include <errno.h>
 #include <stdio.h>
@@ -14,6 +15,7 @@
 #include "backends/llvm/library.h"
 #include "backends/llvm/link.h"
 #include "backends/llvm/object.h"
+#include "backends/llvm/variants.h"
 
 struct prn_program {
   prn_jit *jit;
@@ -83,67 +85,125 @@ static names names_of(const char *prefix) {
   return n;
 }
 
+/* What a file is made of. */
+typedef struct parts {
+  prn_diag_sink *sink;
+  const prn_target *target;
+  const char *prefix;
+  prn_weights weights;
+  prn_strbuf code;
+} parts;
+
 /* The object goes to a temporary file beside the library: the linker reads
  * it from there. */
-static prn_status write_shared(prn_op *func, const prn_target *target,
-                               prn_str code, const char *prefix,
-                               const char *path) {
-  prn_diag_sink *sink = prn_ctx_diags(func->module->ctx);
+static prn_status write_shared(const parts *p, const char *path) {
   prn_strbuf t = {0};
   prn_strbuf_fmt(&t, "%s.o.XXXXXX", path);
   int fd = mkstemp(t.data);
   FILE *f = fd < 0 ? NULL : fdopen(fd, "wb");
   prn_status s = PRN_OK;
   if (!f) {
-    s = fail(sink, path, strerror(errno));
+    s = fail(p->sink, path, strerror(errno));
     if (fd >= 0) close(fd);
   } else {
-    names n = names_of(prefix);
-    prn_object_write(code, n.weights, func, to_stdio, f);
+    names n = names_of(p->prefix);
+    prn_object_write(prn_strbuf_view(&p->code), n.weights, &p->weights,
+                     to_stdio, f);
     bool bad = ferror(f) != 0;
-    if (fclose(f) != 0 || bad) s = fail(sink, path, strerror(errno));
-    if (s == PRN_OK) s = prn_link_shared(sink, target, t.data, path);
+    if (fclose(f) != 0 || bad) s = fail(p->sink, path, strerror(errno));
+    if (s == PRN_OK) s = prn_link_shared(p->sink, p->target, t.data, path);
   }
   if (fd >= 0) unlink(t.data);
   prn_strbuf_destroy(&t);
   return s;
 }
 
-static prn_status write_code(prn_op *func, prn_str code, const char *prefix,
-                             prn_artefact kind, const char *path) {
+static prn_status write_code(const parts *p, prn_artefact kind,
+                             const char *path) {
   prn_out *out;
-  names n = names_of(prefix);
-  PRN_TRY(prn_out_open(prn_ctx_diags(func->module->ctx), path, &out));
+  names n = names_of(p->prefix);
+  prn_str code = prn_strbuf_view(&p->code);
+  PRN_TRY(prn_out_open(p->sink, path, &out));
   if (kind == PRN_ARTEFACT_O)
-    prn_object_write(code, n.weights, func, to_out, out);
+    prn_object_write(code, n.weights, &p->weights, to_out, out);
   else if (kind == PRN_ARTEFACT_A)
-    prn_archive_write(code, n.weights, n.model, "model.o", func, to_out, out);
+    prn_archive_write(code, n.weights, n.model, "model.o", &p->weights, to_out,
+                      out);
   else
     prn_out_write(out, code.data, code.size);
   return prn_out_commit(out);
 }
 
-prn_status prn_compile_file(prn_module *m, const prn_compile_options *o,
-                            prn_artefact kind, const char *path) {
+/* Programs of all variants, in order, as one. */
+static prn_status build_all(prn_diag_sink *sink, prn_target *const *targets,
+                            prn_op *const *funcs, size_t n, const char *prefix,
+                            prn_cg **out) {
+  prn_cg *programs[PRN_VARIANTS_MAX];
+  size_t made = 0;
+  while (made < n && prn_build(targets[made], funcs[made], prefix, true, NULL,
+                               &programs[made]) == PRN_OK)
+    made++;
+  if (made == n) return prn_variants_join(sink, programs, n, prefix, out);
+  while (made > 0)
+    prn_cg_destroy(programs[--made]);
+  return PRN_FAIL;
+}
+
+static prn_status compile_all(prn_diag_sink *sink, const prn_variant *v,
+                              prn_target *const *targets, size_t n,
+                              const char *prefix, prn_artefact kind,
+                              const char *path) {
   static const prn_emit_kind kinds[] = {
       [PRN_ARTEFACT_SO] = PRN_EMIT_OBJECT, [PRN_ARTEFACT_A] = PRN_EMIT_OBJECT,
       [PRN_ARTEFACT_O] = PRN_EMIT_OBJECT,  [PRN_ARTEFACT_S] = PRN_EMIT_ASSEMBLY,
       [PRN_ARTEFACT_LL] = PRN_EMIT_LLVM,
   };
-  prn_target *target;
-  prn_op *func;
-  prn_strbuf code = {0};
-  PRN_TRY(find_func(m, &func));
-  PRN_TRY(prn_target_create(prn_ctx_diags(m->ctx), &o->target, &target));
-  prn_status s = emit(func, target, o->prefix, true, NULL, kinds[kind], &code);
-  prn_str view = prn_strbuf_view(&code);
+  size_t order[PRN_VARIANTS_MAX];
+  prn_target *sorted[PRN_VARIANTS_MAX] = {0};
+  prn_op *funcs[PRN_VARIANTS_MAX];
+  prn_cg *g;
+  PRN_TRY(prn_variants_order(sink, targets, n, order));
+  for (size_t i = 0; i < n; i++) {
+    sorted[i] = targets[order[i]];
+    PRN_TRY(find_func(v[order[i]].m, &funcs[i]));
+  }
+  parts p = {.sink = sink,
+             .target = sorted[0],
+             .prefix = prefix,
+             .weights = {funcs, n}};
+  if (n > 1) prn_weights_share(&p.weights);
+  PRN_TRY(build_all(sink, sorted, funcs, n, prefix, &g));
+  prn_status s = prn_target_emit(sink, sorted[0], g->mod, kinds[kind], &p.code);
+  prn_cg_destroy(g);
   if (s == PRN_OK)
-    s = kind == PRN_ARTEFACT_SO
-            ? write_shared(func, target, view, o->prefix, path)
-            : write_code(func, view, o->prefix, kind, path);
-  prn_strbuf_destroy(&code);
-  prn_target_destroy(target);
+    s = kind == PRN_ARTEFACT_SO ? write_shared(&p, path)
+                                : write_code(&p, kind, path);
+  prn_strbuf_destroy(&p.code);
   return s;
+}
+
+prn_status prn_compile_variants(prn_diag_sink *sink, const prn_variant *v,
+                                size_t n, const char *prefix, prn_artefact kind,
+                                const char *path) {
+  prn_target *targets[PRN_VARIANTS_MAX];
+  prn_status s = PRN_OK;
+  size_t made = 0;
+  assert(n > 0 && n <= PRN_VARIANTS_MAX);
+  while (s == PRN_OK && made < n) {
+    s = prn_target_create(sink, &v[made].target, &targets[made]);
+    made += s == PRN_OK;
+  }
+  if (s == PRN_OK) s = compile_all(sink, v, targets, n, prefix, kind, path);
+  while (made > 0)
+    prn_target_destroy(targets[--made]);
+  return s;
+}
+
+prn_status prn_compile_file(prn_module *m, const prn_compile_options *o,
+                            prn_artefact kind, const char *path) {
+  prn_variant v = {m, o->target};
+  return prn_compile_variants(prn_ctx_diags(m->ctx), &v, 1, o->prefix, kind,
+                              path);
 }
 
 prn_status prn_compile_header(prn_module *m, const prn_compile_options *o,
@@ -185,7 +245,7 @@ static prn_status load_weights(prn_op *func, prn_program *p) {
   size_t skip = (LINE - (uintptr_t)memory % LINE) % LINE;
   cursor c = {(char *)memory + skip};
   p->weights = c.at;
-  prn_weights_write(func, append, &c);
+  prn_weights_write(&(prn_weights){&func, 1}, append, &c);
   return PRN_OK;
 }
 

@@ -62,6 +62,22 @@ typedef enum prn_artefact {
 PRN_NODISCARD prn_status prn_compile_file(prn_module *m,
                                           const prn_compile_options *o,
                                           prn_artefact kind, const char *path);
+
+/* The same model, lowered for a target. */
+typedef struct prn_variant {
+  prn_module *m;
+  prn_target_spec target;
+} prn_variant;
+enum { PRN_VARIANTS_MAX = 8 };
+/* One file for several CPUs of the x86-64 levels (x86-64-v3,
+ * x86-64-v4+avx512vnni): code for each, weights that are packed alike once.
+ * PREFIX_model() returns the best that the CPU can run, or the one that asks
+ * for least. The modules' weights get common places. */
+PRN_NODISCARD prn_status prn_compile_variants(prn_diag_sink *sink,
+                                              const prn_variant *v, size_t n,
+                                              const char *prefix,
+                                              prn_artefact kind,
+                                              const char *path);
 /* Writes a C header for it: self-contained, with sizes as macros. */
 PRN_NODISCARD prn_status prn_compile_header(prn_module *m,
                                             const prn_compile_options *o,

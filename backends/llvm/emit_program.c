@@ -391,17 +391,18 @@ static void emit_model(prn_emit *e, prn_v plan, prn_v run,
     LLVMSetGlobalConstant(weights, 1);
     LLVMSetVisibility(weights, LLVMHiddenVisibility);
   }
-  prn_v fields[9] = {cg_i32(g, PRUNE_ABI),
-                     cg_i32(g, (int32_t)n),
-                     cg_i32(g, (int32_t)(all - n)),
-                     describe_all(e, 0, n),
-                     describe_all(e, n, all),
-                     cg_i64(g, size),
-                     weights,
-                     plan,
-                     run};
+  prn_v fields[10] = {cg_i32(g, PRUNE_ABI),
+                      cg_i32(g, (int32_t)n),
+                      cg_i32(g, (int32_t)(all - n)),
+                      describe_all(e, 0, n),
+                      describe_all(e, n, all),
+                      cg_i64(g, size),
+                      weights,
+                      plan,
+                      run,
+                      text(g, prn_str_from(g->target->cpu))};
   prn_v model = private_global(
-      g, LLVMConstStructInContext(g->ctx, fields, 9, 0), "model");
+      g, LLVMConstStructInContext(g->ctx, fields, 10, 0), "model");
   snprintf(name, sizeof name, "%s_model", e->prefix);
   prn_emit_scope s = prn_emit_begin(e, name, g->ptr, NULL, 0);
   LLVMSetLinkage(g->fn, LLVMExternalLinkage);

@@ -23,14 +23,14 @@ typedef struct layout {
 
 static uint64_t up(uint64_t n, uint64_t to) { return (n + to - 1) / to * to; }
 
-static void read_layout(prn_str object, const prn_op *func, layout *l) {
+static void read_layout(prn_str object, const prn_weights *w, layout *l) {
   assert(object.size > sizeof l->header);
   memcpy(&l->header, object.data, sizeof l->header);
   uint32_t n = l->header.e_shnum;
   l->num = n + 1;
   l->sections = prn_alloc(prn_array_size(sizeof(Elf64_Shdr), l->num));
   memcpy(l->sections, object.data + l->header.e_shoff, n * sizeof(Elf64_Shdr));
-  int64_t size = prn_weights_size(func);
+  int64_t size = prn_weights_size(w->funcs[0]);
   bool far = size > large && l->header.e_machine == EM_X86_64;
   l->name = far ? ".lrodata.weights" : ".rodata.weights";
   /* The names of sections move to the end, grown by one. */
@@ -89,12 +89,12 @@ static void define(char *copy, const layout *l, const char *symbol,
   }
 }
 
-static void write_layout(prn_str object, const char *symbol, const prn_op *func,
-                         layout *l, counter *c) {
+static void write_layout(prn_str object, const char *symbol,
+                         const prn_weights *w, layout *l, counter *c) {
   uint64_t start = c->at;
   char *copy = prn_alloc(object.size);
   memcpy(copy, object.data, object.size);
-  define(copy, l, symbol, prn_weights_size(func));
+  define(copy, l, symbol, prn_weights_size(w->funcs[0]));
   Elf64_Ehdr h = l->header;
   h.e_shoff = l->table;
   h.e_shnum = (Elf64_Half)l->num;
@@ -109,31 +109,31 @@ static void write_layout(prn_str object, const char *symbol, const prn_op *func,
   names->sh_offset = l->strings;
   names->sh_size += strlen(l->name) + 1;
   pad(c, start + l->weights);
-  prn_weights_write(func, put, c);
+  prn_weights_write(w, put, c);
   pad(c, start + l->table);
   put(c, l->sections, l->num * sizeof(Elf64_Shdr));
   prn_free(copy);
 }
 
-void prn_object_write(prn_str object, const char *symbol, const prn_op *func,
+void prn_object_write(prn_str object, const char *symbol, const prn_weights *w,
                       prn_weights_fn *write, void *user) {
   counter c = {write, user, 0};
   layout l;
-  if (prn_weights_size(func) == 0) {
+  if (prn_weights_size(w->funcs[0]) == 0) {
     put(&c, object.data, object.size);
     return;
   }
-  read_layout(object, func, &l);
-  write_layout(object, symbol, func, &l, &c);
+  read_layout(object, w, &l);
+  write_layout(object, symbol, w, &l, &c);
   prn_free(l.sections);
 }
 
 uint64_t prn_object_size(prn_str object, const char *symbol,
-                         const prn_op *func) {
+                         const prn_weights *w) {
   layout l;
   (void)symbol;
-  if (prn_weights_size(func) == 0) return object.size;
-  read_layout(object, func, &l);
+  if (prn_weights_size(w->funcs[0]) == 0) return object.size;
+  read_layout(object, w, &l);
   uint64_t size = l.table + l.num * sizeof(Elf64_Shdr);
   prn_free(l.sections);
   return size;
@@ -149,7 +149,7 @@ static void member_header(counter *c, const char *name, uint64_t size) {
 }
 
 void prn_archive_write(prn_str object, const char *symbol, const char *exported,
-                       const char *member, const prn_op *func,
+                       const char *member, const prn_weights *w,
                        prn_weights_fn *write, void *user) {
   counter c = {write, user, 0};
   char name[17];
@@ -165,8 +165,8 @@ void prn_archive_write(prn_str object, const char *symbol, const char *exported,
   put(&c, exported, n);
   if (index % 2) put(&c, "\n", 1);
   snprintf(name, sizeof name, "%.13s/", member);
-  uint64_t size = prn_object_size(object, symbol, func);
+  uint64_t size = prn_object_size(object, symbol, w);
   member_header(&c, name, size);
-  prn_object_write(object, symbol, func, put, &c);
+  prn_object_write(object, symbol, w, put, &c);
   if (size % 2) put(&c, "\n", 1);
 }

@@ -8,16 +8,16 @@
 
 #include "backends/llvm/weights.h"
 
-/* Streams object, completed by the weights of func as `symbol`. */
-void prn_object_write(prn_str object, const char *symbol, const prn_op *func,
+/* Streams object, completed by the weights w as `symbol`. */
+void prn_object_write(prn_str object, const char *symbol, const prn_weights *w,
                       prn_weights_fn *write, void *user);
 /* Bytes that will be. */
 uint64_t prn_object_size(prn_str object, const char *symbol,
-                         const prn_op *func);
+                         const prn_weights *w);
 /* Streams an archive with that object as its only member, exporting
  * `exported`. */
 void prn_archive_write(prn_str object, const char *symbol, const char *exported,
-                       const char *member, const prn_op *func,
+                       const char *member, const prn_weights *w,
                        prn_weights_fn *write, void *user);
 
 #endif

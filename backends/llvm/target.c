@@ -92,6 +92,37 @@ static const struct {
     {"i8mm", F_I8MM},
 };
 
+/* What can be asked of a CPU while a program is loaded. */
+static const struct {
+  const char *name;
+  unsigned needs;
+} levels[] = {
+    {"x86-64-v2", PRN_NEED_V2},
+    {"x86-64-v3", PRN_NEED_V2 | PRN_NEED_V3},
+    {"x86-64-v4", PRN_NEED_V2 | PRN_NEED_V3 | PRN_NEED_V4},
+    {"+avx512vnni", PRN_NEED_AVX512VNNI},
+    {"+avx512bf16", PRN_NEED_AVX512BF16},
+    {"+avxvnni", PRN_NEED_AVXVNNI},
+};
+
+static unsigned need_of(prn_str name) {
+  for (size_t i = 0; i < PRN_COUNT(levels); i++)
+    if (prn_str_is(name, levels[i].name)) return levels[i].needs;
+  return 0;
+}
+
+/* All of them together, or 0 when one is not among the levels. */
+static unsigned needs_of(const char *cpu, const char *features) {
+  unsigned needs = need_of(prn_str_from(cpu)), one = needs;
+  for (const char *f = features; *f && one;) {
+    size_t n = strcspn(f, ",");
+    one = *f == '-' ? needs : need_of((prn_str){f, n});
+    needs |= one;
+    f += n + (f[n] == ',');
+  }
+  return one ? needs : 0;
+}
+
 /* Applies "+a,-b,..." to the bits we know; the rest is LLVM's business. */
 static unsigned apply_features(unsigned bits, const char *features) {
   while (features && *features) {
@@ -169,6 +200,22 @@ static prn_status pick_triple(prn_diag_sink *sink, const char *wanted,
   return PRN_OK;
 }
 
+/* "x86-64-v4+avx512vnni+..." as a name and the features behind it. */
+static void split_cpu(prn_target *t, const char *march, const char *features) {
+  size_t n = strcspn(march, "+");
+  prn_strbuf list = {0};
+  for (const char *p = march + n; *p; p++)
+    if (*p == '+')
+      prn_strbuf_cstr(&list, list.size ? ",+" : "+");
+    else
+      prn_strbuf_char(&list, *p);
+  t->cpu = dup_string(march);
+  t->cpu[n] = 0;
+  t->features = joined(list.data ? list.data : "", features);
+  t->needs = needs_of(t->cpu, t->features);
+  prn_strbuf_destroy(&list);
+}
+
 /* CPU name and features; returns the level bits through bits. */
 static prn_status pick_cpu(prn_diag_sink *sink, const prn_target_spec *spec,
                            prn_target *t, unsigned *bits) {
@@ -186,14 +233,13 @@ static prn_status pick_cpu(prn_diag_sink *sink, const prn_target_spec *spec,
     return PRN_OK;
   }
   if (!march) march = t->arch == PRN_ARCH_X86_64 ? "x86-64-v3" : "generic";
-  t->cpu = dup_string(march);
-  t->features = joined("", spec->features);
+  split_cpu(t, march, spec->features);
   for (size_t i = 0; i < PRN_COUNT(cpus); i++)
-    if (cpus[i].arch == t->arch && strcmp(cpus[i].name, march) == 0) {
+    if (cpus[i].arch == t->arch && strcmp(cpus[i].name, t->cpu) == 0) {
       *bits = apply_features(cpus[i].level, t->features);
       return PRN_OK;
     }
-  return unknown_cpu(sink, t->arch, march);
+  return unknown_cpu(sink, t->arch, t->cpu);
 }
 
 /* Vector width and tile. The tile leaves room for one row of B and one
@@ -228,6 +274,7 @@ static void init_targets(void) {
   LLVMInitializeX86Target();
   LLVMInitializeX86TargetMC();
   LLVMInitializeX86AsmPrinter();
+  LLVMInitializeX86AsmParser(); /* of cpuid; see variants.c */
   LLVMInitializeAArch64TargetInfo();
   LLVMInitializeAArch64Target();
   LLVMInitializeAArch64TargetMC();

@@ -12,6 +12,16 @@
 #include "backends/llvm/spec.h"
 #include "ir/support/diag.h"
 
+/* What a CPU must have that x86-64 alone does not say. */
+enum prn_need {
+  PRN_NEED_V2 = 1, /* x86-64-v2, and so on */
+  PRN_NEED_V3 = 2,
+  PRN_NEED_V4 = 4,
+  PRN_NEED_AVX512VNNI = 8,
+  PRN_NEED_AVX512BF16 = 16,
+  PRN_NEED_AVXVNNI = 32,
+};
+
 typedef enum prn_arch { PRN_ARCH_X86_64, PRN_ARCH_AARCH64 } prn_arch;
 
 typedef struct prn_target {
@@ -19,6 +29,7 @@ typedef struct prn_target {
   LLVMTargetDataRef layout;
   char *triple, *cpu, *features;
   prn_arch arch;
+  unsigned needs; /* all that the code needs, of prn_need; 0: not known */
   bool host;      /* code runs in this process */
   bool fma;       /* llvm.fma is one instruction */
   bool avx512;    /* F, BW, DQ and VL: 512-bit vectors are preferred */
