@@ -11,11 +11,18 @@
  * The order of all additions depends on the sizes and the target alone. */
 #include <math.h>
 
+#include "backends/llvm/attention_row.h"
 #include "backends/llvm/emit.h"
 #include "backends/llvm/gemm.h"
 #include "backends/llvm/vecmath.h"
 
-enum { Q, K, V, OUT, EXTRAS };
+enum {
+  Q = PRN_ATTENTION_Q,
+  K = PRN_ATTENTION_K,
+  V = PRN_ATTENTION_V,
+  OUT = PRN_ATTENTION_OUT,
+  EXTRAS = PRN_ATTENTION_EXTRAS
+};
 enum { KEYS = 64 }; /* of a block */
 
 static unsigned rank(const prn_op *op) {
@@ -64,6 +71,8 @@ static layout layout_of(const prn_target *t, const prn_op *op) {
 }
 
 static size_t scratch(const prn_target *t, const prn_op *op) {
+  if (prn_attention_row_fit(op))
+    return (size_t)prn_attention_row_scratch(t, op) * sizeof(float);
   return (size_t)layout_of(t, op).size * sizeof(float);
 }
 
@@ -434,11 +443,24 @@ static void emit_item(item *t, prn_v number) {
   write(t);
 }
 
+static void row_items(item *t, prn_v scratch_base) {
+  prn_kernel *k = t->k;
+  prn_loop l;
+  prn_loop_begin(k->g, &l, k->begin, k->end, 1, NULL, 0);
+  locate(t, l.iv);
+  prn_attention_row(k, t->base, t->lead, scratch_base);
+  prn_loop_end(k->g, &l);
+}
+
 static void body(prn_kernel *k) {
   prn_cg *g = k->g;
   layout s = layout_of(g->target, k->op);
   prn_v base = prn_kernel_scratch(k);
   item t = {.k = k, .g = g, .r = rank(k->op), .nr = prn_target_nr(g->target)};
+  if (prn_attention_row_fit(k->op)) {
+    row_items(&t, base);
+    return;
+  }
   t.q = cg_at(g, g->f32, base, cg_i64(g, s.q));
   t.p = cg_at(g, g->f32, base, cg_i64(g, s.p));
   t.o = cg_at(g, g->f32, base, cg_i64(g, s.o));

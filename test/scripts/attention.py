@@ -202,6 +202,17 @@ def spread(m, rng, z):
         attend(q, k, v, 1)
 
 
+def sideways(m, rng, z):
+    """Keys and values with their tokens side by side, as caches have them."""
+    q, k, v = tensors(rng, **z)
+    n = [m.input("q", q, "b", z["heads"], "s", z["d"]),
+         m.input("k", k.transpose(0, 1, 3, 2), "b", z["heads"], z["d"], "t"),
+         m.input("v", v.transpose(0, 1, 3, 2), "b", z["heads"], z["e"], "t")]
+    s = m.node("Mul", m.node("MatMul", n[0], n[1]), m.number(0.25))
+    return m.node("MatMul", m.node("Softmax", s, axis=-1),
+                  last_two(m, n[2])), attend(q, k, v, 0.25)
+
+
 def weights_used(m, rng, z):
     """The probabilities are an output: nothing is fused."""
     y, want = plain(m, rng, z)
@@ -255,11 +266,13 @@ def op_grouped(m, rng, z):
     return operator(m, rng, z, is_causal=1)
 
 
-FORMS = [plain, bert, torch_scaled, where_masked, tril, spread, weights_used,
+FORMS = [plain, bert, torch_scaled, where_masked, tril, spread, sideways,
+         weights_used,
          op_plain, op_causal, op_capped, op_hidden, op_grouped]
 SIZES = [dict(b=2, heads=2, s=5, t=7, d=8, e=8),
          dict(b=1, heads=2, s=1, t=1, d=16, e=16),
          dict(b=1, heads=4, s=1, t=130, d=64, e=64),
+         dict(b=2, heads=2, s=1, t=1100, d=40, e=150),
          dict(b=1, heads=2, s=64, t=64, d=64, e=64),
          dict(b=2, heads=2, s=80, t=80, d=32, e=32),
          dict(b=1, heads=2, s=129, t=67, d=80, e=80),
