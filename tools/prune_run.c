@@ -46,7 +46,7 @@ static const prn_cli_option options[] = {
                 "Type of the weights of products: f32 (default: as in the "
                 "model), bf16 or f16."),
     {PRN_CLI_INT, 0, "threads", "N", "Threads that run the model; default 1.",
-     offsetof(prn_run_settings, threads), 1, 1024},
+     offsetof(prn_run_settings, threads), 1, PRUNE_POOL_MAX},
     PRN_CLI_ROW(FLAG, 'v', prn_run_settings, verbose, "verbose", NULL,
                 "Say what was done and how long it took."),
     {PRN_CLI_END, 0, NULL, NULL, NULL, 0, 0, 0},

@@ -8,7 +8,7 @@
 
 typedef struct settings {
   const char *output, *recipe, *pipeline, *march, *target, *features, *header,
-      *prefix, *precision;
+      *pool_header, *prefix, *precision;
   prn_cli_list dims;
   int64_t threads;
   bool verbose;
@@ -19,6 +19,9 @@ static const prn_cli_option options[] = {
                 "What to write; the ending says what: .so, .a, .o, .s or .ll."),
     PRN_CLI_ROW(TEXT, 0, settings, header, "header", "FILE",
                 "Also write a C header for the library."),
+    PRN_CLI_ROW(TEXT, 0, settings, pool_header, "pool-header", "FILE",
+                "Also write prune_pool.h: threads for a program that has no "
+                "pool of its own."),
     PRN_CLI_ROW(TEXT, 0, settings, prefix, "prefix", "NAME",
                 "C name that the library's symbols begin with; default: the "
                 "output's name without lib and ending."),
@@ -151,6 +154,7 @@ static prn_status compile(prn_ctx *ctx, const settings *s, const char *input) {
     variants[i] = (prn_variant){modules[i], targets[i]};
   PRN_TRY(prn_compile_variants(sink, variants, n, prefix, kind, s->output));
   prn_compile_options o = {.target = targets[0], .prefix = prefix};
+  if (s->pool_header) PRN_TRY(prn_compile_pool_header(sink, s->pool_header));
   return s->header ? prn_compile_header(modules[0], &o, s->header) : PRN_OK;
 }
 

@@ -33,7 +33,7 @@ prn_status prn_run_bench(prn_runner *r, const prn_arrays *inputs,
   } while (status == PRN_OK && n < MAX_RUNS && now_ms() < stop);
   qsort(times, n, sizeof *times, by_value);
   double median = n % 2 ? times[n / 2] : (times[n / 2 - 1] + times[n / 2]) / 2;
-  long long workers = r->pool ? (long long)prn_pool_workers(r->pool) : 1;
+  long long workers = r->pool ? (long long)r->pool->workers : 1;
   if (status == PRN_OK && json)
     printf("{\"min_ms\": %.6f, \"median_ms\": %.6f, \"runs\": %zu, "
            "\"arena_bytes\": %zu, \"threads\": %lld}\n",

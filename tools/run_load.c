@@ -97,8 +97,13 @@ prn_status prn_run_load(prn_ctx *ctx, const char *path,
                              .model = prn_program_model(out->program),
                              .weights = prn_program_weights(out->program)};
   if (s->verbose) fprintf(stderr, "code for %s\n", out->runner.model->target);
-  if (s->threads > 1) out->runner.pool = prn_pool_create(s->threads);
-  if (s->threads <= 1 || out->runner.pool) return PRN_OK;
+  if (s->threads <= 1) return PRN_OK;
+  prune_pool *pool = prn_alloc(sizeof *pool);
+  if (prune_pool_start(pool, s->threads) == 0) {
+    out->runner.pool = pool;
+    return PRN_OK;
+  }
+  prn_free(pool);
   prn_run_unload(out);
   return prn_diag_emit(prn_ctx_diags(ctx), PRN_ERROR, (prn_loc){.file = path},
                        PRN_STR(""), "cannot start %lld threads",
@@ -106,7 +111,8 @@ prn_status prn_run_load(prn_ctx *ctx, const char *path,
 }
 
 void prn_run_unload(prn_loaded *l) {
-  prn_pool_destroy(l->runner.pool);
+  if (l->runner.pool) prune_pool_stop(l->runner.pool);
+  prn_free(l->runner.pool);
   prn_runner_destroy(&l->runner);
   prn_program_destroy(l->program);
   prn_free(l->profile.kernels);

@@ -107,8 +107,8 @@ static void bind(const prn_runner *r, const prn_arrays *inputs, tensors *t) {
   t->call = (prune_call){.inputs = t->in,
                          .outputs = t->out,
                          .weights = r->weights,
-                         .workers = r->pool ? prn_pool_workers(r->pool) : 1,
-                         .parallel_for = r->pool ? prn_pool_for : NULL,
+                         .workers = r->pool ? r->pool->workers : 1,
+                         .parallel_for = r->pool ? prune_pool_for : NULL,
                          .pool = r->pool};
 }
 

@@ -2,15 +2,16 @@
 #ifndef PRN_TOOLS_RUNNER_H
 #define PRN_TOOLS_RUNNER_H
 
+#include "backends/llvm/abi.h"
+#include "backends/llvm/prune_pool.h"
 #include "tools/array.h"
-#include "tools/pool.h"
 
 typedef struct prn_runner {
   prn_ctx *ctx;
   const char *file; /* for messages */
   const prune_model *model;
   const void *weights; /* of the model, or mapped by whoever loaded it */
-  prn_pool *pool;      /* NULL: the calling thread alone */
+  prune_pool *pool;    /* NULL: the calling thread alone */
   void *arena;
   size_t arena_size; /* bytes at arena */
   size_t arena_need; /* bytes the last call asked for */

@@ -9,6 +9,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "backends/llvm/abi_text.h"
 #include "backends/llvm/build.h"
 #include "backends/llvm/header.h"
 #include "backends/llvm/jit.h"
@@ -206,20 +207,28 @@ prn_status prn_compile_file(prn_module *m, const prn_compile_options *o,
                               path);
 }
 
+static prn_status write_text(prn_diag_sink *sink, prn_str text,
+                             const char *path) {
+  prn_out *out;
+  PRN_TRY(prn_out_open(sink, path, &out));
+  prn_out_write(out, text.data, text.size);
+  return prn_out_commit(out);
+}
+
 prn_status prn_compile_header(prn_module *m, const prn_compile_options *o,
                               const char *path) {
   prn_op *func;
-  prn_out *out;
   prn_strbuf text = {0};
   PRN_TRY(find_func(m, &func));
   prn_header_print(func, o->prefix, &text);
-  prn_status s = prn_out_open(prn_ctx_diags(m->ctx), path, &out);
-  if (s == PRN_OK) {
-    prn_out_write(out, text.data, text.size);
-    s = prn_out_commit(out);
-  }
+  prn_status s =
+      write_text(prn_ctx_diags(m->ctx), prn_strbuf_view(&text), path);
   prn_strbuf_destroy(&text);
   return s;
+}
+
+prn_status prn_compile_pool_header(prn_diag_sink *sink, const char *path) {
+  return write_text(sink, (prn_str){prn_pool_text, prn_pool_text_size}, path);
 }
 
 /* ---- in this process ---- */

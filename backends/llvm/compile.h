@@ -83,6 +83,10 @@ PRN_NODISCARD prn_status prn_compile_header(prn_module *m,
                                             const prn_compile_options *o,
                                             const char *path);
 
+/* Writes prune_pool.h: threads for callers that have none of their own. */
+PRN_NODISCARD prn_status prn_compile_pool_header(prn_diag_sink *sink,
+                                                 const char *path);
+
 /* ---- in this process ---- */
 
 typedef struct prn_program prn_program;
