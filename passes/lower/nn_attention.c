@@ -226,6 +226,97 @@ static uint32_t inline_masks(prn_module *m, prn_op *a) {
   return n;
 }
 
+/* ---- heads of keys and values that several heads of queries share ---- */
+
+/* x[b, heads, t, d] that repeats each head of the result [b, kv, 1, t, d];
+ * NULL when it is something else. */
+static prn_value *unrepeated(const prn_value *x) {
+  const prn_type *t = x->type;
+  const prn_op *reshape = x->def;
+  if (t->rank != 4 || !reshape || !prn_op_is(reshape, PRN_OP_nn_reshape))
+    return NULL;
+  const prn_value *y = prn_op_operand(reshape, 0);
+  const prn_dim *d = y->type->dims;
+  if (y->type->rank != 5 || !y->def ||
+      !prn_op_is(y->def, PRN_OP_nn_broadcast) || d[0] != t->dims[0] ||
+      d[3] != t->dims[2] || d[4] != t->dims[3])
+    return NULL;
+  prn_value *z = prn_op_operand(y->def, 0);
+  const prn_dim *e = z->type->dims;
+  bool once = z->type->rank == 5 && is_const(e[2], 1) && !is_const(d[2], 1);
+  for (int32_t i = 0; once && i < 5; i++)
+    once = i == 2 || e[i] == d[i];
+  return once ? z : NULL;
+}
+
+/* The heads' dimension of x cut in two, for queries and extras; NULL when its
+ * size is neither `heads` nor 1. */
+static prn_value *cut_heads(prn_nn *b, prn_value *x, const prn_dim *heads,
+                            prn_dim kv, prn_dim group) {
+  const prn_type *t = x->type;
+  prn_dim dims[5], one = prn_dim_const(b->ctx, 1);
+  if (t->rank < 3) return x;
+  bool shared = is_const(t->dims[t->rank - 3], 1);
+  if (!shared && t->dims[t->rank - 3] != *heads) return NULL;
+  dims[0] = t->rank == 4 ? t->dims[0] : one;
+  dims[1] = shared ? one : kv;
+  dims[2] = shared ? one : group;
+  dims[3] = t->dims[t->rank - 2];
+  dims[4] = t->dims[t->rank - 1];
+  return prn_nn_reshape_dims(b, x, 5, dims);
+}
+
+static bool asks_for_head(const prn_op *a) {
+  const prn_block *body = prn_op_block(a, "body");
+  if (body)
+    PRN_EACH_OP(op, body)
+      if (prn_op_is(op, PRN_OP_nn_index) && prn_op_int(op, "dim", 0) == 1)
+        return true;
+  return false;
+}
+
+/* Attention over [b, kv, group, s, d] where a's keys and values repeat; false
+ * when they do not. */
+static bool share_heads(prn_module *m, prn_op *a) {
+  const prn_type *t = a->results[0].type;
+  prn_value *in[MAX_EXTRAS + 3];
+  in[1] = unrepeated(prn_op_operand(a, 1));
+  in[2] = in[1] ? unrepeated(prn_op_operand(a, 2)) : NULL;
+  if (t->rank != 4 || !in[2] || asks_for_head(a) ||
+      in[1]->type->dims[1] != in[2]->type->dims[1])
+    return false;
+  prn_nn b = {.m = m,
+              .ctx = m->ctx,
+              .before = a,
+              .loc = a->loc,
+              .name = prn_op_string(a, "$name", "")};
+  prn_dim kv = in[1]->type->dims[1], dims[5];
+  prn_dim group = prn_dim_floordiv(m->ctx, t->dims[1], kv);
+  for (uint32_t i = 0; i < a->num_operands; i++) {
+    if (i == 1 || i == 2) continue;
+    in[i] = cut_heads(&b, prn_op_operand(a, i), &t->dims[1], kv, group);
+    if (!in[i] || (i == 0 && in[0]->type->rank != 5)) return false;
+  }
+  for (int32_t i = 0; i < 5; i++)
+    dims[i] = i < 4 ? in[0]->type->dims[i] : t->dims[3];
+  const prn_type *type = prn_nn_type(m->ctx, t, 5, dims);
+  prn_op *r =
+      prn_nn_make_op(&b, PRN_OP_nn_attention, in, a->num_operands, &type, 1);
+  copy_body(m, a, r);
+  prn_op_set_attr(r, "zero_hidden", prn_op_attr(a, "zero_hidden"));
+  prn_block *body = prn_op_block(r, "body");
+  if (body)
+    PRN_EACH_OP(op, body)
+      if (prn_op_is(op, PRN_OP_nn_index) && prn_op_int(op, "dim", 0) > 0)
+        prn_op_set_attr(op, "dim",
+                        prn_attr_int(m->ctx, prn_op_int(op, "dim", 0) + 1));
+  prn_value *y = prn_nn_reshape(&b, &r->results[0], t);
+  y->name = a->results[0].name;
+  prn_value_replace_uses(&a->results[0], y);
+  prn_op_erase(a);
+  return true;
+}
+
 /* ---- the block ---- */
 
 void prn_nn_fuse_attention(prn_module *m, prn_block *b, uint32_t *found,
@@ -239,6 +330,10 @@ void prn_nn_fuse_attention(prn_module *m, prn_block *b, uint32_t *found,
     build(m, &f);
     (*found)++;
   }
-  PRN_EACH_OP(op, b)
-    if (prn_op_is(op, PRN_OP_nn_attention)) *masks += inline_masks(m, op);
+  for (prn_op *op = b->first, *next; op; op = next) {
+    next = op->next;
+    if (!prn_op_is(op, PRN_OP_nn_attention)) continue;
+    *masks += inline_masks(m, op);
+    (void)share_heads(m, op);
+  }
 }

@@ -398,6 +398,7 @@ static void fuse_block(fuse *f, prn_block *b) {
    * replaced in their readers' bodies' operands as they are built. */
   for (uint32_t i = to; i-- > from;)
     build(f, f->groups[i]);
+  drop_dead(f, b);
   uint32_t attention = 0, masks = 0;
   prn_nn_fuse_attention(f->m, b, &attention, &masks);
   f->stats->attention += attention;

@@ -27,6 +27,7 @@ class Model:
         self.name, self.opset = name, opset
         self.nodes, self.given, self.shapes, self.constants = [], {}, {}, []
         self.fused, self.limit, self.domains = 1, 2e-6, set()
+        self.shared = False
 
     def input(self, name, array, *dims):
         self.given[name] = array
@@ -213,6 +214,27 @@ def sideways(m, rng, z):
                   last_two(m, n[2])), attend(q, k, v, 0.25)
 
 
+def repeated(m, rng, z):
+    """Heads of keys and values that are repeated for two of queries each."""
+    kv = z["heads"] // 2
+    q, k, v = tensors(rng, **dict(z, kv=kv))
+    bias = rng.standard_normal((1, 1, z["s"], z["t"])).astype(np.float32)
+    n = [m.input("q", q, "b", z["heads"], "s", z["d"]),
+         m.input("k", k, "b", kv, "t", z["d"]),
+         m.input("v", v, "b", kv, "t", z["e"])]
+    for i, x in enumerate((k, v), 1):
+        y = m.node("Unsqueeze", n[i], m.constant(np.array([2])))
+        y = m.node("Expand", y, m.constant(np.array([1, 1, 2, 1, 1])))
+        n[i] = m.node("Reshape", y, m.constant(
+            np.array([0, z["heads"], -1, x.shape[3]])))
+    s = m.node("MatMul", n[0], last_two(m, n[1]))
+    s = m.node("Add", m.node("Mul", s, m.number(0.2)),
+               m.input("bias", bias, 1, 1, "s", "t"))
+    m.shared = True
+    return m.node("MatMul", m.node("Softmax", s, axis=-1), n[2]), \
+        attend(q, k, v, 0.2, bias)
+
+
 def weights_used(m, rng, z):
     """The probabilities are an output: nothing is fused."""
     y, want = plain(m, rng, z)
@@ -266,7 +288,7 @@ def op_grouped(m, rng, z):
     return operator(m, rng, z, is_causal=1)
 
 
-FORMS = [plain, bert, torch_scaled, where_masked, tril, spread, sideways,
+FORMS = [plain, bert, torch_scaled, where_masked, tril, spread, sideways, repeated,
          weights_used,
          op_plain, op_causal, op_capped, op_hidden, op_grouped]
 SIZES = [dict(b=2, heads=2, s=5, t=7, d=8, e=8),
@@ -303,6 +325,8 @@ def run(m, out, want, opened, march, threads, folder):
     found = r.stdout.count("nn.attention")
     if r.returncode or found != m.fused:
         return f"nn.attention {found} times {r.stderr[:300]}"
+    if m.shared and "nn.broadcast" in r.stdout:
+        return "heads of keys and values are repeated"
     command = ["prune-run", paths[0], "--inputs", paths[1], "--outputs",
                paths[2], f"--threads={threads}"]
     if march:
