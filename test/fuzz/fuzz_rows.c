@@ -117,9 +117,9 @@ static void weights(const fuzz_case *c, const attention *a,
     most = fmax(most, w[j]);
   }
   for (int64_t j = 0; j < a->j.n; j++)
-    sum += w[j] = exp(w[j] - most);
+    sum += w[j] = most > -HUGE_VAL ? exp(w[j] - most) : 0;
   for (int64_t j = 0; j < a->j.n; j++)
-    w[j] /= sum;
+    w[j] /= sum > 0 ? sum : 1;
 }
 
 static void refer(fuzz_case *c, const attention *a) {
@@ -143,11 +143,28 @@ static void refer(fuzz_case *c, const attention *a) {
   prn_free(w);
 }
 
+/* A mask that is added: 0, or -infinity for what is hidden. */
+static void draw_mask(fuzz_case *c, attention *a, const fuzz_dim *dims) {
+  fuzz_epilogue *e = &a->epilogue;
+  int rank = a->batch + 2;
+  *e = (fuzz_epilogue){.num_steps = 1, .num_extras = 1};
+  memcpy(e->steps[0].what, "add", 4);
+  e->extras[0] = fuzz_operand(c, rank, dims, FUZZ_REPEAT, -1);
+  double share = fuzz_chance(c, 0.5) ? 0.9 : 0.3;
+  int64_t index[FUZZ_RANK] = {0};
+  do
+    c->arrays[e->extras[0].array].data[fuzz_at(&e->extras[0], index)] =
+        fuzz_chance(c, share) ? -INFINITY : 0;
+  while (fuzz_next(rank, dims, index));
+  prn_strbuf_fmt(&c->note, " mask %g", share);
+}
+
 void fuzz_attention(fuzz_case *c) {
   attention a = {.batch = (int)fuzz_below(c, 3)};
   for (int i = 0; i < a.batch; i++)
     a.lead[i] = fuzz_maybe_symbol(c, 1 + fuzz_below(c, 3), 0.3);
-  a.i = fuzz_maybe_symbol(c, fuzz_size(c, 150), 0.4);
+  int64_t queries = fuzz_chance(c, 0.3) ? 1 : fuzz_size(c, 150);
+  a.i = fuzz_maybe_symbol(c, queries, 0.4);
   a.j = fuzz_maybe_symbol(c, fuzz_size(c, 200), 0.4);
   a.d = fuzz_number(fuzz_size(c, 64));
   a.e = fuzz_number(fuzz_size(c, 64));
@@ -160,11 +177,15 @@ void fuzz_attention(fuzz_case *c) {
   fuzz_dim dims[4] = {a.lead[0], a.lead[1]};
   dims[a.batch] = a.i;
   dims[a.batch + 1] = a.j;
-  fuzz_epilogue_draw(c, &a.epilogue, a.batch + 2, dims, 0);
+  bool masked = fuzz_chance(c, 0.4);
+  if (masked)
+    draw_mask(c, &a, dims);
+  else
+    fuzz_epilogue_draw(c, &a.epilogue, a.batch + 2, dims, 0);
   prn_strbuf_fmt(&c->ops, "    mem.attention(%s, %s, %s, %s", a.q.name,
                  a.k.name, a.v.name, a.out.name);
   fuzz_epilogue_operands(c, &a.epilogue);
-  prn_strbuf_cstr(&c->ops, ") {");
+  prn_strbuf_cstr(&c->ops, masked ? ") {zero_hidden = true" : ") {");
   fuzz_epilogue_body(c, &a.epilogue);
   refer(c, &a);
 }
