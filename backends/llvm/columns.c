@@ -10,7 +10,7 @@
 
 #include "backends/llvm/vecmath.h"
 
-enum { VECTORS = 4 };
+enum { VECTORS = 2 };
 
 static unsigned rank(const prn_kernel *k) {
   return (unsigned)k->v[PRN_ROWS_OUT].type->rank;

@@ -18,7 +18,28 @@ static bool small_head(prn_dim d) {
 
 typedef struct match {
   prn_op *scores, *softmax, *out; /* the two products */
+  prn_op *guard; /* between softmax and the second: NaN becomes 0; or NULL */
 } match;
+
+/* select(isnan(p), 0, p), which exporters put behind a softmax whose rows may
+ * be hidden altogether. */
+static bool is_guard(const prn_op *map) {
+  const prn_block *b =
+      prn_op_is(map, PRN_OP_nn_map) ? prn_op_block(map, "body") : NULL;
+  const prn_op *select =
+      b && b->last->num_operands == 1 ? prn_op_operand(b->last, 0)->def : NULL;
+  if (!select || map->num_operands != 1 || map->num_results != 1 ||
+      !prn_op_is(select, PRN_OP_nn_select) ||
+      prn_op_operand(select, 2) != b->args[0])
+    return false;
+  const prn_op *test = prn_op_operand(select, 0)->def;
+  const prn_tensor *zero = prn_value_constant(prn_op_operand(select, 1));
+  double v = 1;
+  if (zero) prn_tensor_read_f64(zero, 0, 1, &v);
+  return v == 0 && test && prn_op_is(test, PRN_OP_nn_unary) &&
+         prn_str_is(prn_op_string(test, "fn", ""), "isnan") &&
+         prn_op_operand(test, 0) == b->args[0];
+}
 
 static bool is_matrix_product(const prn_op *op, const prn_op *near) {
   return op && prn_op_is(op, PRN_OP_nn_matmul) && op->block == near->block &&
@@ -37,7 +58,13 @@ static bool find(prn_op *softmax, match *m) {
       prn_op_int(softmax, "axis", 0) != rank - 1 || !prn_value_has_one_use(x) ||
       !prn_value_has_one_use(p))
     return false;
-  *m = (match){x->def, softmax, p->uses->owner};
+  *m = (match){x->def, softmax, p->uses->owner, NULL};
+  if (is_guard(m->out) && m->out->block == softmax->block) {
+    m->guard = m->out;
+    p = prn_op_result(m->guard, 0);
+    if (!prn_value_has_one_use(p)) return false;
+    m->out = p->uses->owner;
+  }
   if (!is_matrix_product(m->scores, softmax) ||
       !is_matrix_product(m->out, softmax) || prn_use_index(p->uses) != 0)
     return false;
@@ -113,10 +140,12 @@ static void build(prn_module *m, const match *f) {
   prn_op *a = prn_nn_make_op(&b, PRN_OP_nn_attention, in, n,
                              &f->out->results[0].type, 1);
   copy_body(m, f->scores, a);
+  if (f->guard) prn_op_set_attr(a, "zero_hidden", prn_attr_bool(m->ctx, true));
   prn_value *r = finish(&b, f->out, &a->results[0]);
   r->name = f->out->results[0].name;
   prn_value_replace_uses(&f->out->results[0], r);
   prn_op_erase(f->out);
+  if (f->guard) prn_op_erase(f->guard);
   prn_op_erase(f->softmax);
   prn_op_erase(f->scores);
 }
@@ -325,7 +354,7 @@ void prn_nn_fuse_attention(prn_module *m, prn_block *b, uint32_t *found,
   for (prn_op *op = b->first, *next; op; op = next) {
     next = op->next;
     if (!prn_op_is(op, PRN_OP_nn_softmax) || !find(op, &f)) continue;
-    while (next && (next == f.out || next == f.scores))
+    while (next && (next == f.out || next == f.scores || next == f.guard))
       next = next->next;
     build(m, &f);
     (*found)++;

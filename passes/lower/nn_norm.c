@@ -163,8 +163,7 @@ static prn_value *absorb(prn_nn *b, prn_op *op, prn_scalar f) {
     if (PRN_IN(ln, nn_layer_norm, bias) || !fits_tail(w->type, y->type, m.axis))
       continue;
     if (f == PRN_SCALAR_mul && !scale) return make_norm(b, &m, w, NULL);
-    if (f == PRN_SCALAR_add && !m.rms)
-      return make_norm(b, &m, scale, w);
+    if (f == PRN_SCALAR_add && !m.rms) return make_norm(b, &m, scale, w);
   }
   return NULL;
 }

@@ -168,6 +168,21 @@ def where_masked(m, rng, z):
         attend(q, k, v, 1, np.where(mask, 0, -INF))
 
 
+def guarded(m, rng, z):
+    """NaN of queries that see no key is made 0."""
+    q, k, v = tensors(rng, **z)
+    mask = np.where(rng.integers(0, 2, (z["s"], z["t"])), 0, -INF)
+    mask[z["s"] // 2] = -INF
+    n = [m.input("q", q, "b", z["heads"], "s", z["d"]),
+         m.input("k", k, "b", z["heads"], "t", z["d"]),
+         m.input("v", v, "b", z["heads"], "t", z["e"])]
+    s = m.node("MatMul", n[0], last_two(m, n[1]))
+    s = m.node("Add", s, m.input("mask", mask.astype(np.float32), "s", "t"))
+    p = m.node("Softmax", s, axis=-1)
+    p = m.node("Where", m.node("IsNaN", p), m.number(0), p)
+    return m.node("MatMul", p, n[2]), attend(q, k, v, 1, mask, zero=True)
+
+
 def tril(m, rng, z):
     """Causal by a constant triangle that is cut to size; s = t."""
     z = dict(z, t=z["s"])
@@ -288,9 +303,9 @@ def op_grouped(m, rng, z):
     return operator(m, rng, z, is_causal=1)
 
 
-FORMS = [plain, bert, torch_scaled, where_masked, tril, spread, sideways, repeated,
-         weights_used,
-         op_plain, op_causal, op_capped, op_hidden, op_grouped]
+FORMS = [plain, bert, torch_scaled, where_masked, guarded, tril, spread,
+         sideways, repeated, weights_used, op_plain, op_causal, op_capped,
+         op_hidden, op_grouped]
 SIZES = [dict(b=2, heads=2, s=5, t=7, d=8, e=8),
          dict(b=1, heads=2, s=1, t=1, d=16, e=16),
          dict(b=1, heads=4, s=1, t=130, d=64, e=64),
