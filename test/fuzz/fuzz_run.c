@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include "backends/llvm/compile.h"
+#include "backends/llvm/prune_pool.h"
 #include "ir/mask.h"
 #include "ir/text.h"
 #include "passes/lower/lower.h"
@@ -137,7 +138,9 @@ static void fill(frame *f, const fuzz_case *c) {
   }
 }
 
-static int call(const fuzz_case *c, const prn_program *p, int64_t workers) {
+/* With threads (NULL: none), or pieces for so many workers in this one. */
+static int call(const fuzz_case *c, const prn_program *p, int64_t workers,
+                prune_pool *threads) {
   const prune_model *m = prn_program_model(p);
   frame f;
   fill(&f, c);
@@ -147,6 +150,10 @@ static int call(const fuzz_case *c, const prn_program *p, int64_t workers) {
                      .workers = workers,
                      .parallel_for = workers > 1 ? pieces : NULL,
                      .pool = &workers};
+  if (threads) {
+    call.parallel_for = prune_pool_for;
+    call.pool = threads;
+  }
   int status = m->plan(&call, &call.arena_size);
   if (status != PRUNE_OK) return status;
   size_t bytes = (call.arena_size + LINE) / LINE * LINE;
@@ -190,28 +197,42 @@ static int compare_all(const fuzz_case *c) {
   return bad;
 }
 
-/* Runs with other numbers of workers: the same bits. */
+/* Once more, otherwise: the same bits. */
+static int again(const fuzz_case *c, const prn_program *p, int64_t workers,
+                 prune_pool *threads, float *const *first) {
+  for (unsigned i = 0; i < c->num_arrays; i++)
+    for (int64_t k = 0; first[i] && k < c->arrays[i].count; k++)
+      c->arrays[i].data[k] = -12345.0f;
+  if (call(c, p, workers, threads) != PRUNE_OK)
+    return complain(c, "run failed with workers:", (double)workers);
+  for (unsigned i = 0; i < c->num_arrays; i++)
+    if (first[i] && memcmp(first[i], c->arrays[i].data,
+                           (size_t)c->arrays[i].count * sizeof(float)) != 0)
+      return complain(
+          c, threads ? "other bits with threads:" : "other bits with workers:",
+          (double)workers);
+  return 0;
+}
+
+/* Runs with other numbers of workers, and with threads. */
 static int rerun(const fuzz_case *c, const prn_program *p) {
+  enum { THREADS = 3 };
   static const int64_t workers[] = {2, 3, 7};
   float *first[FUZZ_ARRAYS] = {0};
-  int bad = 0;
+  prune_pool *pool = malloc(sizeof *pool);
+  int bad = prune_pool_start(pool, THREADS);
+  if (bad) return complain(c, "cannot start threads:", THREADS);
   for (unsigned i = 0; i < c->num_arrays; i++) {
     size_t bytes = (size_t)c->arrays[i].count * sizeof(float);
     if (!c->arrays[i].output) continue;
     first[i] = malloc(bytes);
     memcpy(first[i], c->arrays[i].data, bytes);
   }
-  for (size_t w = 0; w < PRN_COUNT(workers) && !bad; w++) {
-    for (unsigned i = 0; i < c->num_arrays; i++)
-      for (int64_t k = 0; first[i] && k < c->arrays[i].count; k++)
-        c->arrays[i].data[k] = -12345.0f;
-    if (call(c, p, workers[w]) != PRUNE_OK)
-      bad = complain(c, "run failed with workers:", (double)workers[w]);
-    for (unsigned i = 0; i < c->num_arrays && !bad; i++)
-      if (first[i] && memcmp(first[i], c->arrays[i].data,
-                             (size_t)c->arrays[i].count * sizeof(float)) != 0)
-        bad = complain(c, "other bits with workers:", (double)workers[w]);
-  }
+  for (size_t w = 0; w < PRN_COUNT(workers) && !bad; w++)
+    bad = again(c, p, workers[w], NULL, first);
+  if (!bad) bad = again(c, p, THREADS, pool, first);
+  prune_pool_stop(pool);
+  free(pool);
   for (unsigned i = 0; i < c->num_arrays; i++)
     free(first[i]);
   return bad;
@@ -221,7 +242,7 @@ static int run_here(fuzz_case *c, prn_module *m, const prn_compile_options *o) {
   prn_program *p = NULL;
   if (prn_compile_jit(m, o, &p) != PRN_OK)
     return complain(c, "does not compile", 0);
-  int status = call(c, p, 1);
+  int status = call(c, p, 1, NULL);
   int bad = status ? complain(c, "run's status", status) : compare_all(c);
   if (!bad) bad = rerun(c, p);
   prn_program_destroy(p);
