@@ -56,7 +56,17 @@ static prn_status check(const prn_op *op) {
 
 typedef struct layout {
   int64_t q, p, o, max, sum, factor, size;
+  int64_t turned[PRN_KERNEL_MAX]; /* an extra's block of scores, or 0 */
 } layout;
+
+/* An extra whose neighbours are keys: its blocks are transposed, because
+ * lanes are queries. */
+static bool is_turned(const prn_op *op, unsigned x) {
+  const prn_type *t = prn_op_operand(op, x)->type;
+  int64_t q, k;
+  if (!prn_dim_is_const(t->strides[t->rank - 1], &k) || k != 1) return false;
+  return !prn_dim_is_const(t->strides[t->rank - 2], &q) || q > 1 || q < 0;
+}
 
 static layout layout_of(const prn_target *t, const prn_op *op) {
   int64_t nr = prn_target_nr(t);
@@ -67,6 +77,12 @@ static layout layout_of(const prn_target *t, const prn_op *op) {
   s.sum = s.max + nr;
   s.factor = s.sum + nr;
   s.size = s.factor + nr;
+  for (unsigned x = EXTRAS; x < op->num_operands; x++) {
+    if (!is_turned(op, x)) continue;
+    s.turned[x] = s.size;
+    prn_dtype d = prn_op_operand(op, x)->type->dtype;
+    s.size += nr * KEYS * (prn_dtype_bits(d) > 32 ? 2 : 1);
+  }
   return s;
 }
 
@@ -86,6 +102,7 @@ typedef struct item {
   prn_v base[PRN_KERNEL_MAX]; /* of every operand, at this head */
   prn_v lead[PRN_EMIT_RANK];  /* the head's position */
   prn_v q, p, o, max, sum, factor;
+  prn_v turned[PRN_KERNEL_MAX]; /* or NULL */
   prn_v i0, cols, width; /* first query, queries, rounded up to vectors */
   prn_v j0, keys;        /* block of keys */
 } item;
@@ -150,6 +167,26 @@ static prn_v index_value(prn_emit *e, void *user, int64_t dim, unsigned lanes) {
   return prn_cg_splat(e->g, t->lead[dim], lanes);
 }
 
+/* An extra's values for vector s->v of key s->j. */
+static prn_v extra(group *s, unsigned x) {
+  item *t = s->t;
+  prn_cg *g = t->g;
+  prn_dtype d = t->k->v[x].type->dtype;
+  if (t->turned[x]) {
+    prn_v at =
+        prn_cg_add(g, prn_cg_mul(g, s->j, cg_i64(g, t->nr)), lane(s, s->v));
+    return prn_elem_load(g, d, prn_elem_at(g, d, t->turned[x], at),
+                         cg_i64(g, 1), g->target->lanes, NULL);
+  }
+  prn_v along = stride(t, x, 2);
+  prn_v i = prn_cg_add(g, t->i0, lane(s, s->v));
+  prn_v j = prn_cg_add(g, t->j0, s->j);
+  prn_v at =
+      prn_cg_add(g, prn_cg_mul(g, i, along), prn_cg_mul(g, j, stride(t, x, 1)));
+  return prn_elem_load(g, d, prn_elem_at(g, d, t->base[x], at), along,
+                       g->target->lanes, s->mask);
+}
+
 /* body(score, extras) for vector s->v of key s->j. */
 static prn_v scored(group *s, prn_v score) {
   item *t = s->t;
@@ -157,17 +194,8 @@ static prn_v scored(group *s, prn_v score) {
   const prn_block *b = prn_op_block(t->k->op, "body");
   prn_v args[PRN_KERNEL_MAX] = {score}, out;
   if (!b) return score;
-  for (unsigned x = EXTRAS; x < t->k->n; x++) {
-    prn_dtype d = t->k->v[x].type->dtype;
-    prn_v along = stride(t, x, 2);
-    prn_v i = prn_cg_add(g, t->i0, lane(s, s->v));
-    prn_v j = prn_cg_add(g, t->j0, s->j);
-    prn_v p = prn_elem_at(g, d, t->base[x],
-                          prn_cg_add(g, prn_cg_mul(g, i, along),
-                                     prn_cg_mul(g, j, stride(t, x, 1))));
-    args[1 + x - EXTRAS] =
-        prn_elem_load(g, d, p, along, g->target->lanes, s->mask);
-  }
+  for (unsigned x = EXTRAS; x < t->k->n; x++)
+    args[1 + x - EXTRAS] = extra(s, x);
   prn_body_emit(t->k->e, b, args, g->target->lanes, index_value, s, &out);
   return out;
 }
@@ -234,6 +262,60 @@ static void soften(group *s) {
   exponentials(s, max, sum);
   for (unsigned v = 0; v < s->n; v++)
     prn_cg_store(g, sum[v], cg_at(g, g->f32, t->sum, lane(s, v)));
+}
+
+/* ---- extras whose neighbours are keys ---- */
+
+/* Address of element (query i of the block, key j of the block). */
+static prn_v extra_at(const item *t, unsigned x, prn_v i, prn_v j) {
+  prn_cg *g = t->g;
+  prn_v at = prn_cg_mul(g, prn_cg_add(g, t->i0, i), stride(t, x, 2));
+  at = prn_cg_add(g, at, prn_cg_add(g, t->j0, j));
+  return prn_elem_at(g, t->k->v[x].type->dtype, t->base[x], at);
+}
+
+static prn_v turned_at(const item *t, unsigned x, prn_v i, prn_v j) {
+  prn_cg *g = t->g;
+  return prn_elem_at(g, t->k->v[x].type->dtype, t->turned[x],
+                     prn_cg_add(g, prn_cg_mul(g, j, cg_i64(g, t->nr)), i));
+}
+
+/* A square of lanes x lanes; queries that do not exist are the last again. */
+static void turn_square(const item *t, unsigned x, prn_v i, prn_v j) {
+  prn_cg *g = t->g;
+  unsigned lanes = g->target->lanes;
+  prn_v rows[64], last = prn_cg_sub(g, t->cols, cg_i64(g, 1));
+  prn_t type = prn_cg_vec(prn_elem_memory(g, t->k->v[x].type->dtype), lanes);
+  for (unsigned r = 0; r < lanes; r++) {
+    prn_v row = prn_cg_min(g, prn_cg_add(g, i, cg_i64(g, r)), last);
+    rows[r] = prn_cg_load(g, type, extra_at(t, x, row, j));
+  }
+  prn_cg_transpose(g, rows, lanes);
+  for (unsigned r = 0; r < lanes; r++)
+    prn_cg_store(g, rows[r],
+                 turned_at(t, x, i, prn_cg_add(g, j, cg_i64(g, r))));
+}
+
+/* The block of extra x, keys past whole vectors one by one. */
+static void turn(const item *t, unsigned x) {
+  prn_cg *g = t->g;
+  int64_t lanes = g->target->lanes;
+  prn_v zero = cg_i64(g, 0);
+  prn_t type = prn_elem_memory(g, t->k->v[x].type->dtype);
+  prn_v whole =
+      prn_cg_sub(g, t->keys, prn_cg_mod(g, t->keys, cg_i64(g, lanes)));
+  prn_loop i, j;
+  prn_loop_begin(g, &j, zero, whole, lanes, NULL, 0);
+  prn_loop_begin(g, &i, zero, t->width, lanes, NULL, 0);
+  turn_square(t, x, i.iv, j.iv);
+  prn_loop_end(g, &i);
+  prn_loop_end(g, &j);
+  prn_loop_begin(g, &j, whole, t->keys, 1, NULL, 0);
+  prn_loop_begin(g, &i, zero, t->cols, 1, NULL, 0);
+  prn_cg_store(g, prn_cg_load(g, type, extra_at(t, x, i.iv, j.iv)),
+               turned_at(t, x, i.iv, j.iv));
+  prn_loop_end(g, &i);
+  prn_loop_end(g, &j);
 }
 
 /* All vectors at once in a whole block of queries, else one by one. */
@@ -437,6 +519,8 @@ static void emit_item(item *t, prn_v number) {
   t->keys = prn_cg_min(g, prn_cg_sub(g, n, l.iv), block);
   if (prn_cg_is_const(n, &c) && c % KEYS == 0 && c) t->keys = block;
   multiply_keys(t);
+  for (unsigned x = EXTRAS; x < t->k->n; x++)
+    if (t->turned[x]) turn(t, x);
   soften_block(t);
   multiply_values(t);
   prn_loop_end(g, &l);
@@ -467,6 +551,9 @@ static void body(prn_kernel *k) {
   t.max = cg_at(g, g->f32, base, cg_i64(g, s.max));
   t.sum = cg_at(g, g->f32, base, cg_i64(g, s.sum));
   t.factor = cg_at(g, g->f32, base, cg_i64(g, s.factor));
+  for (unsigned x = EXTRAS; x < k->n; x++)
+    if (s.turned[x])
+      t.turned[x] = cg_at(g, g->f32, base, cg_i64(g, s.turned[x]));
   prn_loop l;
   prn_loop_begin(g, &l, k->begin, k->end, 1, NULL, 0);
   emit_item(&t, l.iv);
