@@ -180,8 +180,8 @@ typedef struct item {
 
 /* Column blocks as even as whole vectors allow. */
 static int64_t columns(const prn_target *t, const prn_packing *p, int64_t m) {
-  int64_t lanes = t->lanes, most = t->nv;
-  (void)p;
+  int64_t lanes = t->lanes, most = (int64_t)t->mr * t->nv / p->group;
+  most = most < 1 ? 1 : most < t->nv ? most : t->nv;
   if (m <= 0) return most * lanes;
   int64_t vectors = (m + lanes - 1) / lanes;
   int64_t blocks = (vectors + most - 1) / most;

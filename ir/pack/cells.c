@@ -14,6 +14,7 @@
 static bool cells_size(const prn_packing *p, int64_t cell, int64_t *bytes) {
   int64_t rows, k;
   return prn_packing_is_matrix(p) && p->group > 0 &&
+         p->group <= PRN_PACK_GROUP_MAX &&
          prn_add_i64(p->n, p->group - 1, &rows) &&
          prn_add_i64(p->k, cell - 1, &k) &&
          prn_mul_i64(rows / p->group * p->group, k / cell, bytes) &&

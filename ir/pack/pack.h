@@ -13,6 +13,9 @@
 
 #include "ir/op.h"
 
+/* Rows of a group of a dense format, at most: what registers can sum. */
+enum { PRN_PACK_GROUP_MAX = 32 };
+
 typedef struct prn_packing {
   const prn_tensor *t;
   bool nk; /* the tensor is stored [n, k...], else [k, n] */

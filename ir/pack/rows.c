@@ -9,7 +9,8 @@ enum { STEP = 256 }; /* of the depth at a time */
 
 static bool rows_size(const prn_packing *p, int64_t *bytes) {
   int64_t n;
-  return prn_packing_is_matrix(p) && p->group > 0 && p->dtype == PRN_F32 &&
+  return prn_packing_is_matrix(p) && p->group > 0 &&
+         p->group <= PRN_PACK_GROUP_MAX && p->dtype == PRN_F32 &&
          prn_add_i64(p->n, p->group - 1, &n) &&
          prn_mul_i64(p->k, n / p->group * p->group, &n) &&
          prn_mul_i64(n, sizeof(float), bytes);
