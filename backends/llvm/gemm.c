@@ -63,9 +63,19 @@ static void first_tile(prn_cg *g, prn_v fn, const prn_v *rows, unsigned mr,
   }
 }
 
+/* Weights that are used once come from memory, further ahead than the
+ * hardware dares to guess. */
+enum { AHEAD = 16 << 10, LINE = 64 };
+
+static void ask_ahead(prn_cg *g, prn_v b) {
+  int64_t bytes = (int64_t)(prn_target_nr(g->target) * sizeof(float));
+  for (int64_t o = 0; o < bytes; o += LINE)
+    prn_cg_prefetch(g, cg_at(g, g->i8, b, cg_i64(g, AHEAD + o)));
+}
+
 /* The product itself: acc += A[rows, 0..k) * B. */
 static void multiply(prn_cg *g, prn_v fn, unsigned mr, unsigned nv,
-                     prn_v *acc) {
+                     bool stream, prn_v *acc) {
   prn_v a_row[32], init[PRN_LOOP_MAX], b_row[8];
   for (unsigned r = 0; r < mr; r++)
     a_row[r] = cg_at(g, g->f32, LLVMGetParam(fn, A),
@@ -77,6 +87,7 @@ static void multiply(prn_cg *g, prn_v fn, unsigned mr, unsigned nv,
   prn_loop_begin(g, &l, cg_i64(g, 0), LLVMGetParam(fn, K), 1, init, n + 1);
   prn_v b = cg_at(g, g->f32, LLVMGetParam(fn, B),
                   prn_cg_mul(g, l.iv, cg_i64(g, prn_target_nr(g->target))));
+  if (stream) ask_ahead(g, b);
   for (unsigned v = 0; v < nv; v++)
     b_row[v] = prn_cg_load(g, g->vf, c_at(g, b, v));
   for (unsigned r = 0; r < mr; r++) {
@@ -91,9 +102,9 @@ static void multiply(prn_cg *g, prn_v fn, unsigned mr, unsigned nv,
 }
 
 /* mr x nv tile: c = (acc ? c : 0) + a * b. */
-static prn_v micro(prn_cg *g, unsigned mr, unsigned nv) {
+static prn_v micro(prn_cg *g, unsigned mr, unsigned nv, bool stream) {
   char name[32];
-  snprintf(name, sizeof name, "gemm_%ux%u", mr, nv);
+  snprintf(name, sizeof name, "gemm_%ux%u%s", mr, nv, stream ? "s" : "");
   prn_v fn = prn_cg_made(g, name);
   if (fn) return fn;
   prn_t params[MICRO_PARAMS] = {g->ptr, g->i64, g->i64, g->ptr, g->ptr,
@@ -112,7 +123,7 @@ static prn_v micro(prn_cg *g, unsigned mr, unsigned nv) {
   unsigned lanes = g->target->lanes;
   prn_v mask = prn_cg_tail_mask(g, lanes, last);
   first_tile(g, fn, rows, mr, nv, mask, acc);
-  multiply(g, fn, mr, nv, acc);
+  multiply(g, fn, mr, nv, stream, acc);
   prn_v full = cg_cmp(g, LLVMIntEQ, last, cg_i64(g, lanes));
   LLVMBasicBlockRef whole = prn_cg_block(g, "whole"),
                     part = prn_cg_block(g, "part");
@@ -132,7 +143,7 @@ static prn_v micro(prn_cg *g, unsigned mr, unsigned nv) {
 enum { P_M, P_K, P_A, P_AROW, P_ACOL, P_B, P_C, P_CROW, P_LAST, P_ACC, P_N };
 
 static void call_micro(prn_cg *g, prn_v fn, unsigned mr, unsigned nv,
-                       prn_v m0) {
+                       bool stream, prn_v m0) {
   prn_v a_row = LLVMGetParam(fn, P_AROW), c_row = LLVMGetParam(fn, P_CROW);
   prn_v args[MICRO_PARAMS];
   args[A] = cg_at(g, g->f32, LLVMGetParam(fn, P_A), prn_cg_mul(g, m0, a_row));
@@ -144,13 +155,33 @@ static void call_micro(prn_cg *g, prn_v fn, unsigned mr, unsigned nv,
   args[K] = LLVMGetParam(fn, P_K);
   args[LAST] = LLVMGetParam(fn, P_LAST);
   args[ACC] = LLVMGetParam(fn, P_ACC);
-  prn_cg_call(g, micro(g, mr, nv), args, MICRO_PARAMS);
+  prn_cg_call(g, micro(g, mr, nv, stream), args, MICRO_PARAMS);
 }
 
-/* All rows against a panel of nv vectors. */
-static prn_v panel(prn_cg *g, unsigned nv) {
+static void all_rows(prn_cg *g, prn_v fn, unsigned nv, unsigned mr) {
+  prn_v m = LLVMGetParam(fn, P_M), step = cg_i64(g, mr);
+  prn_v rest = prn_cg_mod(g, m, step), whole = prn_cg_sub(g, m, rest);
+  prn_loop l;
+  prn_loop_begin(g, &l, cg_i64(g, 0), whole, mr, NULL, 0);
+  call_micro(g, fn, mr, nv, false, l.iv);
+  prn_loop_end(g, &l);
+  LLVMBasicBlockRef done = prn_cg_block(g, "done");
+  prn_v sw = LLVMBuildSwitch(g->b, rest, done, mr - 1);
+  for (unsigned r = 1; r < mr; r++) {
+    LLVMBasicBlockRef bb = prn_cg_block(g, "rest");
+    LLVMAddCase(sw, cg_i64(g, r), bb);
+    LLVMPositionBuilderAtEnd(g->b, bb);
+    call_micro(g, fn, r, nv, false, whole);
+    LLVMBuildBr(g->b, done);
+  }
+  LLVMPositionBuilderAtEnd(g->b, done);
+}
+
+/* All rows against a panel of nv vectors; `few`: how many, when they are
+ * known to be one tile and B is read once, else 0. */
+static prn_v panel(prn_cg *g, unsigned nv, unsigned few) {
   char name[32];
-  snprintf(name, sizeof name, "gemm_panel_%u", nv);
+  snprintf(name, sizeof name, "gemm_panel_%u_%u", nv, few);
   prn_v fn = prn_cg_made(g, name);
   if (fn) return fn;
   unsigned mr = g->target->mr;
@@ -159,22 +190,10 @@ static prn_v panel(prn_cg *g, unsigned nv) {
   prn_cg_scope scope = prn_cg_begin(g, name, g->none, params, P_N);
   fn = g->fn;
   prn_cg_remember(g, name, fn);
-  prn_v m = LLVMGetParam(fn, P_M), step = cg_i64(g, mr);
-  prn_v rest = prn_cg_mod(g, m, step), whole = prn_cg_sub(g, m, rest);
-  prn_loop l;
-  prn_loop_begin(g, &l, cg_i64(g, 0), whole, mr, NULL, 0);
-  call_micro(g, fn, mr, nv, l.iv);
-  prn_loop_end(g, &l);
-  LLVMBasicBlockRef done = prn_cg_block(g, "done");
-  prn_v sw = LLVMBuildSwitch(g->b, rest, done, mr - 1);
-  for (unsigned r = 1; r < mr; r++) {
-    LLVMBasicBlockRef bb = prn_cg_block(g, "rest");
-    LLVMAddCase(sw, cg_i64(g, r), bb);
-    LLVMPositionBuilderAtEnd(g->b, bb);
-    call_micro(g, fn, r, nv, whole);
-    LLVMBuildBr(g->b, done);
-  }
-  LLVMPositionBuilderAtEnd(g->b, done);
+  if (few)
+    call_micro(g, fn, few, nv, true, cg_i64(g, 0));
+  else
+    all_rows(g, fn, nv, mr);
   LLVMBuildRetVoid(g->b);
   prn_cg_end(g, scope);
   return fn;
@@ -188,8 +207,12 @@ void prn_gemm_panel(prn_cg *g, const prn_gemm_panel_args *p) {
   prn_v args[P_N] = {p->m, p->k, p->a,     p->a_row, p->a_col,
                      p->b, p->c, p->c_row, last,     p->acc};
   int64_t known;
+  unsigned few = 0;
+  if (p->once && prn_cg_is_const(p->m, &known) && known > 0 &&
+      known <= g->target->mr)
+    few = (unsigned)known;
   if (prn_cg_is_const(nv, &known)) {
-    prn_cg_call(g, panel(g, (unsigned)known), args, P_N);
+    prn_cg_call(g, panel(g, (unsigned)known, few), args, P_N);
     return;
   }
   LLVMBasicBlockRef done = prn_cg_block(g, "done");
@@ -198,7 +221,7 @@ void prn_gemm_panel(prn_cg *g, const prn_gemm_panel_args *p) {
     LLVMBasicBlockRef bb = prn_cg_block(g, "panel");
     LLVMAddCase(sw, cg_i64(g, v), bb);
     LLVMPositionBuilderAtEnd(g->b, bb);
-    prn_cg_call(g, panel(g, v), args, P_N);
+    prn_cg_call(g, panel(g, v, few), args, P_N);
     LLVMBuildBr(g->b, done);
   }
   LLVMPositionBuilderAtEnd(g->b, done);
@@ -270,6 +293,7 @@ void prn_gemm_item(prn_cg *g, const prn_gemm *d, prn_v item) {
       .c_row = tile_row,
       .cols = cols,
       .acc = cg_cmp(g, LLVMIntNE, l.iv, zero),
+      .once = !d->b_row,
   };
   prn_gemm_panel(g, &p);
   prn_loop_end(g, &l);

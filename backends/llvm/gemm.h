@@ -36,6 +36,7 @@ typedef struct prn_gemm_panel_args {
   prn_v c, c_row;        /* unit column stride */
   prn_v cols;            /* 1..NR */
   prn_v acc;             /* i1: add to C instead of overwriting it */
+  bool once;             /* b is far away, and not read again soon */
 } prn_gemm_panel_args;
 void prn_gemm_panel(prn_cg *g, const prn_gemm_panel_args *p);
 

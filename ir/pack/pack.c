@@ -10,6 +10,9 @@ static const prn_pack_format *const formats[] = {
     &prn_pack_panels,
     &prn_pack_rows,
     &prn_pack_srt,
+    &prn_pack_columns,
+    &prn_pack_gather,
+    &prn_pack_bitmask,
     &prn_pack_rows2,
     &prn_pack_rows4,
 };

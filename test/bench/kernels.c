@@ -14,6 +14,7 @@ static const struct family {
 } families[] = {
     {"gemm", prn_bench_gemm},
     {"rows", prn_bench_rows},
+    {"few", prn_bench_few},
     {"cells", prn_bench_cells},
 };
 
