@@ -22,16 +22,17 @@ typedef struct prn_few {
   int64_t m;             /* rows */
   prn_v w;               /* address of the weights' bytes */
   prn_v a, a_row, a_col; /* f32, a[i * a_row + k * a_col] */
-  prn_v c, c_row;        /* f32, c[i * c_row + n] */
+  prn_v c, c_row;        /* f32, c[i * c_row + j] */
 } prn_few;
 
 typedef struct prn_few_family {
   const char *pack;
+  /* Whether it is worth its name on the target; it is right on all. */
   bool (*supported)(const prn_target *t, const prn_packing *p);
   /* Results of an item. */
   int64_t (*width)(const prn_target *t, const prn_packing *p);
-  /* Emits one: results [n0, n0 + cols), n0 a multiple of width, of all rows;
-   * c and a are those of the whole product. */
+  /* Emits one: results [n0, n0 + cols), n0 a multiple of width, of all rows,
+   * into c[..., 0 .. cols). */
   void (*item)(prn_cg *g, const prn_few *d, prn_v n0, prn_v cols);
 } prn_few_family;
 

@@ -4,19 +4,24 @@
  * A vector of weights is read where its first one lies and spread to where
  * the bits of its mask are set (vexpandps, from a register: from memory the
  * instruction is slow on some processors); the number of bits is how far the
- * values advance. */
+ * values advance. Elsewhere the values are taken one by one. */
 #include "backends/llvm/few.h"
 #include "ir/pack/bitmask.h"
 
-enum { LANES = 16, VECTORS_MAX = 8, STEPS = 2 /* of the depth at a time */ };
+enum { LANES = 16, STEPS = 2 /* of the depth at a time */ };
 
 static bool supported(const prn_target *t, const prn_packing *p) {
-  return t->avx512 && p->nr <= VECTORS_MAX * LANES;
+  (void)p;
+  return t->avx512;
 }
 
 static int64_t width(const prn_target *t, const prn_packing *p) {
   (void)t;
-  return p->nr;
+  return prn_bitmask_width(p->nr);
+}
+
+static int64_t width_of(const prn_few *d) {
+  return prn_bitmask_width(d->pack.nr);
 }
 
 typedef struct stream {
@@ -24,14 +29,22 @@ typedef struct stream {
   prn_v at;    /* address of the next value */
 } stream;
 
+/* The values from p on, in the lanes of mask; zeros between them. */
+static prn_v spread(prn_cg *g, prn_v p, prn_v mask) {
+  prn_t type = LLVMVectorType(g->f32, LANES);
+  prn_v none = LLVMConstNull(type);
+  if (!g->target->avx512)
+    return prn_cg_intrinsic(g, "llvm.masked.expandload", type,
+                            (prn_v[]){p, mask, none}, 3);
+  return prn_cg_intrinsic(g, "llvm.x86.avx512.mask.expand", type,
+                          (prn_v[]){prn_cg_load(g, type, p), none, mask}, 3);
+}
+
 /* Reads one vector of weights and advances. */
 static prn_v expand(prn_cg *g, stream *s, unsigned v) {
   prn_t bits = LLVMVectorType(g->i1, LANES);
   prn_v mask = prn_cg_load(g, g->i16, cg_at(g, g->i16, s->masks, cg_i64(g, v)));
-  prn_v some = prn_cg_load(g, g->vf, s->at);
-  prn_v args[3] = {some, LLVMConstNull(g->vf),
-                   LLVMBuildBitCast(g->b, mask, bits, "")};
-  prn_v w = prn_cg_intrinsic(g, "llvm.x86.avx512.mask.expand", g->vf, args, 3);
+  prn_v w = spread(g, s->at, LLVMBuildBitCast(g->b, mask, bits, ""));
   prn_v wide = LLVMBuildZExt(g->b, mask, g->i64, "");
   prn_v count = prn_cg_intrinsic(g, "llvm.ctpop", g->i64, &wide, 1);
   s->at = cg_at(g, g->f32, s->at, count);
@@ -40,7 +53,7 @@ static prn_v expand(prn_cg *g, stream *s, unsigned v) {
 
 /* acc += one step of the depth, for all vectors and rows. */
 static void step(prn_cg *g, const prn_few *d, stream *s, prn_v k, prn_v *acc) {
-  unsigned vectors = (unsigned)(d->pack.nr / LANES);
+  unsigned vectors = (unsigned)(width_of(d) / LANES);
   prn_v a[PRN_FEW_ROWS];
   for (int64_t r = 0; r < d->m; r++)
     a[r] = prn_cg_splat(g, prn_few_element(g, d, r, k), LANES);
@@ -57,11 +70,11 @@ static void step(prn_cg *g, const prn_few *d, stream *s, prn_v k, prn_v *acc) {
 /* Steps [from, to), `by` at a time; state is the sums and the stream. */
 static void steps(prn_cg *g, const prn_few *d, int64_t from, int64_t to,
                   int64_t by, prn_v *state) {
-  unsigned n = (unsigned)(d->m * d->pack.nr / LANES);
+  unsigned n = (unsigned)(d->m * width_of(d) / LANES);
   prn_loop l;
   prn_loop_begin(g, &l, cg_i64(g, from), cg_i64(g, to), by, state, n + 2);
   stream s = {l.cur[n], l.cur[n + 1]};
-  prn_few_ask(g, s.at, by * d->pack.nr / LANES / 2);
+  prn_few_ask(g, s.at, by * width_of(d) / LANES * 3 / 4);
   if (by > 1) prn_few_ask(g, s.masks, 1);
   for (int64_t i = 0; i < by; i++)
     step(g, d, &s, prn_cg_add(g, l.iv, cg_i64(g, i)), l.next);
@@ -73,11 +86,11 @@ static void steps(prn_cg *g, const prn_few *d, int64_t from, int64_t to,
 }
 
 static void rows(prn_cg *g, const prn_few *d, prn_v n0, prn_v cols) {
-  int64_t k = d->pack.k, nr = d->pack.nr, words = nr / LANES;
+  int64_t k = d->pack.k, nr = width_of(d), words = nr / LANES;
   unsigned n = (unsigned)(d->m * words);
   prn_v state[PRN_LOOP_MAX], panel = prn_cg_div(g, n0, cg_i64(g, nr));
   for (unsigned i = 0; i < n; i++)
-    state[i] = LLVMConstNull(g->vf);
+    state[i] = LLVMConstNull(LLVMVectorType(g->f32, LANES));
   prn_v start = prn_few_start(g, d->w, panel);
   state[n] = cg_at(g, g->i8, d->w,
                    prn_cg_add(g, cg_i64(g, prn_bitmask_masks(d->pack.n, nr)),
@@ -91,14 +104,15 @@ static void rows(prn_cg *g, const prn_few *d, prn_v n0, prn_v cols) {
   for (unsigned i = 0; i < n; i++) {
     prn_v at = cg_i64(g, (int64_t)i % words * LANES);
     prn_v row = prn_cg_mul(g, d->c_row, cg_i64(g, (int64_t)i / words));
-    prn_v p = cg_at(g, g->f32, d->c, prn_cg_add(g, prn_cg_add(g, row, n0), at));
+    prn_v p = cg_at(g, g->f32, d->c, prn_cg_add(g, row, at));
     prn_cg_store_masked(g, state[i], p,
                         prn_cg_tail_mask(g, LANES, prn_cg_sub(g, cols, at)));
   }
 }
 
 static void item(prn_cg *g, const prn_few *d, prn_v n0, prn_v cols) {
-  int64_t some = prn_few_rows(g->target, d->m, d->pack.nr / LANES);
+  int64_t some =
+      prn_few_rows(g->target, d->m, width_of(d) / (int64_t)g->target->lanes);
   for (int64_t i = 0; i < d->m; i += some) {
     prn_few part = prn_few_from(g, d, i, d->m - i < some ? d->m - i : some);
     rows(g, &part, n0, cols);

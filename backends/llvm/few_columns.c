@@ -98,8 +98,8 @@ static void entries(prn_cg *g, const panel *p, prn_v from, prn_v to,
     acc[i] = l.out[i];
 }
 
-/* Stores the results [n, n + group) of which there are `left`. */
-static void finish(prn_cg *g, const panel *p, prn_v n, prn_v left,
+/* Stores the results [j, j + group) of the item, `left` of which exist. */
+static void finish(prn_cg *g, const panel *p, prn_v j, prn_v left,
                    const prn_v *acc) {
   int64_t group = p->d->pack.group;
   for (unsigned i = 0; i < sums(p); i += p->chains) {
@@ -110,7 +110,7 @@ static void finish(prn_cg *g, const panel *p, prn_v n, prn_v left,
     if (p->d->pack.n % group)
       mask = prn_cg_tail_mask(g, p->lanes, prn_cg_sub(g, left, at));
     int64_t r = i / p->chains / p->vectors;
-    prn_cg_store_masked(g, sum, c_at(g, p->d, r, prn_cg_add(g, n, at)), mask);
+    prn_cg_store_masked(g, sum, c_at(g, p->d, r, prn_cg_add(g, j, at)), mask);
   }
 }
 
@@ -132,7 +132,7 @@ static void columns_rows(prn_cg *g, const prn_few *d, prn_v n0, prn_v cols) {
   prn_v rest = first_rest(g, p.list.from, p.list.to, UNROLL);
   entries(g, &p, p.list.from, rest, UNROLL, acc);
   entries(g, &p, rest, p.list.to, 1, acc);
-  finish(g, &p, n, prn_cg_sub(g, cols, l.iv), acc);
+  finish(g, &p, l.iv, prn_cg_sub(g, cols, l.iv), acc);
   prn_loop_end(g, &l);
 }
 
@@ -212,8 +212,8 @@ static prn_v total(prn_cg *g, prn_v v) {
 static void gather_rows(prn_cg *g, const prn_few *d, prn_v n0, prn_v cols) {
   prn_v acc[GATHER_ROWS * HALVES];
   prn_loop l;
-  prn_loop_begin(g, &l, n0, prn_cg_add(g, n0, cols), 1, NULL, 0);
-  list e = list_of(g, d, 1, PRN_GATHER_UNIT, l.iv);
+  prn_loop_begin(g, &l, cg_i64(g, 0), cols, 1, NULL, 0);
+  list e = list_of(g, d, 1, PRN_GATHER_UNIT, prn_cg_add(g, n0, l.iv));
   for (unsigned i = 0; i < d->m * HALVES; i++)
     acc[i] = LLVMConstNull(LLVMVectorType(g->f32, QUAD));
   prn_v rest = first_rest(g, e.from, e.to, 2 * PRN_GATHER_UNIT);

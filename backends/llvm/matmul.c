@@ -6,6 +6,7 @@
 #include "backends/llvm/gemm.h"
 
 #include "backends/llvm/emit.h"
+#include "backends/llvm/few.h"
 #include "ir/op.h"
 
 enum { A, B, OUT, EXTRAS };
@@ -35,6 +36,40 @@ static bool direct(const prn_op *op) {
   return t->dtype == PRN_F32 && is_const(t->strides[t->rank - 1], 1);
 }
 
+/* The family for weights with zeros, or NULL. */
+static const prn_few_family *few_of(const prn_op *op) {
+  const prn_op *c = prn_view_constant(prn_op_operand(op, B));
+  return c ? prn_few_find(prn_op_string(c, "pack", "dense")) : NULL;
+}
+
+/* The rows, when they are known and few; else 0. */
+static int64_t few_rows(const prn_op *op) {
+  const prn_type *t = prn_op_operand(op, OUT)->type;
+  int64_t m;
+  bool few = prn_dim_is_const(t->dims[t->rank - 2], &m) && m <= PRN_FEW_ROWS;
+  return few && m > 0 ? m : 0;
+}
+
+static prn_packing packing_of(const prn_op *op) {
+  return prn_packing_of(prn_view_constant(prn_op_operand(op, B)));
+}
+
+static prn_status check_packing(const prn_op *op) {
+  const prn_op *c = prn_view_constant(prn_op_operand(op, B));
+  prn_str pack = prn_op_string(c, "pack", "dense");
+  if (few_of(op)) {
+    if (!few_rows(op))
+      return prn_op_error(op,
+                          "weights packed as '%.*s' need a known number of "
+                          "rows from 1 to %d",
+                          PRN_STR_ARG(pack), PRN_FEW_ROWS);
+  } else if (!prn_str_is(pack, "panels")) {
+    return prn_op_error(op, "no kernel takes weights packed as '%.*s'",
+                        PRN_STR_ARG(pack));
+  }
+  return PRN_OK;
+}
+
 static prn_status check(const prn_op *op) {
   const prn_type *b = prn_op_operand(op, B)->type;
   const prn_type *o = prn_op_operand(op, OUT)->type;
@@ -43,6 +78,7 @@ static prn_status check(const prn_op *op) {
     return prn_op_error(op, "expected operands of one rank, at least 2");
   if (prn_view_packed(prn_op_operand(op, B))) {
     if (!tiled(op)) return prn_op_error(op, "packed weights need f32 operands");
+    PRN_TRY(check_packing(op));
     for (int32_t i = 0; i + 2 < b->rank; i++)
       if (!is_const(b->strides[i], 0) && !is_const(b->dims[i], 1))
         return prn_op_error(op, "batches of packed weights are not supported");
@@ -54,6 +90,12 @@ static prn_status check(const prn_op *op) {
 
 static size_t scratch(const prn_target *t, const prn_op *op) {
   if (!tiled(op)) return 0;
+  const prn_few_family *few = few_of(op);
+  if (few) {
+    prn_packing p = packing_of(op);
+    size_t row = (size_t)few->width(t, &p) * sizeof(float);
+    return direct(op) ? 0 : (size_t)few_rows(op) * row;
+  }
   bool packed = prn_view_packed(prn_op_operand(op, B));
   return prn_gemm_scratch(t, packed, direct(op)) * sizeof(float);
 }
@@ -87,12 +129,20 @@ static prn_gemm gemm_shape(prn_kernel *k) {
                     .k = k->v[A].dims[r - 1]};
 }
 
+static prn_v few_items(prn_kernel *k, const prn_few_family *f) {
+  prn_packing p = packing_of(k->op);
+  int64_t width = f->width(k->g->target, &p);
+  return cg_i64(k->g, (p.n + width - 1) / width);
+}
+
 static prn_v items(prn_kernel *k, prn_v *work) {
   prn_cg *g = k->g;
   prn_gemm d = gemm_shape(k);
   prn_v n = batches(k);
   prn_v macs = prn_cg_mul(g, prn_cg_mul(g, d.m, d.n), prn_cg_mul(g, d.k, n));
   *work = prn_cg_div(g, macs, cg_i64(g, g->target->lanes));
+  const prn_few_family *few = few_of(k->op);
+  if (few) return prn_cg_mul(g, n, few_items(k, few));
   return prn_cg_mul(g, n, tiled(k->op) ? prn_gemm_items(g, &d) : d.m);
 }
 
@@ -196,6 +246,39 @@ static void tiled_item(prn_kernel *k, prn_v item) {
   prn_gemm_item(g, &d, item);
 }
 
+/* ---- a few rows by weights with zeros ---- */
+
+static void few_item(prn_kernel *k, const prn_few_family *f, prn_v item) {
+  prn_cg *g = k->g;
+  unsigned r = rank(k);
+  block b = {.k = k};
+  prn_few d = {.pack = packing_of(k->op), .m = few_rows(k->op)};
+  int64_t width = f->width(g->target, &d.pack);
+  prn_v per = few_items(k, f), batch = cg_i64(g, 0), zero = batch;
+  if (r > 2) {
+    batch = prn_cg_div(g, item, per);
+    item = prn_cg_mod(g, item, per);
+  }
+  locate_batch(k, &b, batch);
+  d.w = b.base[B];
+  d.a = b.base[A];
+  d.a_row = k->v[A].strides[r - 2];
+  d.a_col = k->v[A].strides[r - 1];
+  prn_v n0 = prn_cg_mul(g, item, cg_i64(g, width));
+  prn_v cols =
+      prn_cg_min(g, prn_cg_sub(g, cg_i64(g, d.pack.n), n0), cg_i64(g, width));
+  if (direct(k->op)) {
+    d.c = cg_at(g, g->f32, b.base[OUT], n0);
+    d.c_row = k->v[OUT].strides[r - 2];
+  } else {
+    d.c = prn_kernel_scratch(k);
+    d.c_row = cg_i64(g, width);
+  }
+  f->item(g, &d, n0, cols);
+  if (!direct(k->op) || prn_op_block(k->op, "body"))
+    epilogue(g, &b, d.c, d.c_row, zero, cg_i64(g, d.m), n0, cols);
+}
+
 /* ---- other types ---- */
 
 typedef struct plain {
@@ -247,8 +330,11 @@ static void plain_item(prn_kernel *k, prn_v item) {
 
 static void body(prn_kernel *k) {
   prn_loop l;
+  const prn_few_family *few = few_of(k->op);
   prn_loop_begin(k->g, &l, k->begin, k->end, 1, NULL, 0);
-  if (tiled(k->op))
+  if (few)
+    few_item(k, few, l.iv);
+  else if (tiled(k->op))
     tiled_item(k, l.iv);
   else
     plain_item(k, l.iv);

@@ -1,7 +1,8 @@
-/* bitmask: panels of nr results, which weights are there, and those.
+/* bitmask: panels of results, which weights are there, and those. The width
+ * of a panel is nr, rounded up to whole masks.
  *
  *   u32 start[panels + 1]     first value of each panel, in lines of 16
- *   u16 mask[panels][k][nr / 16]
+ *   u16 mask[panels][k][width / 16]
  *   f32 values[...]           of a panel in the order of k, then n
  *
  * each part at a multiple of 64 bytes, and 16 values more at the end, so that
@@ -15,47 +16,56 @@
 
 enum { LINE = 64, LANES = 16 };
 
+int64_t prn_bitmask_width(int64_t nr) {
+  return (nr + LANES - 1) / LANES * LANES;
+}
+
+static int64_t width_of(const prn_packing *p) {
+  return prn_bitmask_width(p->nr);
+}
+
 static int64_t panels_of(const prn_packing *p) {
-  return (p->n + p->nr - 1) / p->nr;
+  return (p->n + width_of(p) - 1) / width_of(p);
 }
 
 static int64_t round_up(int64_t n) { return (n + LINE - 1) / LINE * LINE; }
 
-int64_t prn_bitmask_masks(int64_t n, int64_t nr) {
-  return round_up(((n + nr - 1) / nr + 1) * 4);
+int64_t prn_bitmask_masks(int64_t n, int64_t width) {
+  return round_up(((n + width - 1) / width + 1) * 4);
 }
 
-int64_t prn_bitmask_values(int64_t k, int64_t n, int64_t nr) {
-  int64_t panels = (n + nr - 1) / nr;
-  return prn_bitmask_masks(n, nr) + round_up(panels * k * (nr / 8));
+int64_t prn_bitmask_values(int64_t k, int64_t n, int64_t width) {
+  int64_t panels = (n + width - 1) / width;
+  return prn_bitmask_masks(n, width) + round_up(panels * k * (width / 8));
 }
 
 static float *panel_alloc(const prn_packing *p) {
-  return prn_alloc(prn_array_size(prn_array_size((size_t)p->nr, (size_t)p->k),
-                                  sizeof(float)));
+  return prn_alloc(prn_array_size(
+      prn_array_size((size_t)width_of(p), (size_t)p->k), sizeof(float)));
 }
 
 /* Lines of 16 values that a panel takes. */
 static int64_t lines_of(const prn_packing *p, const float *panel) {
   int64_t n = 0;
-  for (int64_t i = 0; i < p->nr * p->k; i++)
+  for (int64_t i = 0; i < width_of(p) * p->k; i++)
     n += !(panel[i] == 0);
   return (n + LANES - 1) / LANES;
 }
 
 static bool bitmask_size(const prn_packing *p, int64_t *bytes) {
   int64_t all, lines = 1;
-  if (!prn_packing_is_matrix(p) || p->nr < LANES || p->nr % LANES ||
-      p->nr > 1024 || p->dtype != PRN_F32 || !prn_mul_i64(p->k, p->n, &all) ||
-      !prn_mul_i64(all, 1024, &all) || !prn_mul_i64(p->k, p->nr * 1024, &all))
+  if (!prn_packing_is_matrix(p) || p->nr < 1 || p->nr > 128 ||
+      p->dtype != PRN_F32 || !prn_mul_i64(p->k, p->n, &all) ||
+      !prn_mul_i64(all, 1024, &all) ||
+      !prn_mul_i64(p->k, width_of(p) * 1024, &all))
     return false;
   float *panel = panel_alloc(p);
-  for (int64_t n0 = 0; n0 < p->n; n0 += p->nr) {
-    prn_packing_rows(p, n0, p->nr, panel);
+  for (int64_t n0 = 0; n0 < p->n; n0 += width_of(p)) {
+    prn_packing_rows(p, n0, width_of(p), panel);
     lines += lines_of(p, panel);
   }
   prn_free(panel);
-  *bytes = prn_bitmask_values(p->k, p->n, p->nr) + lines * LINE;
+  *bytes = prn_bitmask_values(p->k, p->n, width_of(p)) + lines * LINE;
   return lines <= UINT32_MAX;
 }
 
@@ -68,8 +78,8 @@ static void put_starts(const prn_packing *p, float *panel, prn_pack_put *put,
                        void *user) {
   uint32_t at = 0;
   put(user, &at, sizeof at);
-  for (int64_t n0 = 0; n0 < p->n; n0 += p->nr) {
-    prn_packing_rows(p, n0, p->nr, panel);
+  for (int64_t n0 = 0; n0 < p->n; n0 += width_of(p)) {
+    prn_packing_rows(p, n0, width_of(p), panel);
     at += (uint32_t)lines_of(p, panel);
     put(user, &at, sizeof at);
   }
@@ -79,12 +89,12 @@ static void put_starts(const prn_packing *p, float *panel, prn_pack_put *put,
 
 static void put_masks(const prn_packing *p, float *panel, prn_pack_put *put,
                       void *user) {
-  int64_t words = p->nr / LANES, all = p->k * words;
+  int64_t words = width_of(p) / LANES, all = p->k * words;
   uint16_t *masks = prn_alloc(prn_array_size((size_t)all, sizeof *masks));
-  for (int64_t n0 = 0; n0 < p->n; n0 += p->nr) {
-    prn_packing_rows(p, n0, p->nr, panel);
+  for (int64_t n0 = 0; n0 < p->n; n0 += width_of(p)) {
+    prn_packing_rows(p, n0, width_of(p), panel);
     memset(masks, 0, (size_t)all * sizeof *masks);
-    for (int64_t j = 0; j < p->nr; j++)
+    for (int64_t j = 0; j < width_of(p); j++)
       for (int64_t i = 0; i < p->k; i++)
         if (!(panel[j * p->k + i] == 0))
           masks[i * words + j / LANES] |= (uint16_t)(1u << j % LANES);
@@ -98,11 +108,11 @@ static void put_masks(const prn_packing *p, float *panel, prn_pack_put *put,
 static void put_values(const prn_packing *p, float *panel, prn_pack_put *put,
                        void *user) {
   float *values = panel_alloc(p);
-  for (int64_t n0 = 0; n0 < p->n; n0 += p->nr) {
-    prn_packing_rows(p, n0, p->nr, panel);
+  for (int64_t n0 = 0; n0 < p->n; n0 += width_of(p)) {
+    prn_packing_rows(p, n0, width_of(p), panel);
     int64_t n = 0;
     for (int64_t i = 0; i < p->k; i++)
-      for (int64_t j = 0; j < p->nr; j++)
+      for (int64_t j = 0; j < width_of(p); j++)
         if (!(panel[j * p->k + i] == 0)) values[n++] = panel[j * p->k + i];
     while (n % LANES)
       values[n++] = 0;

@@ -4,8 +4,10 @@
 
 #include <stdint.h>
 
+/* Results of a panel. */
+int64_t prn_bitmask_width(int64_t nr);
 /* Offsets of the masks and of the values. */
-int64_t prn_bitmask_masks(int64_t n, int64_t nr);
-int64_t prn_bitmask_values(int64_t k, int64_t n, int64_t nr);
+int64_t prn_bitmask_masks(int64_t n, int64_t width);
+int64_t prn_bitmask_values(int64_t k, int64_t n, int64_t width);
 
 #endif

@@ -114,11 +114,11 @@ static product_fn *make_few(prn_bench *b, const prn_few_family *f,
                .a_row = cg_i64(g, s->k),
                .a_col = cg_i64(g, 1),
                .w = LLVMGetParam(g->fn, 1),
-               .c = LLVMGetParam(g->fn, 2),
                .c_row = n};
   int64_t width = f->width(b->target, p);
   prn_loop l;
   prn_loop_begin(g, &l, cg_i64(g, 0), n, width, NULL, 0);
+  d.c = cg_at(g, g->f32, LLVMGetParam(g->fn, 2), l.iv);
   f->item(g, &d, l.iv, prn_cg_min(g, prn_cg_sub(g, n, l.iv), cg_i64(g, width)));
   prn_loop_end(g, &l);
   LLVMBuildRetVoid(g->b);
