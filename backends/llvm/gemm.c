@@ -74,8 +74,8 @@ static void ask_ahead(prn_cg *g, prn_v b) {
 }
 
 /* The product itself: acc += A[rows, 0..k) * B. */
-static void multiply(prn_cg *g, prn_v fn, unsigned mr, unsigned nv,
-                     bool stream, prn_v *acc) {
+static void multiply(prn_cg *g, prn_v fn, unsigned mr, unsigned nv, bool stream,
+                     prn_v *acc) {
   prn_v a_row[32], init[PRN_LOOP_MAX], b_row[8];
   for (unsigned r = 0; r < mr; r++)
     a_row[r] = cg_at(g, g->f32, LLVMGetParam(fn, A),
@@ -275,6 +275,11 @@ void prn_gemm_item(prn_cg *g, const prn_gemm *d, prn_v item) {
         cg_at(g, g->f32, d->c, prn_cg_add(g, prn_cg_mul(g, m0, d->c_row), n0));
   } else if (d->b_row) {
     tile = cg_at(g, g->f32, tile, cg_i64(g, nr * PRN_GEMM_KB));
+  }
+  if (prn_gemm_direct(g, d, n0, cols, tile, tile_row)) {
+    if (d->epilogue)
+      d->epilogue(g, d->user, tile, tile_row, m0, rows, n0, cols);
+    return;
   }
   prn_v a = cg_at(g, g->f32, d->a, prn_cg_mul(g, m0, d->a_row));
   prn_loop l;

@@ -65,6 +65,12 @@ prn_v prn_gemm_items(prn_cg *g, const prn_gemm *d);
 /* Emits item number `item` into the current function. */
 void prn_gemm_item(prn_cg *g, const prn_gemm *d, prn_v item);
 
+/* Used by prn_gemm_item: all rows of columns [n0, n0 + cols) into tile, B read
+ * where it lies. False, and nothing emitted, when the rows are not known to
+ * be few, B is packed, or its neighbours lie along neither dimension. */
+bool prn_gemm_direct(prn_cg *g, const prn_gemm *d, prn_v n0, prn_v cols,
+                     prn_v tile, prn_v tile_row);
+
 /* Rows of a block, depth of a block: what stays in L1 and L2. */
 enum { PRN_GEMM_MB = 96, PRN_GEMM_KB = 768 };
 

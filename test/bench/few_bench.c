@@ -77,7 +77,8 @@ static void name_it(char name[32]) {
   snprintf(name, 32, "few%d", made++);
 }
 
-static product_fn *make_dense(prn_bench *b, const shape *s) {
+/* B is packed, or as it is: [k, n], or [n, k]. */
+static product_fn *make_dense(prn_bench *b, const shape *s, const char *as) {
   char name[32];
   name_it(name);
   prn_cg *g = prn_cg_create(b->target, name);
@@ -92,6 +93,11 @@ static product_fn *make_dense(prn_bench *b, const shape *s) {
                 .b = LLVMGetParam(g->fn, 1),
                 .c = LLVMGetParam(g->fn, 2),
                 .c_row = cg_i64(g, s->n)};
+  if (strcmp(as, "panels") != 0) {
+    bool kn = strcmp(as, "k x n") == 0;
+    d.b_row = kn ? d.n : cg_i64(g, 1);
+    d.b_col = kn ? cg_i64(g, 1) : d.k;
+  }
   prn_loop l;
   prn_loop_begin(g, &l, cg_i64(g, 0), prn_gemm_items(g, &d), 1, NULL, 0);
   prn_gemm_item(g, &d, l.iv);
@@ -133,7 +139,8 @@ static void copy(void *user, const void *data, size_t size) {
   *at += size;
 }
 
-/* Weights stored [n, k], zero in whole blocks of `block` results. */
+/* Weights stored [n, k] (or [k, n]), zero in whole blocks of `block` results.
+ */
 static const prn_tensor *weights(prn_ctx *ctx, const shape *s, double zeros,
                                  int64_t block) {
   float *w = prn_bench_floats((size_t)(s->n * s->k));
@@ -149,12 +156,12 @@ static const prn_tensor *weights(prn_ctx *ctx, const shape *s, double zeros,
   return t;
 }
 
-static double error(const shape *s, const prn_tensor *t, const float *a,
+static double error(const shape *s, const prn_packing *p, const float *a,
                     const float *c) {
   prn_bench_error e = {0};
   float *w = prn_bench_zeros((size_t)s->k);
   for (int64_t j = 0; j < s->n; j += 13) {
-    prn_tensor_read_f32(t, j * s->k, s->k, w);
+    prn_packing_rows(p, j, 1, w);
     for (int64_t i = 0; i < s->m; i++) {
       double sum = 0;
       for (int64_t k = 0; k < s->k; k++)
@@ -174,13 +181,20 @@ typedef struct contender {
   int64_t block, group;
 } contender;
 
+/* What has no zeros and is not packed counts as `dense`, the tensor as it is
+ * stored. */
+static const prn_pack_format *format_of(const contender *f) {
+  bool bare = strstr(f->pack, " x ");
+  return prn_pack_find(prn_str_from(bare ? "dense" : f->pack));
+}
+
 static void one(prn_bench *b, const shape *s, const contender *f,
                 double *dense) {
   prn_ctx *ctx = prn_ctx_create();
   const prn_few_family *family = prn_few_find(prn_str_from(f->pack));
-  const prn_pack_format *format = prn_pack_find(prn_str_from(f->pack));
+  const prn_pack_format *format = format_of(f);
   prn_packing p = {.t = weights(ctx, s, f->zeros, f->block),
-                   .nk = true,
+                   .nk = strcmp(f->pack, "k x n") != 0,
                    .k = s->k,
                    .n = s->n,
                    .nr = prn_target_nr(b->target),
@@ -199,7 +213,8 @@ static void one(prn_bench *b, const shape *s, const contender *f,
   format->write(&p, copy, &at);
   for (int64_t i = 1; i < copies; i++)
     memcpy(w + i * bytes, w, (size_t)bytes);
-  product_fn *run = family ? make_few(b, family, &p, s) : make_dense(b, s);
+  product_fn *run =
+      family ? make_few(b, family, &p, s) : make_dense(b, s, f->pack);
   double best = 1e9, reads = 0;
   for (int64_t r = 0; r < 8 + 2 * copies; r++) {
     if (r % copies == 0) reads = bytes_a_second(b);
@@ -207,14 +222,14 @@ static void one(prn_bench *b, const shape *s, const contender *f,
     run(a, w + r % copies * bytes, c);
     best = fmin(best, prn_bench_now() - t0);
   }
-  if (!family) *dense = best;
+  if (strcmp(f->pack, "panels") == 0) *dense = best;
   char cells[6][24];
   snprintf(cells[0], 24, "%.0f %% %ldx1", 100 * f->zeros, (long)f->block);
   snprintf(cells[1], 24, "%.2f", (double)bytes / 1e6);
   snprintf(cells[2], 24, "%.0f", best * 1e6);
   snprintf(cells[3], 24, "%.2f", (double)bytes / best / reads);
   snprintf(cells[4], 24, "%.2f", *dense / best);
-  snprintf(cells[5], 24, "%.1e", error(s, p.t, a, c));
+  snprintf(cells[5], 24, "%.1e", error(s, &p, a, c));
   const char *row[] = {f->pack,  cells[0], cells[1], cells[2],
                        cells[3], cells[4], cells[5]};
   prn_bench_row(row, 7);
@@ -226,7 +241,8 @@ static void one(prn_bench *b, const shape *s, const contender *f,
 
 void prn_bench_few(prn_bench *b, int argc, char **argv) {
   static const contender all[] = {
-      {"panels", 0, 1, 0},      {"bitmask", 0.5, 1, 0},
+      {"panels", 0, 1, 0},      {"n x k", 0, 1, 0},
+      {"k x n", 0, 1, 0},       {"bitmask", 0.5, 1, 0},
       {"bitmask", 0.7, 1, 0},   {"bitmask", 0.8, 1, 0},
       {"bitmask", 0.9, 1, 0},   {"gather", 0.7, 1, 0},
       {"gather", 0.8, 1, 0},    {"gather", 0.9, 1, 0},

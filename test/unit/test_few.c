@@ -4,6 +4,7 @@
  * over matrices with awkward zeros, on each CPU level this machine can run.
  * Operands end where memory ends. */
 #include "backends/llvm/few.h"
+#include "backends/llvm/gemm.h"
 #include "kernels.h"
 
 typedef struct shape {
@@ -120,6 +121,83 @@ static void levels(void **state) {
   }
 }
 
+/* ---- B made at run time ---- */
+
+/* B is [k, n], or [n, k] when turned. */
+static product_fn *make_direct(prn_machine *m, const shape *s, bool turned) {
+  char name[32];
+  prn_cg *g = prn_machine_begin(m, name, 3);
+  prn_v one = cg_i64(g, 1);
+  prn_gemm d = {.m = cg_i64(g, s->m),
+                .n = cg_i64(g, s->n),
+                .k = cg_i64(g, s->k),
+                .a = LLVMGetParam(g->fn, 0),
+                .a_row = cg_i64(g, s->k),
+                .a_col = one,
+                .b = LLVMGetParam(g->fn, 1),
+                .b_row = turned ? one : cg_i64(g, s->n),
+                .b_col = turned ? cg_i64(g, s->k) : one,
+                .c = LLVMGetParam(g->fn, 2),
+                .c_row = cg_i64(g, s->n + GAP)};
+  prn_v width = cg_i64(g, prn_target_nr(m->target));
+  prn_loop l;
+  prn_loop_begin(g, &l, cg_i64(g, 0), prn_gemm_items(g, &d), 1, NULL, 0);
+  prn_v n0 = prn_cg_mul(g, l.iv, width);
+  prn_v cols = prn_cg_min(g, prn_cg_sub(g, d.n, n0), width);
+  prn_v tile = cg_at(g, g->f32, d.c, n0);
+  assert_true(prn_gemm_direct(g, &d, n0, cols, tile, d.c_row));
+  prn_loop_end(g, &l);
+  return (product_fn *)prn_machine_end(m, g, name);
+}
+
+static void check_direct(prn_machine *m, const shape *s, bool turned) {
+  product_fn *run = make_direct(m, s, turned);
+  size_t size = sizeof(float);
+  int64_t floats = (s->m - 1) * (s->n + GAP) + s->n;
+  prn_guarded a = prn_guarded_alloc((size_t)(s->m * s->k) * size);
+  prn_guarded b = prn_guarded_alloc((size_t)(s->k * s->n) * size);
+  prn_guarded c = prn_guarded_alloc((size_t)floats * size);
+  float *w = malloc((size_t)(s->k * s->n) * size + 1);
+  assert_non_null(w);
+  uint32_t seed = 9;
+  for (int64_t i = 0; i < s->m * s->k; i++)
+    ((float *)a.p)[i] = prn_noise_f32(&seed);
+  for (int64_t i = 0; i < floats; i++)
+    ((float *)c.p)[i] = NAN;
+  for (int64_t j = 0; j < s->n; j++)
+    for (int64_t k = 0; k < s->k; k++) {
+      float v = prn_noise_f32(&seed);
+      w[j * s->k + k] = v;
+      ((float *)b.p)[turned ? j * s->k + k : k * s->n + j] = v;
+    }
+  run(a.p, b.p, c.p);
+  double error = compare(s, a.p, w, c.p);
+  if (!(error <= 1e-5))
+    fail_msg("%s: m %ld, k %ld, n %ld, turned %d: error %g", m->target->cpu,
+             (long)s->m, (long)s->k, (long)s->n, turned, error);
+  free(w);
+  prn_guarded_free(&c);
+  prn_guarded_free(&b);
+  prn_guarded_free(&a);
+}
+
+static void directly(void **state) {
+  static const shape all[] = {{1, 1, 1},   {1, 0, 5},    {1, 64, 128},
+                              {1, 77, 59}, {2, 100, 67}, {3, 33, 150},
+                              {5, 40, 17}, {7, 19, 3},   {8, 65, 100}};
+  (void)state;
+  for (size_t i = 0; i < PRN_COUNT(prn_levels); i++) {
+    if (!prn_level_runs_here(prn_levels[i])) continue;
+    prn_machine m;
+    prn_machine_open(&m, prn_levels[i]);
+    for (size_t s = 0; s < PRN_COUNT(all); s++) {
+      check_direct(&m, &all[s], false);
+      check_direct(&m, &all[s], true);
+    }
+    prn_machine_close(&m);
+  }
+}
+
 /* What a format cannot hold it refuses, before anything is written. */
 static void refused(void **state) {
   static const struct {
@@ -146,6 +224,7 @@ static void refused(void **state) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {cmocka_unit_test(levels),
+                                     cmocka_unit_test(directly),
                                      cmocka_unit_test(refused)};
   return cmocka_run_group_tests(tests, NULL, NULL);
 }
