@@ -273,6 +273,40 @@ prn_v prn_cg_fma(prn_cg *g, prn_v a, prn_v b, prn_v c) {
   return prn_cg_intrinsic(g, "llvm.fma", LLVMTypeOf(a), (prn_v[]){a, b, c}, 3);
 }
 
+/* Lane i of each group of `width` lanes of v, or of a narrower v repeated. */
+static prn_v spread(prn_cg *g, prn_v v, int i, unsigned width, unsigned lanes) {
+  prn_v at[64];
+  for (unsigned l = 0; l < lanes; l++)
+    at[l] = cg_i32(g, i < 0 ? (int32_t)(l % width)
+                            : (int32_t)(l / width * width) + i);
+  return LLVMBuildShuffleVector(g->b, v, LLVMGetUndef(LLVMTypeOf(v)),
+                                LLVMConstVector(at, lanes), "");
+}
+
+/* x86 repeats 128 bits while loading, and spreads an element within each 128
+ * bits on ports that products do not use; the fence keeps LLVM from loading
+ * each element by itself, which takes loads. */
+void prn_cg_load_splats(prn_cg *g, prn_t elem, prn_v p, unsigned n,
+                        unsigned lanes, prn_v *out) {
+  bool fence = g->target->arch == PRN_ARCH_X86_64 && lanes >= 4;
+  if (n == 1 || lanes < 4) {
+    for (unsigned i = 0; i < n; i++)
+      out[i] = prn_cg_splat(
+          g, prn_cg_load(g, elem, cg_at(g, elem, p, cg_i64(g, i))), lanes);
+    return;
+  }
+  prn_t floats = prn_cg_vec(g->f32, lanes), all = prn_cg_vec(elem, lanes);
+  prn_v v = prn_cg_load(g, prn_cg_vec(elem, n), p);
+  if (fence) {
+    v = LLVMBuildBitCast(g->b, spread(g, v, -1, n, lanes), floats, "");
+    v = prn_cg_intrinsic(g, "llvm.arithmetic.fence", floats, &v, 1);
+    v = LLVMBuildBitCast(g->b, v, all, "");
+  }
+  for (unsigned i = 0; i < n; i++)
+    out[i] = fence ? spread(g, v, (int)i, n, lanes)
+                   : spread(g, v, (int)i, lanes, lanes);
+}
+
 /* ---- memory ---- */
 
 static unsigned elem_align(prn_cg *g, prn_t type) {

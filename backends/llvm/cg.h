@@ -126,6 +126,10 @@ prn_t prn_cg_like(prn_t like, prn_t elem);
 prn_v prn_cg_splat(prn_cg *g, prn_v scalar, unsigned n);
 prn_v prn_cg_fconst(prn_t type, double v); /* also splats */
 prn_v prn_cg_iconst(prn_t type, int64_t v);
+/* n elements (1, 2 or 4) from p on, each in all lanes of a vector, with one
+ * load for all of them. */
+void prn_cg_load_splats(prn_cg *g, prn_t elem, prn_v p, unsigned n,
+                        unsigned lanes, prn_v *out);
 /* a*b + c: one rounding where the target has it, else two. */
 prn_v prn_cg_fma(prn_cg *g, prn_v a, prn_v b, prn_v c);
 

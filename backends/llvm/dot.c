@@ -73,12 +73,15 @@ static prn_v u8s8_single(prn_cg *g, prn_v sum, prn_v x, prn_v w) {
 }
 
 prn_v prn_dot_step(prn_cg *g, prn_dot_kind kind, prn_v sum, prn_v x, prn_v w) {
+  unsigned lanes = prn_cg_lanes(LLVMTypeOf(sum));
+  bool whole = lanes == g->target->lanes;
   if (kind == PRN_DOT_F32)
-    return prn_cg_fma(g, cast(g, x, g->f32, g->target->lanes),
-                      cast(g, w, g->f32, g->target->lanes), sum);
+    return prn_cg_fma(g, cast(g, x, g->f32, lanes), cast(g, w, g->f32, lanes),
+                      sum);
   if (kind == PRN_DOT_BF16) return bf16_step(g, sum, x, w);
-  if (g->target->dot8) return u8s8_instruction(g, sum, x, w);
-  if (g->target->arch == PRN_ARCH_X86_64) return u8s8_pairs(g, sum, x, w);
+  if (whole && g->target->dot8) return u8s8_instruction(g, sum, x, w);
+  if (whole && g->target->arch == PRN_ARCH_X86_64)
+    return u8s8_pairs(g, sum, x, w);
   return u8s8_single(g, sum, x, w);
 }
 

@@ -23,7 +23,8 @@ static inline unsigned prn_dot_depth(prn_dot_kind kind) {
 }
 /* Type of a vector of sums. */
 prn_t prn_dot_sum(prn_cg *g, prn_dot_kind kind);
-/* sum + x . w, where x and w are vectors of target->lanes cells (i32). */
+/* sum + x . w, where x and w are vectors of target->lanes cells (i32), or, but
+ * for bf16, single ones. */
 prn_v prn_dot_step(prn_cg *g, prn_dot_kind kind, prn_v sum, prn_v x, prn_v w);
 
 /* Emits the packing of depth x cols activations (f32, or u8 for U8S8; element

@@ -10,11 +10,8 @@
 enum { X, W, OUT, EXTRAS };
 
 static const prn_linear_family *const families[] = {
-    &prn_linear_rows,
-    &prn_linear_rows2,
-    &prn_linear_rows4,
-    &prn_linear_srt,
-    NULL, /* ends the table */
+    &prn_linear_rows, &prn_linear_rows2,  &prn_linear_rows4,
+    &prn_linear_srt,  &prn_linear_blocks, NULL, /* ends the table */
 };
 
 const prn_linear_family *prn_linear_find(prn_str pack) {
@@ -132,13 +129,23 @@ static prn_v stride(const prn_kernel *k, unsigned operand, unsigned from_end) {
   return k->v[operand].strides[rank(k->op) - from_end];
 }
 
-static void finish(prn_cg *g, prn_v i, unsigned lanes, prn_v mask, void *user) {
-  block *b = user;
+/* Addresses of row n, from column m0 on. */
+static void locate(prn_cg *g, block *b, prn_v n, prn_v m0) {
   prn_kernel *k = b->k;
-  prn_v args[PRN_KERNEL_MAX], result;
+  for (unsigned x = OUT; x < k->n; x++) {
+    prn_v at = prn_cg_add(g, prn_cg_mul(g, n, stride(k, x, 2)),
+                          prn_cg_mul(g, m0, stride(k, x, 1)));
+    b->row[x] = prn_elem_at(g, k->v[x].type->dtype, b->base[x], at);
+  }
+}
+
+/* out = body(sum, extras), `lanes` columns from i on in the located row. */
+static void finish_at(prn_cg *g, const block *b, prn_v sum, prn_v i,
+                      unsigned lanes, prn_v mask) {
+  prn_kernel *k = b->k;
+  prn_v args[PRN_KERNEL_MAX], result, one = cg_i64(g, 1);
   prn_dtype out = k->v[OUT].type->dtype;
-  prn_v p = prn_elem_at(g, b->sum, b->sums, i), one = cg_i64(g, 1);
-  args[0] = prn_elem_load(g, b->sum, p, one, lanes, mask);
+  args[0] = sum;
   for (unsigned x = EXTRAS; x < k->n; x++) {
     prn_dtype t = k->v[x].type->dtype;
     prn_v s = stride(k, x, 1);
@@ -147,24 +154,37 @@ static void finish(prn_cg *g, prn_v i, unsigned lanes, prn_v mask, void *user) {
   }
   prn_body_emit(k->e, prn_op_block(k->op, "body"), args, lanes, NULL, NULL,
                 &result);
-  p = prn_elem_at(g, out, b->row[OUT], i);
-  prn_elem_store(g, out, result, p, one, lanes, mask);
+  prn_elem_store(g, out, result, prn_elem_at(g, out, b->row[OUT], i), one,
+                 lanes, mask);
+}
+
+static void finish(prn_cg *g, void *user, prn_v n, prn_v m0, const prn_v *sums,
+                   unsigned vectors, prn_v mask) {
+  block *b = user;
+  unsigned lanes = prn_cg_lanes(LLVMTypeOf(sums[0]));
+  locate(g, b, n, m0);
+  for (unsigned v = 0; v < vectors; v++)
+    finish_at(g, b, sums[v], cg_i64(g, (int64_t)v * lanes), lanes,
+              v + 1 == vectors ? mask : NULL);
+}
+
+static void done_step(prn_cg *g, prn_v i, unsigned lanes, prn_v mask,
+                      void *user) {
+  block *b = user;
+  prn_v p = prn_elem_at(g, b->sum, b->sums, i);
+  prn_v sum = prn_elem_load(g, b->sum, p, cg_i64(g, 1), lanes, mask);
+  finish_at(g, b, sum, i, lanes, mask);
 }
 
 static void done(prn_cg *g, void *user, prn_v n0, prn_v rows, prn_v m0,
                  prn_v cols) {
   block *b = user;
-  prn_kernel *k = b->k;
   prn_loop l;
   prn_loop_begin(g, &l, n0, prn_cg_add(g, n0, rows), 1, NULL, 0);
-  for (unsigned x = OUT; x < k->n; x++) {
-    prn_v at = prn_cg_add(g, prn_cg_mul(g, l.iv, stride(k, x, 2)),
-                          prn_cg_mul(g, m0, stride(k, x, 1)));
-    b->row[x] = prn_elem_at(g, k->v[x].type->dtype, b->base[x], at);
-  }
+  locate(g, b, l.iv, m0);
   b->sums = prn_elem_at(g, b->sum, b->d->c,
                         prn_cg_add(g, prn_cg_mul(g, l.iv, b->d->c_row), m0));
-  prn_cg_vloop(g, cols, g->target->lanes, finish, b);
+  prn_cg_vloop(g, cols, g->target->lanes, done_step, b);
   prn_loop_end(g, &l);
 }
 
@@ -212,6 +232,7 @@ static void one_item(prn_kernel *k, const shape *s, prn_v item) {
     b.base[x] = x == W ? k->v[x].base
                        : prn_elem_at(g, k->v[x].type->dtype, k->v[x].base,
                                      batch_offset(k, &k->v[x], batch));
+  bool body = prn_op_block(k->op, "body") != NULL;
   prn_linear d = {.pack = s->pack,
                   .w = b.base[W],
                   .m = s->m,
@@ -219,11 +240,13 @@ static void one_item(prn_kernel *k, const shape *s, prn_v item) {
                   .x_row = stride(k, X, 2),
                   .c = b.base[OUT],
                   .c_row = stride(k, OUT, 2),
-                  .done = prn_op_block(k->op, "body") ? done : NULL,
+                  .done = body ? done : NULL,
+                  .finish = body ? finish : NULL,
                   .user = &b};
   b.d = &d;
   b.sum = sum_type(k->op);
-  if (s->family->scratch || !direct(k->op)) d.scratch = prn_kernel_scratch(k);
+  if (family_scratch(s->family, g->target, &s->pack) || !direct(k->op))
+    d.scratch = prn_kernel_scratch(k);
   prn_v m0 = prn_cg_mul(g, column, cg_i64(g, s->columns));
   prn_v n0 = prn_cg_mul(g, row, cg_i64(g, s->rows));
   prn_v n1 = prn_cg_min(g, prn_cg_add(g, n0, cg_i64(g, s->rows)),

@@ -19,15 +19,32 @@
 typedef void prn_linear_done_fn(prn_cg *g, void *user, prn_v n0, prn_v rows,
                                 prn_v m0, prn_v cols);
 
+/* Emits what happens to sums that are complete and in registers: `vectors`
+ * vectors of columns m0, m0 + lanes, ... of row n; the last one's lanes are
+ * those of mask, when there is one. It stores the result. */
+typedef void prn_linear_finish_fn(prn_cg *g, void *user, prn_v n, prn_v m0,
+                                  const prn_v *sums, unsigned vectors,
+                                  prn_v mask);
+
+/* Emits the making of rows k0 .. k0 + steps of x for the columns of the item,
+ * whole vectors of them. */
+typedef void prn_linear_panel_fn(prn_cg *g, void *user, prn_v k0, prn_v steps);
+
 typedef struct prn_linear {
   prn_packing pack; /* sizes and parameters of the weights */
   prn_v w;          /* address of their bytes */
   prn_v m;          /* columns, i64 */
   /* f32 both, or u8 and i32 when the weights are i8. */
   prn_v x, x_row; /* x[i * x_row + j] */
+  /* NULL, or makes x panel by panel: x is then the panel, and its first column
+   * the item's. srt and blocks only, with f32. */
+  prn_linear_panel_fn *panel;
   prn_v c, c_row; /* c[i * c_row + j] */
   prn_v scratch;  /* this worker's; NULL when the family asks for none */
-  prn_linear_done_fn *done; /* NULL: c is the result */
+  /* Both or neither: then c is the result. A family calls one of them for
+   * every element of out, once. */
+  prn_linear_done_fn *done;
+  prn_linear_finish_fn *finish;
   void *user;
 } prn_linear;
 
@@ -54,7 +71,7 @@ extern const prn_linear_family prn_linear_rows;
 /* linear_dot.c */
 extern const prn_linear_family prn_linear_rows2, prn_linear_rows4;
 
-/* linear_srt.c */
-extern const prn_linear_family prn_linear_srt;
+/* linear_srt_item.c */
+extern const prn_linear_family prn_linear_srt, prn_linear_blocks;
 
 #endif

@@ -1,50 +1,25 @@
-/* Families for dense weights narrower than f32; see linear.h and dot.h.
+/* Families for dense weights narrower than f32, in cells (linear_cells.h):
+ * rows2, 16-bit floats, and rows4, bytes. Weights that must be widened are
+ * widened a few rows at a time.
  *
- *   rows2  16-bit floats. With a bf16 product in the target, activations are
- *          rounded to bf16 (nearest even) and products of pairs summed in
- *          f32. Otherwise the weights of a few rows at a time are widened to
- *          f32 and activations stay as they are: only memory is saved.
- *   rows4  s8 weights, u8 activations, sums in i32.
- *
- * An item packs its columns of x into cells once; they are then read by every
- * row. Sums are complete in registers: the depth is not cut. */
+ * Sums are complete in registers: the depth is not cut. */
 #include <assert.h>
 #include <stdio.h>
 
-#include "backends/llvm/dot.h"
 #include "backends/llvm/emit.h"
-#include "backends/llvm/linear.h"
+#include "backends/llvm/linear_cells.h"
 
 enum {
   ROWS = 384, /* of an item: packing is then 2 % of the work */
   CHUNK = 4,  /* groups between calls of done: their sums stay in L1 */
 };
 
-/* How a format is computed on a target. */
-typedef struct scheme {
-  prn_dot_kind kind;
-  int64_t cell;  /* elements */
-  unsigned subs; /* steps a cell */
-  bool widen;    /* weights to f32 before use */
-} scheme;
-
-static scheme scheme_of(const prn_target *t, const prn_packing *p) {
-  if (p->dtype == PRN_I8) return (scheme){PRN_DOT_U8S8, 4, 1, false};
-  if (p->dtype == PRN_BF16 && t->dot16)
-    return (scheme){PRN_DOT_BF16, 2, 1, false};
-  return (scheme){PRN_DOT_F32, 2, 2, true};
-}
-
-static int64_t cells_of(const scheme *s, const prn_packing *p) {
-  return (p->k + s->cell - 1) / s->cell;
-}
-
 /* ---- the tile: group rows by nv vectors ---- */
 
 enum { T_W, T_X, T_CELLS, T_C, T_CROW, T_COLS, T_LAST, T_PARAMS };
 
 typedef struct tile {
-  scheme s;
+  prn_cells s;
   unsigned r, v;
 } tile;
 
@@ -170,7 +145,7 @@ static void widen_some(prn_cg *g, prn_v i, unsigned lanes, prn_v mask,
 
 typedef struct item {
   const prn_linear *d;
-  scheme s;
+  prn_cells s;
   int64_t cells, r;
   prn_v x;                  /* packed columns */
   prn_v wide;               /* a group of weights as f32, when widened */
@@ -193,15 +168,14 @@ static int64_t rows(const prn_target *t, const prn_packing *p) {
   return (ROWS + p->group - 1) / p->group * p->group;
 }
 
-/* Bytes of packed columns, a multiple of a cache line. */
 static int64_t x_bytes(const prn_target *t, const prn_packing *p) {
-  scheme s = scheme_of(t, p);
-  return cells_of(&s, p) * s.subs * prn_target_nr(t) * 4 / 64 * 64 + 64;
+  prn_cells s = prn_cells_of(t, p);
+  return prn_cells_bytes(&s, p, (int64_t)prn_target_nr(t));
 }
 
 static size_t scratch(const prn_target *t, const prn_packing *p) {
-  scheme s = scheme_of(t, p);
-  int64_t wide = s.widen ? cells_of(&s, p) * s.subs * p->group * 4 : 0;
+  prn_cells s = prn_cells_of(t, p);
+  int64_t wide = s.widen ? prn_cells_count(&s, p) * s.subs * p->group * 4 : 0;
   return (size_t)(x_bytes(t, p) + wide);
 }
 
@@ -233,39 +207,26 @@ static void group(prn_cg *g, item *it, prn_v n, prn_v n1) {
   }
 }
 
-static void pack_columns(prn_cg *g, item *it) {
-  const prn_linear *d = it->d;
-  int64_t k = d->pack.k, lanes = g->target->lanes;
-  prn_v width = prn_cg_mul(g, it->vectors, cg_i64(g, lanes));
-  prn_v x = cg_at(g, it->s.kind == PRN_DOT_U8S8 ? g->i8 : g->f32, d->x, it->m0);
-  prn_dot_pack(g, it->s.kind, x, d->x_row, k, it->cols, width, it->x);
-  if (k == it->cells * it->s.subs || it->s.subs == 1) return;
-  prn_loop l; /* the weights of the cell's second half are zeros: so is this */
-  prn_v end = prn_cg_mul(g, width, cg_i64(g, k));
-  prn_loop_begin(g, &l, end, prn_cg_add(g, end, width), lanes, NULL, 0);
-  prn_cg_store(g, LLVMConstNull(g->vf), cg_at(g, g->f32, it->x, l.iv));
-  prn_loop_end(g, &l);
-}
-
 static void emit_item(prn_cg *g, const prn_linear *d, int64_t most, prn_v n0,
                       prn_v n1, prn_v m0, prn_v cols) {
   int64_t lanes = g->target->lanes, m, c;
   item it = {.d = d,
-             .s = scheme_of(g->target, &d->pack),
+             .s = prn_cells_of(g->target, &d->pack),
              .r = d->pack.group,
              .x = d->scratch,
              .m0 = m0,
              .cols = cols,
              .v_least = 1,
              .v_most = (unsigned)(most / lanes)};
-  it.cells = cells_of(&it.s, &d->pack);
+  it.cells = prn_cells_count(&it.s, &d->pack);
   it.wide =
       cg_at(g, g->i8, d->scratch, cg_i64(g, x_bytes(g->target, &d->pack)));
   it.vectors = prn_cg_ceildiv(g, cols, cg_i64(g, lanes));
   if (prn_cg_is_const(it.vectors, &c) ||
       (prn_cg_is_const(d->m, &m) && m % most == 0 && (c = most / lanes)))
     it.v_least = it.v_most = (unsigned)c;
-  pack_columns(g, &it);
+  prn_v width = prn_cg_mul(g, it.vectors, cg_i64(g, lanes));
+  prn_cells_pack(g, &it.s, d, m0, cols, width, it.x);
   prn_loop chunk, l;
   prn_loop_begin(g, &chunk, n0, n1, CHUNK * it.r, NULL, 0);
   prn_v end =

@@ -251,6 +251,7 @@ static prn_status derive(prn_diag_sink *sink, prn_target *t, unsigned bits) {
     t->half = true;
     t->dot8 = bits & F_I8MM;
     t->lanes = 4;
+    t->registers = 32;
     t->nv = 4;
     return PRN_OK;
   }
@@ -262,11 +263,17 @@ static prn_status derive(prn_diag_sink *sink, prn_target *t, unsigned bits) {
   t->masks = bits & F_AVX2;
   t->half = bits & F_F16C;
   t->lanes = t->avx512 ? 16 : (bits & F_AVX2) ? 8 : 4;
+  t->registers = t->avx512 ? 32 : 16;
   t->nv = t->avx512 ? 4 : 2;
   t->dot8 =
       t->avx512 ? bits & F_AVX512VNNI : (bits & F_AVXVNNI) && (bits & F_AVX2);
   t->dot16 = t->avx512 && (bits & F_AVX512BF16);
   return PRN_OK;
+}
+
+const char *prn_target_machine(const prn_target *t) {
+  if (t->arch == PRN_ARCH_AARCH64) return "aarch64";
+  return t->avx512 ? "x86-64-v4" : t->lanes == 8 ? "x86-64-v3" : "x86-64-v2";
 }
 
 static void init_targets(void) {

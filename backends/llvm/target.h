@@ -29,17 +29,18 @@ typedef struct prn_target {
   LLVMTargetDataRef layout;
   char *triple, *cpu, *features;
   prn_arch arch;
-  unsigned needs; /* all that the code needs, of prn_need; 0: not known */
-  bool host;      /* code runs in this process */
-  bool fma;       /* llvm.fma is one instruction */
-  bool avx512;    /* F, BW, DQ and VL: 512-bit vectors are preferred */
-  bool half;      /* f16 <-> f32 without a library call */
-  bool masks;     /* masked loads and stores are single instructions */
-  bool dot8;      /* sums of four u8 x s8 products are one instruction */
-  bool dot16;     /* sums of two bf16 products are one instruction */
-  unsigned lanes; /* f32 in a vector */
-  unsigned mr;    /* rows of the dense register tile */
-  unsigned nv;    /* its vectors a row */
+  unsigned needs;     /* all that the code needs, of prn_need; 0: not known */
+  bool host;          /* code runs in this process */
+  bool fma;           /* llvm.fma is one instruction */
+  bool avx512;        /* F, BW, DQ and VL: 512-bit vectors are preferred */
+  bool half;          /* f16 <-> f32 without a library call */
+  bool masks;         /* masked loads and stores are single instructions */
+  bool dot8;          /* sums of four u8 x s8 products are one instruction */
+  bool dot16;         /* sums of two bf16 products are one instruction */
+  unsigned lanes;     /* f32 in a vector */
+  unsigned registers; /* vector registers */
+  unsigned mr;        /* rows of the dense register tile */
+  unsigned nv;        /* its vectors a row */
 } prn_target;
 
 PRN_NODISCARD prn_status prn_target_create(prn_diag_sink *sink,
@@ -51,6 +52,9 @@ void prn_target_destroy(prn_target *t); /* NULL is allowed */
 static inline unsigned prn_target_nr(const prn_target *t) {
   return t->lanes * t->nv;
 }
+
+/* Whose cost table it has: passes/lower/machine.h. */
+const char *prn_target_machine(const prn_target *t);
 
 typedef enum prn_emit_kind {
   PRN_EMIT_OBJECT,

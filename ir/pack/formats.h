@@ -15,7 +15,7 @@ extern const prn_pack_format prn_pack_rows;
 extern const prn_pack_format prn_pack_rows2, prn_pack_rows4;
 
 /* srt.c: sparse register tiling, see srt.h. */
-extern const prn_pack_format prn_pack_srt;
+extern const prn_pack_format prn_pack_srt, prn_pack_blocks;
 
 /* columns.c, bitmask.c: what products of a few rows read, see there. */
 extern const prn_pack_format prn_pack_columns, prn_pack_gather,

@@ -23,10 +23,8 @@ typedef struct prn_packing {
   int64_t nr;      /* width of a panel */
   int64_t group;   /* rows (along n) that share an index stream or a block */
   int64_t depth;   /* of a panel along k */
+  int64_t vectors; /* of columns in a kernel's tile; 0: what fits */
   prn_dtype dtype; /* in which values are stored: the view's */
-  /* NULL, or k offsets in elements from the first element of x, which take
-   * the place of i * x_row: products whose depth is no single stride. */
-  const int32_t *offsets;
 } prn_packing;
 
 /* Receives the bytes in order. */
@@ -57,5 +55,8 @@ static inline bool prn_packing_is_matrix(const prn_packing *p) {
  * out[rows][k]. Rows past n are zeros. */
 void prn_packing_rows(const prn_packing *p, int64_t n0, int64_t rows,
                       float *out);
+/* Rounds neighbours along k to elements of type t and puts them into 32 bits:
+ * one f32, two 16-bit floats, or four signed bytes. */
+void prn_pack_cell(prn_dtype t, const float *v, void *out);
 
 #endif

@@ -36,6 +36,23 @@ static void strip_kn(const prn_packing *p, int64_t n0, int64_t rows, int64_t k0,
   }
 }
 
+static void count_all(prn_pack_stats *s, const uint64_t *words, int64_t steps) {
+  for (int64_t i = 0; i < steps; i++)
+    s->nnz += ones(words[i]);
+}
+
+/* Neighbours become cells; their number. */
+static int64_t merge(uint64_t *words, int64_t steps, int64_t cell) {
+  int64_t n = 0;
+  for (int64_t i = 0; i < steps; i += cell, n++) {
+    uint64_t w = 0;
+    for (int64_t j = i; j < i + cell && j < steps; j++)
+      w |= words[j];
+    words[n] = w;
+  }
+  return n;
+}
+
 static void count(prn_pack_stats *s, const uint64_t *words, int64_t steps) {
   for (int64_t i = 0; i < steps; i++) {
     uint64_t w = words[i];
@@ -51,19 +68,8 @@ static void count(prn_pack_stats *s, const uint64_t *words, int64_t steps) {
   }
 }
 
-static void count_deep(prn_pack_stats *s, const uint64_t *words,
-                       int64_t steps) {
-  for (int64_t i = 0; i < steps; i += 4) {
-    uint64_t w = 0;
-    for (int64_t j = i; j < i + 4 && j < steps; j++)
-      w |= words[j];
-    uint64_t two = w | w >> 1;
-    s->filled_1x4 += ones(w);
-    s->filled_4x4 += ones((two | two >> 2) & 0x111111111111u);
-  }
-}
-
-void prn_pack_stats_of(const prn_packing *p, prn_pack_stats *out) {
+void prn_pack_stats_of(const prn_packing *p, int64_t cell,
+                       prn_pack_stats *out) {
   uint64_t words[STEPS];
   memset(out, 0, sizeof *out);
   for (int64_t n0 = 0; n0 < p->n; n0 += STRIP) {
@@ -73,12 +79,12 @@ void prn_pack_stats_of(const prn_packing *p, prn_pack_stats *out) {
       int64_t steps = p->k - k0 < STEPS ? p->k - k0 : STEPS;
       memset(words, 0, sizeof words);
       (p->nk ? strip_nk : strip_kn)(p, n0, rows, k0, steps, words);
+      count_all(out, words, steps);
+      if (cell > 1) steps = merge(words, steps, cell);
       count(out, words, steps);
-      count_deep(out, words, steps);
       for (int64_t i = 0; i < steps; i++)
         any |= words[i];
     }
     out->empty_rows += rows - ones(any);
   }
-  out->nnz = out->filled[1];
 }

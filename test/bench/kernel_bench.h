@@ -61,6 +61,7 @@ double prn_bench_relative(const prn_bench_error *e);
 /* Tables of columns of fixed width, in Markdown. */
 void prn_bench_row(const char *const *cells, int n);
 
-prn_bench_fn prn_bench_gemm, prn_bench_rows, prn_bench_few, prn_bench_cells;
+prn_bench_fn prn_bench_gemm, prn_bench_rows, prn_bench_few, prn_bench_cells,
+    prn_bench_sparse;
 
 #endif

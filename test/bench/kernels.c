@@ -16,6 +16,7 @@ static const struct family {
     {"rows", prn_bench_rows},
     {"few", prn_bench_few},
     {"cells", prn_bench_cells},
+    {"sparse", prn_bench_sparse},
 };
 
 static const struct family *find(const char *name) {

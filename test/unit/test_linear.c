@@ -36,6 +36,20 @@ static void finish(prn_cg *g, void *data, prn_v n0, prn_v rows, prn_v m0,
   prn_loop_end(g, &l);
 }
 
+static void finish_vectors(prn_cg *g, void *data, prn_v n, prn_v m0,
+                           const prn_v *sums, unsigned vectors, prn_v mask) {
+  user *u = data;
+  prn_v at = prn_cg_add(g, prn_cg_mul(g, n, cg_i64(g, u->row)), m0);
+  unsigned lanes = prn_cg_lanes(LLVMTypeOf(sums[0]));
+  for (unsigned v = 0; v < vectors; v++) {
+    prn_v one = prn_cg_fconst(LLVMTypeOf(sums[v]), 1);
+    prn_v p = cg_at(g, g->f32, cg_at(g, g->f32, u->c, at),
+                    cg_i64(g, (int64_t)v * lanes));
+    prn_cg_store_masked(g, cg_fadd(g, cg_fadd(g, sums[v], sums[v]), one), p,
+                        v + 1 == vectors ? mask : NULL);
+  }
+}
+
 static int64_t pitch_of(const shape *s) { return s->m + 3; }
 
 static product_fn *make(prn_machine *m, const prn_linear_family *f,
@@ -52,6 +66,7 @@ static product_fn *make(prn_machine *m, const prn_linear_family *f,
                   .c_row = pitch,
                   .scratch = f->scratch ? LLVMGetParam(g->fn, 4) : NULL,
                   .done = done ? finish : NULL,
+                  .finish = done ? finish_vectors : NULL,
                   .user = &u};
   d.m = s->known ? cg_i64(g, s->m)
                  : prn_cg_load(g, g->i64, LLVMGetParam(g->fn, 3));
@@ -143,10 +158,11 @@ static void check_shape(prn_machine *m, const format *t, const shape *s,
     check_zeros(f, t, s, p, done, (prn_zeros)z, run, m->target);
 }
 
-static const format formats[] = {{"rows", 0, 0, 0},   {"rows", 4, 0, 0},
-                                 {"rows", 1, 0, 0},   {"srt", 1, 64, 16},
-                                 {"srt", 2, 16, 8},   {"srt", 3, 96, 24},
-                                 {"srt", 4, 512, 384}};
+static const format formats[] = {
+    {"rows", 0, 0, 0},       {"rows", 4, 0, 0},     {"rows", 1, 0, 0},
+    {"srt", 1, 64, 16},      {"srt", 2, 16, 8},     {"srt", 3, 96, 24},
+    {"srt", 4, 256, 384},    {"blocks", 2, 64, 16}, {"blocks", 4, 128, 384},
+    {"blocks", 16, 700, 48}, {"blocks", 8, 33, 8}};
 
 static const shape shapes[] = {
     {1, 1, 1, true},     {41, 50, 37, true},   {41, 50, 37, false},

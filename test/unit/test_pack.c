@@ -46,17 +46,17 @@ static void check_stats(prn_ctx *ctx, int64_t k, int64_t n, bool nk,
                    .k = k,
                    .n = n,
                    .dtype = PRN_F32};
-  prn_pack_stats s;
-  prn_pack_stats_of(&p, &s);
-  assert_int_equal(s.nnz, filled(rows, k, n, 1, 1));
-  for (int64_t r = 1; r <= PRN_PACK_STATS_ROWS; r++)
-    if (r <= 4 || r == 6 || r == 8 || r == 16)
-      assert_int_equal(s.filled[r], filled(rows, k, n, r, 1));
-    else
-      assert_int_equal(s.filled[r], 0);
-  assert_int_equal(s.filled_1x4, filled(rows, k, n, 1, 4));
-  assert_int_equal(s.filled_4x4, filled(rows, k, n, 4, 4));
-  assert_int_equal(s.empty_rows, n - filled(rows, k, n, 1, k));
+  for (int64_t cell = 1; cell <= 4; cell *= 2) {
+    prn_pack_stats s;
+    prn_pack_stats_of(&p, cell, &s);
+    assert_int_equal(s.nnz, filled(rows, k, n, 1, 1));
+    for (int64_t r = 1; r <= PRN_PACK_STATS_ROWS; r++)
+      if (r <= 4 || r == 6 || r == 8 || r == 16)
+        assert_int_equal(s.filled[r], filled(rows, k, n, r, cell));
+      else
+        assert_int_equal(s.filled[r], 0);
+    assert_int_equal(s.empty_rows, n - filled(rows, k, n, 1, k));
+  }
   prn_free(rows);
   prn_free(stored);
 }
