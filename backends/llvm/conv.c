@@ -3,18 +3,24 @@
 
 #include <string.h>
 
-/* The first that fits computes it; the last one always does. */
+/* The first that fits computes it; without a packing the last one does. */
 static const prn_conv_way *const ways[] = {
-    &prn_conv_depthwise,
-    &prn_conv_product,
-    &prn_conv_direct,
+    &prn_conv_srt,     &prn_conv_blocks, &prn_conv_depthwise,
+    &prn_conv_product, &prn_conv_direct,
 };
 
+static bool reads(const prn_conv_way *way, const prn_op *op) {
+  const prn_value *w = prn_op_operand(op, PRN_CONV_W);
+  if (!prn_view_packed(w)) return !way->pack;
+  prn_str pack = prn_op_string(prn_view_constant(w), "pack", "");
+  return way->pack && prn_str_is(pack, way->pack);
+}
+
+/* NULL when none takes the packing of the weights. */
 static const prn_conv_way *way_of(const prn_target *t, const prn_op *op) {
-  size_t i = 0;
-  while (!ways[i]->fits(t, op))
-    i++;
-  return ways[i];
+  for (size_t i = 0; i < PRN_COUNT(ways); i++)
+    if (reads(ways[i], op) && ways[i]->fits(t, op)) return ways[i];
+  return NULL;
 }
 
 /* ---- sizes ---- */
@@ -118,12 +124,17 @@ bool prn_conv_shape_of(const prn_op *op, prn_conv_shape *s) {
 static prn_status check(const prn_op *op) {
   prn_ctx *ctx = op->module->ctx;
   const prn_type *x = prn_conv_type(op, PRN_CONV_X);
+  bool packed = prn_view_packed(prn_op_operand(op, PRN_CONV_W));
   PRN_TRY(prn_window_check(op, x));
-  if (prn_conv_type(op, PRN_CONV_W)->rank != x->rank ||
+  if ((!packed && prn_conv_type(op, PRN_CONV_W)->rank != x->rank) ||
       prn_conv_type(op, PRN_CONV_OUT)->rank != x->rank)
     return prn_op_error(op, "expected operands of one rank");
   if (prn_conv_taps(op) == 0)
     return prn_op_error(op, "the size of the window must be a constant");
+  const prn_conv_way *way = packed ? way_of(NULL, op) : NULL;
+  if (packed && !way)
+    return prn_op_error(op, "no kernel takes weights in this packing for "
+                            "these sizes");
   for (uint32_t i = PRN_CONV_OUT; i < op->num_operands; i++)
     if (!prn_conv_one_row(ctx, prn_conv_type(op, i)))
       return prn_op_error(op, "the spatial dimensions of the result or of an "

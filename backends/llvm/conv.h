@@ -23,6 +23,8 @@ typedef struct prn_conv {
 } prn_conv;
 
 typedef struct prn_conv_way {
+  const char *pack; /* the packing of weights that it reads; NULL: none */
+  /* With a packing it does not depend on the target, which may be NULL. */
   bool (*fits)(const prn_target *t, const prn_op *op);
   prn_v (*items)(const prn_conv *c);
   void (*item)(prn_conv *c, prn_v item);
@@ -30,7 +32,8 @@ typedef struct prn_conv_way {
   size_t (*scratch)(const prn_target *t, const prn_op *op);
 } prn_conv_way;
 
-extern const prn_conv_way prn_conv_depthwise, prn_conv_product, prn_conv_direct;
+extern const prn_conv_way prn_conv_depthwise, prn_conv_product, prn_conv_direct,
+    prn_conv_srt, prn_conv_blocks;
 
 /* ---- sizes ---- */
 
@@ -60,6 +63,30 @@ bool prn_conv_unit_width(const prn_type *t);
 bool prn_conv_is_f32(const prn_op *op);
 /* Taps of the window; 0 when they are not constants. */
 int64_t prn_conv_taps(const prn_op *op);
+
+/* ---- unfolding (conv_unfold.c) ---- */
+
+enum { PRN_CONV_VECTORS = 8 };
+
+/* A block of output pixels: p0 and the next width - 1. */
+typedef struct prn_conv_columns {
+  int64_t width; /* a multiple of the vector, at most 8 of them */
+  prn_v p0;
+  bool by_masks;
+  prn_conv_shape shape;
+  prn_v masks; /* [taps][vectors], 4 bytes each */
+} prn_conv_columns;
+
+/* Bytes of scratch memory it needs. */
+size_t prn_conv_columns_bytes(const prn_target *t, const prn_op *op,
+                              int64_t width);
+prn_conv_columns prn_conv_columns_begin(prn_conv *c, int64_t width, prn_v p0,
+                                        prn_v scratch);
+/* Emits panel[num * taps][width] = what the windows of the first `cols` pixels
+ * see of channels [c0, c0 + num) of c's image and group; cols > 0. Pixels
+ * beyond them, up to a whole vector, are there, too. */
+void prn_conv_unfold(prn_conv *c, const prn_conv_columns *u, prn_v panel,
+                     prn_v c0, prn_v num, prn_v cols);
 
 /* ---- results ---- */
 

@@ -21,6 +21,11 @@ static int64_t channels_at_once(const prn_op *op) {
   return n ? n : 1;
 }
 
+/* Of an unfolded panel of `width` pixels. */
+static int64_t panel_floats(const prn_op *op, int64_t width) {
+  return width * channels_at_once(op) * prn_conv_taps(op);
+}
+
 /* A window of one element, stride 1, no padding: the input is the panel. */
 static bool pointwise(prn_ctx *ctx, const prn_op *op) {
   size_t n;
@@ -43,125 +48,6 @@ static prn_v panels(const prn_conv *c) {
 
 static prn_v row_blocks(const prn_conv *c) {
   return prn_cg_ceildiv(c->k->g, c->og, cg_i64(c->k->g, ROWS));
-}
-
-/* ---- unfolding ---- */
-
-typedef struct unfold {
-  prn_conv *c;
-  prn_v panel;  /* where the row of the panel begins for this segment */
-  prn_v row;    /* input row, element 0 */
-  prn_v ow, kw; /* output column of the segment's start, tap */
-} unfold;
-
-static void unfold_step(prn_cg *g, prn_v i, unsigned lanes, prn_v mask,
-                        void *user) {
-  unfold *u = user;
-  prn_t t = prn_cg_vec(g->f32, lanes);
-  prn_v v = prn_window_load(g, &u->c->w, u->row, prn_cg_add(g, u->ow, i), u->kw,
-                            lanes, false, LLVMConstNull(t), mask);
-  prn_cg_store_masked(g, v, cg_at(g, g->f32, u->panel, i), mask);
-}
-
-static void zero_step(prn_cg *g, prn_v i, unsigned lanes, prn_v mask,
-                      void *user) {
-  const unfold *u = user;
-  prn_t t = prn_cg_vec(g->f32, lanes);
-  prn_cg_store_masked(g, LLVMConstNull(t), cg_at(g, g->f32, u->panel, i), mask);
-}
-
-/* All taps of one channel, for the `len` pixels of one output row: panel rows
- * r0, r0 + 1, ... */
-static void unfold_channel(unfold *u, prn_v x, prn_v od, prn_v oh, prn_v len,
-                           prn_v out) {
-  const prn_window *w = &u->c->w;
-  prn_cg *g = u->c->k->g;
-  prn_v nr = cg_i64(g, prn_target_nr(g->target)), zero = cg_i64(g, 0);
-  prn_loop ld, lh, lw;
-  prn_loop_begin(g, &ld, zero, w->kernel[PRN_WD], 1, NULL, 0);
-  prn_v id = prn_window_at(g, w, PRN_WD, od, ld.iv);
-  prn_loop_begin(g, &lh, zero, w->kernel[PRN_WH], 1, NULL, 0);
-  prn_v ih = prn_window_at(g, w, PRN_WH, oh, lh.iv);
-  prn_v in = LLVMBuildAnd(g->b, cg_cmp(g, LLVMIntULT, id, w->in[PRN_WD]),
-                          cg_cmp(g, LLVMIntULT, ih, w->in[PRN_WH]), "");
-  prn_v at = prn_cg_add(g, prn_cg_mul(g, id, w->step_in[PRN_WD]),
-                        prn_cg_mul(g, ih, w->step_in[PRN_WH]));
-  u->row = cg_at(g, g->f32, x, at);
-  prn_loop_begin(g, &lw, zero, w->kernel[PRN_WW], 1, NULL, 0);
-  u->kw = lw.iv;
-  prn_v r = prn_cg_add(g, prn_cg_mul(g, ld.iv, w->kernel[PRN_WH]), lh.iv);
-  r = prn_cg_add(g, prn_cg_mul(g, r, w->kernel[PRN_WW]), lw.iv);
-  u->panel = cg_at(g, g->f32, out, prn_cg_mul(g, r, nr));
-  LLVMBasicBlockRef copy = prn_cg_block(g, "copy"),
-                    none = prn_cg_block(g, "none"),
-                    next = prn_cg_block(g, "next");
-  LLVMBuildCondBr(g->b, in, copy, none);
-  LLVMPositionBuilderAtEnd(g->b, copy);
-  prn_cg_vloop(g, len, g->target->lanes, unfold_step, u);
-  LLVMBuildBr(g->b, next);
-  LLVMPositionBuilderAtEnd(g->b, none);
-  prn_cg_vloop(g, len, g->target->lanes, zero_step, u);
-  LLVMBuildBr(g->b, next);
-  LLVMPositionBuilderAtEnd(g->b, next);
-  prn_loop_end(g, &lw);
-  prn_loop_end(g, &lh);
-  prn_loop_end(g, &ld);
-}
-
-/* Columns past the last pixel, up to a whole vector, are zeros. */
-static void clear_tail(prn_conv *c, prn_v panel, prn_v rows, prn_v cols) {
-  prn_cg *g = c->k->g;
-  int64_t lanes = g->target->lanes;
-  prn_v nr = cg_i64(g, prn_target_nr(g->target));
-  prn_v rest = prn_cg_mod(g, cols, cg_i64(g, lanes));
-  prn_if some = prn_if_begin(g, cg_lt(g, cg_i64(g, 0), rest));
-  prn_v at = cg_at(g, g->f32, panel, prn_cg_sub(g, cols, rest));
-  prn_loop l;
-  prn_loop_begin(g, &l, cg_i64(g, 0), rows, 1, NULL, 0);
-  prn_cg_store(g, LLVMConstNull(g->vf),
-               cg_at(g, g->f32, at, prn_cg_mul(g, l.iv, nr)));
-  prn_loop_end(g, &l);
-  prn_if_end(g, some);
-}
-
-/* Pixels [p0, p0 + cols) of channels [c0, c0 + num): one stretch of an output
- * row after the other. */
-static void unfold_panel(prn_conv *c, prn_v panel, prn_v c0, prn_v num,
-                         prn_v p0, prn_v cols) {
-  prn_cg *g = c->k->g;
-  const prn_window *w = &c->w;
-  prn_v end = prn_cg_add(g, p0, cols);
-  clear_tail(c, panel, prn_cg_mul(g, num, cg_i64(g, c->taps)), cols);
-  /* A loop over stretches of unequal length. */
-  LLVMBasicBlockRef before = LLVMGetInsertBlock(g->b);
-  LLVMBasicBlockRef again = prn_cg_block(g, "stretch"),
-                    done = prn_cg_block(g, "unfolded");
-  LLVMBuildBr(g->b, again);
-  LLVMPositionBuilderAtEnd(g->b, again);
-  prn_v p = LLVMBuildPhi(g->b, g->i64, "");
-  LLVMAddIncoming(p, &p0, &before, 1);
-  unfold u = {.c = c};
-  u.ow = prn_cg_mod(g, p, w->out[PRN_WW]);
-  prn_v line = prn_cg_div(g, p, w->out[PRN_WW]);
-  prn_v oh = prn_cg_mod(g, line, w->out[PRN_WH]);
-  prn_v od = prn_cg_div(g, line, w->out[PRN_WH]);
-  prn_v len =
-      prn_cg_min(g, prn_cg_sub(g, w->out[PRN_WW], u.ow), prn_cg_sub(g, end, p));
-  prn_loop l;
-  prn_loop_begin(g, &l, cg_i64(g, 0), num, 1, NULL, 0);
-  prn_v x = cg_at(
-      g, g->f32, c->base[PRN_CONV_X],
-      prn_cg_mul(g, prn_cg_add(g, c0, l.iv), c->k->v[PRN_CONV_X].strides[1]));
-  prn_v r = prn_cg_mul(g, l.iv, cg_i64(g, c->taps));
-  r = prn_cg_mul(g, r, cg_i64(g, prn_target_nr(g->target)));
-  prn_v out = cg_at(g, g->f32, panel, prn_cg_add(g, r, prn_cg_sub(g, p, p0)));
-  unfold_channel(&u, x, od, oh, len, out);
-  prn_loop_end(g, &l);
-  LLVMBasicBlockRef last = LLVMGetInsertBlock(g->b);
-  prn_v next = prn_cg_add(g, p, len);
-  LLVMAddIncoming(p, &next, &last, 1);
-  LLVMBuildCondBr(g->b, cg_lt(g, next, end), again, done);
-  LLVMPositionBuilderAtEnd(g->b, done);
 }
 
 /* ---- the product ---- */
@@ -187,6 +73,8 @@ static void product_item(prn_conv *c, prn_v item) {
   prn_v out = cg_at(
       g, g->f32, c->base[PRN_CONV_OUT],
       prn_cg_add(g, prn_cg_mul(g, o0, k->v[PRN_CONV_OUT].strides[1]), p0));
+  prn_conv_columns u = prn_conv_columns_begin(
+      c, nr, p0, cg_at(g, g->f32, panel, cg_i64(g, panel_floats(k->op, nr))));
   prn_loop l;
   prn_loop_begin(g, &l, zero, prn_cg_max(g, c->cg, cg_i64(g, 1)), step, NULL,
                  0);
@@ -198,7 +86,7 @@ static void product_item(prn_conv *c, prn_v item) {
     prn_gemm_pack(g, cg_at(g, g->f32, c->base[PRN_CONV_X], at), num, cols, s,
                   col, panel);
   } else {
-    unfold_panel(c, panel, l.iv, num, p0, cols);
+    prn_conv_unfold(c, &u, panel, l.iv, num, cols);
   }
   prn_v t = cg_i64(g, c->taps);
   prn_gemm_panel_args args = {
@@ -239,11 +127,12 @@ static prn_v product_items(const prn_conv *c) {
 }
 
 static size_t product_scratch(const prn_target *t, const prn_op *op) {
-  return prn_target_nr(t) * (size_t)(channels_at_once(op) * prn_conv_taps(op)) *
-         sizeof(float);
+  int64_t nr = prn_target_nr(t);
+  return (size_t)panel_floats(op, nr) * sizeof(float) +
+         prn_conv_columns_bytes(t, op, nr);
 }
 
-const prn_conv_way prn_conv_product = {product_fits, product_items,
+const prn_conv_way prn_conv_product = {NULL, product_fits, product_items,
                                        product_item, product_scratch};
 
 /* ---- direct ---- */
@@ -386,5 +275,5 @@ static prn_v direct_items(const prn_conv *c) {
   return prn_cg_mul(c->k->g, c->batch, c->k->v[PRN_CONV_OUT].dims[1]);
 }
 
-const prn_conv_way prn_conv_direct = {direct_fits, direct_items, direct_item,
-                                      NULL};
+const prn_conv_way prn_conv_direct = {NULL, direct_fits, direct_items,
+                                      direct_item, NULL};

@@ -42,6 +42,9 @@ prn_value *prn_to_mem_alloc_rows(prn_to_mem *s, prn_dtype dtype, int32_t rank,
 /* Elements from one row of `columns` to the next: an odd number of 64-byte
  * lines of f32, so that neighbouring rows fall into different cache sets. */
 prn_dim prn_to_mem_pitch(prn_ctx *ctx, prn_dim columns);
+/* As prn_to_mem_result, but a new allocation is laid out in rows. */
+prn_value *prn_to_mem_result_rows(prn_to_mem *s, const prn_value *v,
+                                  uint32_t rows);
 /* As prn_to_mem_result, but in the memory order of the first of the views that
  * has v's shape and is not row-major (NumPy's 'K' order): what is computed
  * from tokens side by side keeps them so. */
@@ -83,6 +86,12 @@ const prn_tensor *prn_to_mem_weights(const prn_op *op, bool *transposed);
  * parameters are taken from op's attributes. */
 prn_op *prn_to_mem_packed(prn_to_mem *s, const prn_op *op, const prn_tensor *t,
                           bool nk, const char *format);
+/* The constant weights of a convolution that its activations can be multiplied
+ * by, or NULL. */
+const prn_tensor *prn_to_mem_filter(const prn_op *op);
+/* The constant weights of a convolution by windows of one element, stride 1,
+ * no padding, one group: a matrix [n, k]. Or NULL. */
+const prn_tensor *prn_to_mem_pointwise(const prn_op *op);
 /* The matrix product or 1x1 convolution op as a linear product. */
 bool prn_to_mem_is_linear(const prn_to_mem *s, const prn_op *op);
 prn_to_mem_fn prn_to_mem_linear, prn_to_mem_linear_conv;
@@ -93,7 +102,6 @@ prn_to_mem_fn prn_to_mem_scalar, prn_to_mem_map, prn_to_mem_reshape_op,
     prn_to_mem_iota, prn_to_mem_matmul, prn_to_mem_conv, prn_to_mem_pool,
     prn_to_mem_reduce, prn_to_mem_arg_reduce, prn_to_mem_cumsum,
     prn_to_mem_softmax, prn_to_mem_layer_norm, prn_to_mem_lstm, prn_to_mem_gru,
-    prn_to_mem_attention,
-    prn_to_mem_if, prn_to_mem_fail;
+    prn_to_mem_attention, prn_to_mem_if, prn_to_mem_fail;
 
 #endif

@@ -38,6 +38,15 @@ prn_value *prn_to_mem_alloc_rows(prn_to_mem *s, prn_dtype dtype, int32_t rank,
   return prn_op_result(op, 0);
 }
 
+prn_value *prn_to_mem_result_rows(prn_to_mem *s, const prn_value *v,
+                                  uint32_t rows) {
+  const prn_type *t = v->type;
+  if (prn_ptrmap_has(&s->targets, v)) return prn_to_mem_result(s, v);
+  prn_value *out = prn_to_mem_alloc_rows(s, t->dtype, t->rank, t->dims, rows);
+  prn_to_mem_set(s, v, out);
+  return out;
+}
+
 /* ---- results in the order of their operands ---- */
 
 static bool is_one(prn_dim d) {

@@ -51,9 +51,10 @@ static prn_dtype storage(const prn_op *op, const prn_tensor *t,
                          const char *format) {
   prn_str wanted = op ? prn_op_string(op, "precision", "") : PRN_STR("");
   if (t->type->dtype == PRN_I8) return PRN_I8;
-  if (!prn_str_is(PRN_STR("rows2"), format)) return PRN_F32;
   if (t->type->dtype != PRN_F32) return t->type->dtype;
-  return prn_str_is(wanted, "f16") ? PRN_F16 : PRN_BF16;
+  if (prn_str_is(PRN_STR("rows2"), format) || wanted.size)
+    return prn_str_is(wanted, "f16") ? PRN_F16 : PRN_BF16;
+  return PRN_F32;
 }
 
 prn_op *prn_to_mem_packed(prn_to_mem *s, const prn_op *op, const prn_tensor *t,
@@ -74,10 +75,14 @@ prn_op *prn_to_mem_packed(prn_to_mem *s, const prn_op *op, const prn_tensor *t,
     prn_op_set_attr(c, "nr", prn_attr_int(s->ctx, s->target->nr));
   if (strncmp(format, "rows", 4) == 0)
     prn_op_set_attr(c, "group", prn_attr_int(s->ctx, s->target->mr));
-  const prn_attr *group = op ? prn_op_attr(op, "pack_group") : NULL;
-  const prn_attr *depth = op ? prn_op_attr(op, "pack_depth") : NULL;
-  if (group) prn_op_set_attr(c, "group", group);
-  if (depth) prn_op_set_attr(c, "depth", depth);
+  static const char *const names[][2] = {{"pack_group", "group"},
+                                         {"pack_depth", "depth"},
+                                         {"pack_nr", "nr"},
+                                         {"pack_vectors", "vectors"}};
+  for (size_t i = 0; op && i < PRN_COUNT(names); i++) {
+    const prn_attr *a = prn_op_attr(op, names[i][0]);
+    if (a) prn_op_set_attr(c, names[i][1], a);
+  }
   return c;
 }
 
@@ -88,28 +93,26 @@ static bool is_const(prn_dim d, int64_t c) {
   return prn_dim_is_const(d, &v) && v == c;
 }
 
-/* The constant weights of a convolution, or NULL. */
-static const prn_tensor *filter(const prn_op *op) {
+const prn_tensor *prn_to_mem_filter(const prn_op *op) {
   const prn_tensor *t = prn_value_constant(prn_op_operand(op, 1));
   bool fits = t && prn_tensor_count(t) > 0 &&
               multiply(prn_op_operand(op, 0)->type->dtype, t->type->dtype);
   return fits ? t : NULL;
 }
 
-/* A window of one element, stride 1, no padding, one group. */
-static bool pointwise(const prn_op *op) {
-  const prn_tensor *w = filter(op);
+const prn_tensor *prn_to_mem_pointwise(const prn_op *op) {
+  const prn_tensor *w = prn_to_mem_filter(op);
   const prn_type *x = prn_op_operand(op, 0)->type;
   const prn_type *out = prn_op_result(op, 0)->type;
-  if (!w || prn_op_int(op, "group", 1) != 1) return false;
+  if (!w || prn_op_int(op, "group", 1) != 1) return NULL;
   const prn_attr *pads = prn_op_attr(op, "pads");
   size_t n;
   const int64_t *strides = prn_op_ints(op, "strides", &n);
   for (int32_t i = 2; i < x->rank; i++)
     if (!is_const(w->type->dims[i], 1) || strides[i - 2] != 1 ||
         !is_const(pads->list[i - 2]->dim, 0) || x->dims[i] != out->dims[i])
-      return false;
-  return x->rank > 2;
+      return NULL;
+  return x->rank > 2 ? w : NULL;
 }
 
 /* Elements of dimensions [from, to). */
@@ -141,7 +144,7 @@ bool prn_to_mem_is_linear(const prn_to_mem *s, const prn_op *op) {
   const prn_type *t = prn_op_result(op, 0)->type;
   bool transposed, conv = prn_op_is(op, PRN_OP_nn_conv);
   if (op->num_operands - 2 > MAX_EXTRAS) return false;
-  if (conv ? !pointwise(op) : !prn_to_mem_weights(op, &transposed))
+  if (conv ? !prn_to_mem_pointwise(op) : !prn_to_mem_weights(op, &transposed))
     return false;
   const prn_pack_format *f = format_of(op, conv ? count(s, t, 2, t->rank)
                                                 : count(s, t, 0, t->rank - 1));
@@ -239,11 +242,8 @@ prn_status prn_to_mem_linear_conv(prn_to_mem *s, prn_op *op) {
   const prn_type *r = prn_op_result(op, 0)->type;
   uint32_t rows = 3; /* image and channel */
   const prn_pack_format *format = format_of(op, count(s, r, 2, r->rank));
-  prn_op *w = prn_to_mem_packed(s, op, filter(op), true, format->name);
-  const prn_value *v = prn_op_result(op, 0);
-  prn_value *out =
-      prn_ptrmap_has(&s->targets, v)
-          ? prn_to_mem_result(s, v)
-          : prn_to_mem_alloc_rows(s, r->dtype, r->rank, r->dims, rows);
+  prn_op *w =
+      prn_to_mem_packed(s, op, prn_to_mem_filter(op), true, format->name);
+  prn_value *out = prn_to_mem_result_rows(s, prn_op_result(op, 0), rows);
   return linear(s, op, prn_op_result(w, 0), rows, out);
 }

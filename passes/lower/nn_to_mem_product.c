@@ -101,17 +101,36 @@ prn_status prn_to_mem_matmul(prn_to_mem *s, prn_op *op) {
   return PRN_OK;
 }
 
+/* Sizes of the window. */
+static const prn_attr *window(prn_to_mem *s, const prn_type *w) {
+  int64_t sizes[PRN_VIEW_MAX_RANK];
+  for (int32_t i = 2; i < w->rank; i++)
+    if (!prn_dim_is_const(w->dims[i], &sizes[i - 2])) return NULL;
+  return prn_attr_ints(s->ctx, sizes, (size_t)w->rank - 2);
+}
+
 prn_status prn_to_mem_conv(prn_to_mem *s, prn_op *op) {
   if (prn_to_mem_is_linear(s, op)) return prn_to_mem_linear_conv(s, op);
   static const char *const names[] = {"strides", "dilations", "pads", "group"};
-  product p = {.a = prn_to_mem_operand(s, op, 0),
-               .b = prn_to_mem_operand(s, op, 1)};
-  p.b = prn_to_mem_dense(s, p.b); /* the kernel walks it as a matrix */
-  p.out = prn_to_mem_result(s, prn_op_result(op, 0));
+  prn_str pack = prn_op_string(op, "pack", "");
+  const prn_tensor *w = prn_to_mem_filter(op);
+  product p = {.a = prn_to_mem_operand(s, op, 0), .packed = w && pack.size};
+  if (p.packed && !prn_pack_find(pack))
+    return prn_op_error(op, "cannot be computed with weights packed as '%.*s'",
+                        PRN_STR_ARG(pack));
+  if (p.packed) {
+    p.b = prn_op_result(prn_to_mem_packed(s, op, w, true, pack.data), 0);
+    p.out = prn_to_mem_result_rows(s, prn_op_result(op, 0), 3);
+  } else {
+    /* The kernel walks it as a matrix. */
+    p.b = prn_to_mem_dense(s, prn_to_mem_operand(s, op, 1));
+    p.out = prn_to_mem_result(s, prn_op_result(op, 0));
+  }
   PRN_TRY(gather_extras(s, op, &p));
   prn_op *r = emit(s, PRN_OP_mem_conv, &p);
   for (size_t i = 0; i < PRN_COUNT(names); i++)
     prn_to_mem_attr(op, r, names[i]);
+  if (p.packed) prn_op_set_attr(r, "kernel", window(s, w->type));
   prn_to_mem_body(s, op, r, "body");
   return PRN_OK;
 }
