@@ -30,8 +30,16 @@ static void common_text(const prn_lowering *how, uint32_t dialects,
 /* The rest. */
 static void target_text(const prn_lowering *how, uint32_t dialects,
                         prn_strbuf *b) {
-  if (dialects & PRN_DIALECT_NN)
-    prn_strbuf_fmt(b, "lower-nn-to-mem{nr=%d,mr=%d},", how->nr, how->mr);
+  const prn_tile *t = &how->tile;
+  if (dialects & PRN_DIALECT_NN) {
+    prn_strbuf_fmt(b, "nn-plan{machine=%s,dot16=%s,dot8=%s", t->machine,
+                   t->dot16 ? "true" : "false", t->dot8 ? "true" : "false");
+    if (how->costs) {
+      prn_strbuf_cstr(b, ",costs=");
+      prn_strbuf_quoted(b, prn_str_from(how->costs));
+    }
+    prn_strbuf_fmt(b, "},lower-nn-to-mem{nr=%d,mr=%d},", t->nr, t->mr);
+  }
   prn_strbuf_cstr(b, "plan-memory");
 }
 

@@ -2,6 +2,7 @@
 #ifndef PRN_TOOLS_LOWERING_H
 #define PRN_TOOLS_LOWERING_H
 
+#include "backends/llvm/compile.h"
 #include "ir/op.h"
 #include "tools/cli.h"
 
@@ -10,8 +11,8 @@ typedef struct prn_lowering {
   const char *pipeline;  /* their text, or NULL */
   const char *precision; /* of weights: f32 (NULL), bf16 or f16 */
   prn_cli_list dims;     /* "batch=1" */
-  int nr;                /* panel width of the target */
-  int mr;                /* rows of its register tile */
+  prn_tile tile;         /* of the target */
+  const char *costs;     /* rows of its cost table to replace, or NULL */
   unsigned threads;
   bool verbose; /* statistics of the passes to stderr */
 } prn_lowering;

@@ -138,16 +138,13 @@ static prn_status compile(prn_ctx *ctx, const settings *s, const char *input) {
                          "--march: at most %d CPUs", (int)PRN_VARIANTS_MAX);
   PRN_TRY(prn_check_prefix(sink, prefix));
   for (size_t i = 0; i < n; i++) {
-    prn_tile tile;
-    PRN_TRY(prn_compile_tile(sink, &targets[i], &tile));
     how[i] = (prn_lowering){.recipe = s->recipe,
                             .pipeline = s->pipeline,
                             .precision = s->precision,
                             .dims = s->dims,
-                            .nr = tile.nr,
-                            .mr = tile.mr,
                             .threads = (unsigned)s->threads,
                             .verbose = s->verbose};
+    PRN_TRY(prn_compile_tile(sink, &targets[i], &how[i].tile));
   }
   PRN_TRY(prn_lower_variants(ctx, input, how, n, modules));
   for (size_t i = 0; i < n; i++)

@@ -28,10 +28,7 @@ static prn_status compile(prn_ctx *ctx, const char *path,
                       .dims = dims,
                       .threads = (unsigned)s->threads,
                       .verbose = s->verbose};
-  prn_tile tile;
-  PRN_TRY(prn_compile_tile(prn_ctx_diags(ctx), &o.target, &tile));
-  how.nr = tile.nr;
-  how.mr = tile.mr;
+  PRN_TRY(prn_compile_tile(prn_ctx_diags(ctx), &o.target, &how.tile));
   PRN_TRY(prn_lower_file(ctx, path, &how, &m));
   return prn_compile_jit(m, &o, out);
 }

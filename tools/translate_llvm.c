@@ -14,10 +14,7 @@ prn_status prn_translate_to_llvm(prn_ctx *ctx, const char *input,
   prn_lowering lowering = {.dims = how->dims, .threads = 1};
   prn_module *m;
   PRN_TRY(prn_check_prefix(prn_ctx_diags(ctx), o.prefix));
-  prn_tile tile;
-  PRN_TRY(prn_compile_tile(prn_ctx_diags(ctx), &o.target, &tile));
-  lowering.nr = tile.nr;
-  lowering.mr = tile.mr;
+  PRN_TRY(prn_compile_tile(prn_ctx_diags(ctx), &o.target, &lowering.tile));
   PRN_TRY(prn_lower_file(ctx, input, &lowering, &m));
   return how->header ? prn_compile_header(m, &o, output)
                      : prn_compile_file(m, &o, PRN_ARTEFACT_LL, output);

@@ -35,7 +35,8 @@ prn_status prn_compile_tile(prn_diag_sink *sink, const prn_target_spec *spec,
                             prn_tile *out) {
   prn_target *t;
   PRN_TRY(prn_target_create(sink, spec, &t));
-  *out = (prn_tile){(int)prn_target_nr(t), (int)t->mr};
+  *out = (prn_tile){(int)prn_target_nr(t), (int)t->mr, prn_target_machine(t),
+                    t->dot16, t->dot8};
   prn_target_destroy(t);
   return PRN_OK;
 }

@@ -38,9 +38,12 @@ typedef struct prn_compile_options {
 } prn_compile_options;
 
 /* What lowering has to know of a target: columns of a packed weight panel and
- * rows of the register tile, the nr and mr of lower-nn-to-mem. */
+ * rows of the register tile, the nr and mr of lower-nn-to-mem; the machine of
+ * nn-plan, and what products it has. */
 typedef struct prn_tile {
   int nr, mr;
+  const char *machine;
+  bool dot16, dot8;
 } prn_tile;
 /* Reports and fails when the target is unknown. */
 PRN_NODISCARD prn_status prn_compile_tile(prn_diag_sink *sink,
