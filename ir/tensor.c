@@ -167,15 +167,34 @@ static void drop(const prn_tensor *t, int64_t at, int64_t n, uint32_t bits,
     if (dropped(t, at + i)) clear(out, i, bits);
 }
 
+/* The common types, a loop for each that compilers vectorise. */
+static bool read_common(const prn_tensor *t, int64_t at, int64_t n,
+                        float *out) {
+  const char *p = t->data->data;
+  if (n <= 0) return true;
+  switch (t->type->dtype) {
+  case PRN_F32:
+    memcpy(out, p + (size_t)at * 4, (size_t)n * 4);
+    return true;
+  case PRN_I8:
+    for (int64_t i = 0; i < n; i++)
+      out[i] = (float)((const signed char *)p)[at + i];
+    return true;
+  case PRN_U8:
+    for (int64_t i = 0; i < n; i++)
+      out[i] = (float)((const unsigned char *)p)[at + i];
+    return true;
+  default:
+    return false;
+  }
+}
+
 void prn_tensor_read_f32(const prn_tensor *t, int64_t at, int64_t n,
                          float *out) {
   const void *p = t->data->data;
-  if (t->type->dtype == PRN_F32) {
-    if (n > 0) memcpy(out, (const char *)p + (size_t)at * 4, (size_t)n * 4);
-  } else {
+  if (!read_common(t, at, n, out))
     for (int64_t i = 0; i < n; i++)
       out[i] = (float)prn_element_to_f64(t->type->dtype, p, at + i);
-  }
   drop(t, at, n, 32, out);
 }
 

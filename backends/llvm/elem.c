@@ -188,12 +188,29 @@ static prn_v float_to_float(prn_cg *g, prn_v v, prn_dtype from, prn_dtype to) {
   return v;
 }
 
-/* Truncates and saturates; NaN gives 0. */
-static prn_v float_to_int(prn_cg *g, prn_v v, prn_dtype to) {
+/* v, a vector or scalar of f32, within [lo, hi]; 0 for NaN. */
+static prn_v clamp(prn_cg *g, prn_v v, double lo, double hi) {
+  prn_t t = LLVMTypeOf(v);
+  prn_v least = prn_cg_fconst(t, lo), most = prn_cg_fconst(t, hi), x = v;
+  x = LLVMBuildSelect(g->b, cg_fcmp(g, LLVMRealOLT, x, most), x, most, "");
+  x = LLVMBuildSelect(g->b, cg_fcmp(g, LLVMRealOGT, x, least), x, least, "");
+  return LLVMBuildSelect(g->b, cg_fcmp(g, LLVMRealUNO, v, v), LLVMConstNull(t),
+                         x, "");
+}
+
+/* Truncates and saturates; NaN gives 0. LLVM has intrinsics for it, which code
+ * generators take apart lane by lane; narrow integers can do without. */
+static prn_v float_to_int(prn_cg *g, prn_v v, prn_dtype from, prn_dtype to) {
+  unsigned bits = prn_dtype_bits(to);
   prn_t type = prn_cg_like(LLVMTypeOf(v), prn_elem_value(g, to));
-  return prn_cg_intrinsic_n(
-      g, is_signed(to) ? "llvm.fptosi.sat" : "llvm.fptoui.sat",
-      (prn_t[]){type, LLVMTypeOf(v)}, 2, &v, 1);
+  if (bits > 16 || from == PRN_F64)
+    return prn_cg_intrinsic_n(
+        g, is_signed(to) ? "llvm.fptosi.sat" : "llvm.fptoui.sat",
+        (prn_t[]){type, LLVMTypeOf(v)}, 2, &v, 1);
+  int64_t range = (int64_t)1 << bits, lo = is_signed(to) ? -range / 2 : 0;
+  v = clamp(g, v, (double)lo, (double)(lo + range - 1));
+  v = LLVMBuildFPToSI(g->b, v, prn_cg_like(type, g->i32), "");
+  return LLVMBuildTrunc(g->b, v, type, "");
 }
 
 prn_v prn_elem_cast(prn_cg *g, prn_v v, prn_dtype from, prn_dtype to) {
@@ -204,7 +221,7 @@ prn_v prn_elem_cast(prn_cg *g, prn_v v, prn_dtype from, prn_dtype to) {
   if (to == PRN_BOOL)
     return ff ? cg_fcmp(g, LLVMRealUNE, v, LLVMConstNull(LLVMTypeOf(v)))
               : cg_cmp(g, LLVMIntNE, v, LLVMConstNull(LLVMTypeOf(v)));
-  if (ff) return float_to_int(g, v, to);
+  if (ff) return float_to_int(g, v, from, to);
   if (ft) {
     v = is_signed(from) ? LLVMBuildSIToFP(g->b, v, type, "")
                         : LLVMBuildUIToFP(g->b, v, type, "");

@@ -118,9 +118,33 @@ prn_block *prn_o2n_known_branch(prn_o2n *e, const prn_op *op);
 void prn_o2n_unify(prn_module *m, prn_op *func);
 
 /* ---- between theme files ---- */
-/* A convolution by the attributes of op, with op's result type, without
- * bias. */
+/* A scale or zero point laid along `axis` of a tensor of that rank: scalars
+ * stay, vectors get trailing dimensions of size 1. */
+prn_value *prn_o2n_along(prn_o2n *e, prn_value *p, int32_t axis, int32_t rank);
+/* A convolution by the attributes of op, with op's shape, without bias; bytes
+ * give i32. */
 PRN_NODISCARD prn_status prn_o2n_conv(prn_o2n *e, prn_op *op, prn_value *x,
                                       prn_value *w, prn_value **out);
+
+/* A product of bytes, as onnx values: sum of (a - a_zero)(w - w_zero). */
+typedef struct prn_o2n_bytes {
+  prn_value *a, *a_zero; /* zero points may be NULL */
+  prn_value *w, *w_zero; /* a matrix, or the filter of the convolution op */
+  bool nk;               /* w is stored [n, k] */
+} prn_o2n_bytes;
+/* Whether it can be computed on bytes: constant weights that fit in signed
+ * bytes without their zero points, one zero point for a, no window. */
+bool prn_o2n_takes_bytes(const prn_op *op, const prn_o2n_bytes *p);
+/* The sums, i32, of what can. */
+PRN_NODISCARD prn_status prn_o2n_bytes_product(prn_o2n *e, prn_op *op,
+                                               const prn_o2n_bytes *p,
+                                               prn_value **out);
+/* op, a MatMul, Gemm or Conv of f32, computed on the bytes that its operands
+ * are dequantised from: without alpha, C and bias. *out is NULL where that
+ * cannot be. */
+PRN_NODISCARD prn_status prn_o2n_dequantised_product(prn_o2n *e, prn_op *op,
+                                                     prn_value **out);
+/* All that reads q, a DequantizeLinear of weights, is computed so. */
+bool prn_o2n_only_bytes(const prn_op *q);
 
 #endif

@@ -14,6 +14,9 @@ static prn_value *as_matrix(prn_o2n *e, prn_value *x, bool left) {
 }
 
 static prn_status lower_matmul(prn_o2n *e, prn_op *op) {
+  prn_value *y;
+  PRN_TRY(prn_o2n_dequantised_product(e, op, &y));
+  if (y) return prn_o2n_set(e, op, 0, y);
   prn_value *a = as_matrix(e, prn_o2n_in(e, op, 0), true);
   prn_value *b = as_matrix(e, prn_o2n_in(e, op, 1), false);
   /* A reshape in prn_o2n_set drops the 1 that a vector operand added. */
@@ -38,14 +41,18 @@ static prn_value *scaled(prn_o2n *e, prn_value *x, double by) {
 
 static prn_status lower_gemm(prn_o2n *e, prn_op *op) {
   prn_value *a = prn_o2n_in(e, op, 0), *b = prn_o2n_in(e, op, 1);
-  prn_value *c = prn_o2n_in(e, op, 2);
+  prn_value *c = prn_o2n_in(e, op, 2), *y;
   double alpha = (double)prn_op_float(op, "alpha", 1);
   double beta = (double)prn_op_float(op, "beta", 1);
   if (a->type->rank != 2 || b->type->rank != 2)
     return prn_op_error(op, "expects matrices");
-  a = swap_last(e, a, prn_op_int(op, "transA", 0) != 0);
-  b = swap_last(e, b, prn_op_int(op, "transB", 0) != 0);
-  prn_value *y = scaled(e, prn_nn_matmul(&e->b, a, b, a->type->dtype), alpha);
+  PRN_TRY(prn_o2n_dequantised_product(e, op, &y));
+  if (!y) {
+    a = swap_last(e, a, prn_op_int(op, "transA", 0) != 0);
+    b = swap_last(e, b, prn_op_int(op, "transB", 0) != 0);
+    y = prn_nn_matmul(&e->b, a, b, a->type->dtype);
+  }
+  y = scaled(e, y, alpha);
   if (c && beta != 0)
     y = prn_nn_binary(&e->b, PRN_SCALAR_add, y, scaled(e, c, beta));
   return prn_o2n_set(e, op, 0, y);
@@ -179,14 +186,18 @@ prn_status prn_o2n_conv(prn_o2n *e, prn_op *op, prn_value *x, prn_value *w,
   PRN_TRY(conv_window(op, x->type, w->type, &win));
   PRN_TRY(window_pads(e->ctx, op, &win, x->type->dims + 2, type->dims + 2));
   if (group < 1) return prn_op_error(op, "group is %lld", (long long)group);
-  type = prn_type_with_dtype(e->ctx, type, x->type->dtype);
+  bool bytes = x->type->dtype == PRN_U8 && w->type->dtype == PRN_I8;
+  type = prn_type_with_dtype(e->ctx, type, bytes ? PRN_I32 : x->type->dtype);
   *out = make_conv(e, x, w, type, &win, group);
   return PRN_OK;
 }
 
 static prn_status lower_conv(prn_o2n *e, prn_op *op) {
   prn_value *y;
-  PRN_TRY(prn_o2n_conv(e, op, prn_o2n_in(e, op, 0), prn_o2n_in(e, op, 1), &y));
+  PRN_TRY(prn_o2n_dequantised_product(e, op, &y));
+  if (!y)
+    PRN_TRY(
+        prn_o2n_conv(e, op, prn_o2n_in(e, op, 0), prn_o2n_in(e, op, 1), &y));
   return prn_o2n_set(e, op, 0, add_bias(e, y, prn_o2n_in(e, op, 2)));
 }
 

@@ -1,7 +1,8 @@
-/* onnx -> nn: quantised operators, as the float formulas that define them.
+/* onnx -> nn: quantised operators, as the formulas that define them.
  *
- * Products of 8-bit integers are computed on the integers' float values, which
- * are exact as long as sums stay below 2^24. */
+ * Products that cannot be computed on bytes (onnx_to_nn_integer.c) are
+ * computed on the integers' float values, which are exact as long as sums stay
+ * below 2^24. */
 #include <math.h>
 
 #include "passes/lower/onnx_to_nn.h"
@@ -14,9 +15,7 @@ static prn_value *binary(prn_o2n *e, prn_scalar f, prn_value *x, prn_value *y) {
 
 /* ---- parameters ---- */
 
-/* A scale or zero point laid along `axis` of a tensor of that rank: scalars
- * stay, vectors get trailing dimensions of size 1. */
-static prn_value *along(prn_o2n *e, prn_value *p, int32_t axis, int32_t rank) {
+prn_value *prn_o2n_along(prn_o2n *e, prn_value *p, int32_t axis, int32_t rank) {
   prn_dim dims[MAX_RANK];
   int64_t n;
   if (!p || p->type->rank != 1) return p;
@@ -163,7 +162,8 @@ static prn_status lower_dequantize(prn_o2n *e, prn_op *op) {
   grid g;
   if (t->rank > 0 && (block > 0 || prn_op_operand(op, 1)->type->rank > 0))
     PRN_TRY(prn_o2n_axis(op, "axis", 1, t->rank, &axis));
-  if (type->dtype == PRN_F32 && read_grid(op, axis, block, &g)) {
+  if (type->dtype == PRN_F32 && read_grid(op, axis, block, &g) &&
+      !prn_o2n_only_bytes(op)) {
     const prn_tensor *folded;
     PRN_TRY(dequantize_constant(e, type, &g, block > 0, &folded));
     return prn_o2n_set(e, op, 0, prn_nn_constant(&e->b, folded));
@@ -180,8 +180,8 @@ static prn_status lower_dequantize(prn_o2n *e, prn_op *op) {
     scale = cut_blocks(e, scale, axis, 1);
     if (zero) zero = cut_blocks(e, zero, axis, 1);
   } else {
-    scale = along(e, scale, axis, t->rank);
-    zero = along(e, zero, axis, t->rank);
+    scale = prn_o2n_along(e, scale, axis, t->rank);
+    zero = prn_o2n_along(e, zero, axis, t->rank);
   }
   x = dequantized(e, x, scale, zero);
   return prn_o2n_set_shape(e, op, 0, prn_nn_cast(&e->b, x, type->dtype));
@@ -206,8 +206,8 @@ static prn_status lower_quantize(prn_o2n *e, prn_op *op) {
     scale = cut_blocks(e, scale, axis, 1);
     if (zero) zero = cut_blocks(e, zero, axis, 1);
   } else {
-    scale = along(e, scale, axis, rank);
-    zero = along(e, zero, axis, rank);
+    scale = prn_o2n_along(e, scale, axis, rank);
+    zero = prn_o2n_along(e, zero, axis, rank);
   }
   return prn_o2n_set_shape(e, op, 0, quantized(e, x, scale, zero, type->dtype));
 }
@@ -237,47 +237,89 @@ static prn_status lower_dynamic_quantize(prn_o2n *e, prn_op *op) {
 
 /* ---- integer products ---- */
 
-/* A zero point or scale of matrix b: one for each column. */
+/* A zero point or scale of the rows of a matrix: one for each. */
 static prn_value *of_rows(prn_o2n *e, prn_value *p, int32_t rank) {
-  return along(e, p, rank - 2, rank);
+  return prn_o2n_along(e, p, rank - 2, rank);
+}
+
+/* Where a product's operands are among op's: values and zero points. */
+typedef struct slots {
+  uint32_t a, a_zero, w, w_zero;
+  bool km, nk; /* a and w are stored the other way round */
+} slots;
+
+/* Sums over (a - a_zero)(w - w_zero): i32 of bytes, f32 otherwise. */
+static prn_status matrix_product(prn_o2n *e, prn_op *op, slots s,
+                                 prn_value **out) {
+  static const int64_t swap[2] = {1, 0};
+  prn_o2n_bytes p = {prn_op_operand(op, s.a), prn_op_operand(op, s.a_zero),
+                     prn_op_operand(op, s.w), prn_op_operand(op, s.w_zero),
+                     s.nk};
+  if (!s.km && prn_o2n_takes_bytes(op, &p))
+    return prn_o2n_bytes_product(e, op, &p, out);
+  prn_value *a = prn_o2n_in(e, op, s.a), *b = prn_o2n_in(e, op, s.w);
+  prn_value *b_zero = prn_o2n_in(e, op, s.w_zero);
+  if (a->type->rank < 2 || b->type->rank < 2)
+    return prn_o2n_unsupported(op, "vectors");
+  if (s.nk) b_zero = prn_o2n_along(e, b_zero, 0, 2);
+  a = centred(e, a, of_rows(e, prn_o2n_in(e, op, s.a_zero), a->type->rank),
+              PRN_F32);
+  b = centred(e, b, b_zero, PRN_F32);
+  if (s.km) a = prn_nn_transpose(&e->b, a, swap);
+  if (s.nk) b = prn_nn_transpose(&e->b, b, swap);
+  *out = prn_nn_matmul(&e->b, a, b, PRN_F32);
+  return PRN_OK;
+}
+
+static prn_status conv_product(prn_o2n *e, prn_op *op, slots s,
+                               prn_value **out) {
+  prn_o2n_bytes p = {prn_op_operand(op, s.a), prn_op_operand(op, s.a_zero),
+                     prn_op_operand(op, s.w), prn_op_operand(op, s.w_zero),
+                     false};
+  if (prn_o2n_takes_bytes(op, &p)) return prn_o2n_bytes_product(e, op, &p, out);
+  prn_value *x = prn_o2n_in(e, op, s.a), *w = prn_o2n_in(e, op, s.w);
+  int32_t rank = x->type->rank;
+  x = centred(e, x, prn_o2n_along(e, prn_o2n_in(e, op, s.a_zero), 1, rank),
+              PRN_F32);
+  w = centred(e, w, prn_o2n_along(e, prn_o2n_in(e, op, s.w_zero), 0, rank),
+              PRN_F32);
+  return prn_o2n_conv(e, op, x, w, out);
 }
 
 static prn_status lower_matmul_integer(prn_o2n *e, prn_op *op) {
-  prn_value *a = prn_o2n_in(e, op, 0), *b = prn_o2n_in(e, op, 1);
-  if (a->type->rank < 2 || b->type->rank < 2)
-    return prn_o2n_unsupported(op, "vectors");
-  a = centred(e, a, of_rows(e, prn_o2n_in(e, op, 2), a->type->rank), PRN_F32);
-  b = centred(e, b, prn_o2n_in(e, op, 3), PRN_F32);
-  prn_value *y = prn_nn_matmul(&e->b, a, b, PRN_F32);
+  prn_value *y;
+  PRN_TRY(matrix_product(e, op, (slots){0, 2, 1, 3, false, false}, &y));
   return prn_o2n_set(e, op, 0,
                      prn_nn_cast(&e->b, y, op->results[0].type->dtype));
 }
 
+/* round(sums * scale) + zero, saturated. */
+static prn_status requantise(prn_o2n *e, prn_op *op, prn_value *sums,
+                             prn_value *scale, prn_value *zero) {
+  sums = prn_nn_cast(&e->b, sums, PRN_F32);
+  sums = binary(e, PRN_SCALAR_mul, sums, scale);
+  sums = prn_nn_unary(&e->b, PRN_SCALAR_round, sums);
+  return prn_o2n_set(e, op, 0,
+                     saturate(e, sums, zero, op->results[0].type->dtype));
+}
+
 /* a, a_scale, a_zero, b, b_scale, b_zero, y_scale, y_zero. */
 static prn_status lower_qlinear_matmul(prn_o2n *e, prn_op *op) {
-  prn_value *v[8];
+  prn_value *y, *v[8];
   for (uint32_t i = 0; i < 8; i++)
     v[i] = prn_o2n_in(e, op, i);
-  int32_t rank = v[0]->type->rank;
-  if (rank < 2 || v[3]->type->rank < 2)
-    return prn_o2n_unsupported(op, "vectors");
-  prn_value *a = centred(e, v[0], of_rows(e, v[2], rank), PRN_F32);
-  prn_value *b = centred(e, v[3], v[5], PRN_F32);
-  prn_value *y = prn_nn_matmul(&e->b, a, b, PRN_F32);
-  prn_value *s = binary(e, PRN_SCALAR_mul,
-                        of_rows(e, prn_nn_cast(&e->b, v[1], PRN_F32), rank),
-                        prn_nn_cast(&e->b, v[4], PRN_F32));
+  PRN_TRY(matrix_product(e, op, (slots){0, 2, 3, 5, false, false}, &y));
+  prn_value *s =
+      binary(e, PRN_SCALAR_mul,
+             of_rows(e, prn_nn_cast(&e->b, v[1], PRN_F32), v[0]->type->rank),
+             prn_nn_cast(&e->b, v[4], PRN_F32));
   s = binary(e, PRN_SCALAR_div, s, prn_nn_cast(&e->b, v[6], PRN_F32));
-  y = prn_nn_unary(&e->b, PRN_SCALAR_round, binary(e, PRN_SCALAR_mul, y, s));
-  return prn_o2n_set(e, op, 0,
-                     saturate(e, y, v[7], op->results[0].type->dtype));
+  return requantise(e, op, y, s, v[7]);
 }
 
 static prn_status lower_conv_integer(prn_o2n *e, prn_op *op) {
-  prn_value *x = prn_o2n_in(e, op, 0), *w = prn_o2n_in(e, op, 1), *y;
-  x = centred(e, x, along(e, prn_o2n_in(e, op, 2), 1, x->type->rank), PRN_F32);
-  w = centred(e, w, along(e, prn_o2n_in(e, op, 3), 0, w->type->rank), PRN_F32);
-  PRN_TRY(prn_o2n_conv(e, op, x, w, &y));
+  prn_value *y;
+  PRN_TRY(conv_product(e, op, (slots){0, 2, 1, 3, false, false}, &y));
   return prn_o2n_set(e, op, 0,
                      prn_nn_cast(&e->b, y, op->results[0].type->dtype));
 }
@@ -288,17 +330,14 @@ static prn_status lower_qlinear_conv(prn_o2n *e, prn_op *op) {
   for (uint32_t i = 0; i < 9; i++)
     v[i] = prn_o2n_in(e, op, i);
   int32_t rank = v[0]->type->rank;
-  prn_value *x = centred(e, v[0], along(e, v[2], 1, rank), PRN_F32);
-  prn_value *w = centred(e, v[3], along(e, v[5], 0, rank), PRN_F32);
-  PRN_TRY(prn_o2n_conv(e, op, x, w, &y));
+  PRN_TRY(conv_product(e, op, (slots){0, 2, 3, 5, false, false}, &y));
   if (v[8])
-    y = binary(e, PRN_SCALAR_add, y,
-               along(e, prn_nn_cast(&e->b, v[8], PRN_F32), 1, rank));
-  prn_value *s = binary(e, PRN_SCALAR_mul, v[1], along(e, v[4], 1, rank));
-  s = binary(e, PRN_SCALAR_div, s, v[6]);
-  y = prn_nn_unary(&e->b, PRN_SCALAR_round, binary(e, PRN_SCALAR_mul, y, s));
-  return prn_o2n_set(e, op, 0,
-                     saturate(e, y, v[7], op->results[0].type->dtype));
+    y = binary(
+        e, PRN_SCALAR_add, y,
+        prn_o2n_along(e, prn_nn_cast(&e->b, v[8], y->type->dtype), 1, rank));
+  prn_value *s =
+      binary(e, PRN_SCALAR_mul, v[1], prn_o2n_along(e, v[4], 1, rank));
+  return requantise(e, op, y, binary(e, PRN_SCALAR_div, s, v[6]), v[7]);
 }
 
 /* com.microsoft: a, a_scale, a_zero, b, b_scale, b_zero, y_scale, y_zero. */
@@ -315,22 +354,18 @@ static prn_status lower_qlinear_binary(prn_o2n *e, prn_op *op) {
 /* com.microsoft: A, a_scale, a_zero, B, b_scale, b_zero, C, y_scale, y_zero;
  * without y_scale the result is float. */
 static prn_status lower_qgemm(prn_o2n *e, prn_op *op) {
-  static const int64_t swap[2] = {1, 0};
-  prn_value *v[9];
+  prn_value *y, *v[9];
   for (uint32_t i = 0; i < 9; i++)
     v[i] = prn_o2n_in(e, op, i);
-  bool trans_b = prn_op_int(op, "transB", 0) != 0;
-  prn_value *a = centred(e, v[0], v[2], PRN_F32);
-  int32_t at = trans_b ? 0 : 1;
-  prn_value *b = centred(e, v[3], along(e, v[5], at, 2), PRN_F32);
-  if (prn_op_int(op, "transA", 0)) a = prn_nn_transpose(&e->b, a, swap);
-  if (trans_b) b = prn_nn_transpose(&e->b, b, swap);
-  prn_value *y = prn_nn_matmul(&e->b, a, b, PRN_F32);
+  slots s = {
+      0, 2, 3, 5, prn_op_int(op, "transA", 0), prn_op_int(op, "transB", 0)};
+  PRN_TRY(matrix_product(e, op, s, &y));
   double alpha = (double)prn_op_float(op, "alpha", 1);
-  prn_value *s = binary(e, PRN_SCALAR_mul, v[1], v[4]);
-  if (alpha != 1) s = prn_nn_with(&e->b, PRN_SCALAR_mul, s, alpha);
-  if (v[6]) y = binary(e, PRN_SCALAR_add, y, prn_nn_cast(&e->b, v[6], PRN_F32));
-  y = binary(e, PRN_SCALAR_mul, y, s);
+  prn_value *scale = binary(e, PRN_SCALAR_mul, v[1], v[4]);
+  if (alpha != 1) scale = prn_nn_with(&e->b, PRN_SCALAR_mul, scale, alpha);
+  if (v[6])
+    y = binary(e, PRN_SCALAR_add, y, prn_nn_cast(&e->b, v[6], y->type->dtype));
+  y = binary(e, PRN_SCALAR_mul, prn_nn_cast(&e->b, y, PRN_F32), scale);
   if (v[7]) y = quantized(e, y, v[7], v[8], op->results[0].type->dtype);
   return prn_o2n_set(e, op, 0, y);
 }

@@ -126,6 +126,8 @@ bool fuzz_next(int rank, const fuzz_dim *dims, int64_t *index);
 /* A constant of random values with a random pattern of zeros, seen as [rows,
  * cols] for the pattern: cols is the depth. */
 fuzz_constant *fuzz_weights(fuzz_case *c, int rank, const int64_t *dims);
+/* Makes its values integers of [-128, 128). */
+void fuzz_weights_to_bytes(fuzz_constant *w);
 /* Value at a flat index, mask applied. */
 static inline double fuzz_weight(const fuzz_constant *w, int64_t i) {
   return w->keep[i] ? (double)w->data[i] : 0;
@@ -133,6 +135,7 @@ static inline double fuzz_weight(const fuzz_constant *w, int64_t i) {
 
 /* ---- epilogues ---- */
 typedef struct fuzz_epilogue {
+  bool integer; /* it begins with an i32 */
   unsigned num_steps;
   struct {
     char what[12]; /* add, mul: with an extra operand; else a unary */

@@ -287,6 +287,11 @@ fuzz_constant *fuzz_weights(fuzz_case *c, int rank, const int64_t *dims) {
   return w;
 }
 
+void fuzz_weights_to_bytes(fuzz_constant *w) {
+  for (int64_t i = 0; i < w->count; i++)
+    w->data[i] = floorf(w->data[i] * 128);
+}
+
 /* ---- epilogues ---- */
 
 void fuzz_epilogue_draw(fuzz_case *c, fuzz_epilogue *e, int rank,
@@ -315,16 +320,17 @@ void fuzz_epilogue_operands(fuzz_case *c, const fuzz_epilogue *e) {
 
 void fuzz_epilogue_body(fuzz_case *c, const fuzz_epilogue *e) {
   prn_strbuf *b = &c->ops;
-  if (e->num_steps == 0) {
+  if (e->num_steps == 0 && !e->integer) {
     prn_strbuf_cstr(b, "}\n");
     return;
   }
   bool first = b->data[b->size - 1] == '{';
-  prn_strbuf_fmt(b, "%sbody = region<0>} {\n    ^(%%x0: f32",
-                 first ? "" : ", ");
+  prn_strbuf_fmt(b, "%sbody = region<0>} {\n    ^(%%%s: %s", first ? "" : ", ",
+                 e->integer ? "i" : "x0", e->integer ? "i32" : "f32");
   for (unsigned i = 0; i < e->num_extras; i++)
     prn_strbuf_fmt(b, ", %%e%u: f32", i);
   prn_strbuf_cstr(b, "):\n");
+  if (e->integer) prn_strbuf_cstr(b, "      %x0 = nn.cast(%i) : f32\n");
   for (unsigned i = 0; i < e->num_steps; i++) {
     bool two = e->steps[i].extra >= 0;
     prn_strbuf_fmt(b, "      %%x%u = nn.%s(%%x%u", i + 1,

@@ -1,4 +1,5 @@
 /* mem.matmul and mem.linear. */
+#include <math.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -43,11 +44,13 @@ static fuzz_view operand(fuzz_case *c, const product *p, fuzz_dim rows,
 static void constant_text(fuzz_case *c, const product *p, const char *pack,
                           bool nk, const char *params, const char *type) {
   int64_t k = p->k.n, n = p->n.n;
+  bool bytes = strcmp(type, "i8") == 0;
   prn_strbuf_fmt(&c->ops,
-                 "    %%w = mem.constant {value = dense<0.0> : "
-                 "tensor<%lldx%lldxf32>, pack = \"%s\", stored = \"%s\"%s} : "
+                 "    %%w = mem.constant {value = dense<%s> : "
+                 "tensor<%lldx%lldx%s>, pack = \"%s\", stored = \"%s\"%s} : "
                  "view<%lldx%lldx%s, strides [%lld, 1], offset 0>\n",
-                 (long long)(nk ? n : k), (long long)(nk ? k : n), pack,
+                 bytes ? "0" : "0.0", (long long)(nk ? n : k),
+                 (long long)(nk ? k : n), bytes ? "i8" : "f32", pack,
                  nk ? "nk" : "kn", params, (long long)k, (long long)n, type,
                  (long long)n);
 }
@@ -87,6 +90,30 @@ static void spread(fuzz_case *c, const product *p) {
                  p->n.text);
 }
 
+/* Makes the values of a integers of [0, 256), and bytes in memory of their
+ * own: %q. */
+static void columns_to_bytes(fuzz_case *c, const product *p) {
+  fuzz_array *a = &c->arrays[p->a.array];
+  prn_strbuf dims = {0}, strides = {0};
+  for (int64_t i = 0; i < a->count; i++)
+    a->data[i] = floorf((a->data[i] + 1) * 128);
+  for (int i = 0; i < p->a.rank; i++) {
+    prn_strbuf_fmt(&dims, "(%s)x", p->a.dims[i].text);
+    prn_strbuf_cstr(&strides, i ? ", " : "");
+    for (int k = i + 1; k < p->a.rank; k++)
+      prn_strbuf_fmt(&strides, "(%s) * ", p->a.dims[k].text);
+    prn_strbuf_cstr(&strides, "1");
+  }
+  prn_strbuf_fmt(&c->ops,
+                 "    %%q = mem.alloc : view<%sui8, strides [%s], "
+                 "offset 0>\n    mem.map(%s, %%q) {ins = 1, body = region<0>} "
+                 "{\n    ^(%%f: f32):\n      %%u = nn.cast(%%f) : ui8\n      "
+                 "nn.yield(%%u)\n    }\n",
+                 dims.data, strides.data, p->a.name);
+  prn_strbuf_destroy(&dims);
+  prn_strbuf_destroy(&strides);
+}
+
 /* Operands, operation and reference, the weights being there. */
 static void finish(fuzz_case *c, product *p, const fuzz_constant *w, bool nk,
                    const fuzz_view *b, bool turned) {
@@ -99,9 +126,11 @@ static void finish(fuzz_case *c, product *p, const fuzz_constant *w, bool nk,
   dims[p->batch] = rows;
   dims[p->batch + 1] = cols;
   fuzz_epilogue_draw(c, &p->e, p->batch + 2, dims, 0);
+  p->e.integer = w && w->dtype == PRN_I8;
   if (w && !turned && p->batch) spread(c, p);
+  if (p->e.integer) columns_to_bytes(c, p);
   prn_strbuf_fmt(&c->ops, "    mem.%s(%s, %s, %s", turned ? "linear" : "matmul",
-                 p->a.name,
+                 p->e.integer ? "%q" : p->a.name,
                  !w                    ? b->name
                  : !turned && p->batch ? "%w#1"
                                        : "%w",
@@ -139,7 +168,11 @@ static fuzz_constant *draw_constant(fuzz_case *c, const product *p, bool nk,
   prn_strbuf_fmt(&c->note, " %s %s%s", f->pack, nk ? "nk" : "kn", params);
   constant_text(c, p, f->pack, nk, params, f->type);
   c->limit = f->limit;
-  return fuzz_weights(c, 2, dims);
+  fuzz_constant *w = fuzz_weights(c, 2, dims);
+  if (strcmp(f->type, "i8") != 0) return w;
+  fuzz_weights_to_bytes(w);
+  w->dtype = PRN_I8;
+  return w;
 }
 
 static const format *draw_format(fuzz_case *c, const format *all, size_t n) {
@@ -149,16 +182,32 @@ static const format *draw_format(fuzz_case *c, const format *all, size_t n) {
   return half || !prn_pack_find(prn_str_from(f->pack)) ? NULL : f;
 }
 
-void fuzz_matmul(fuzz_case *c) {
+/* Few rows, which are known, by weights with zeros. */
+static void few(fuzz_case *c) {
   static const format formats[] = {
-      {"panels", 0, {0}, {0}, "f32", 1e-5},
+      {"bitmask", 0, {0}, {0}, "f32", 1e-5},
+      {"gather", 0, {0}, {0}, "f32", 1e-5},
+      {"columns", 0, {4, 8, 16}, {0}, "f32", 1e-5},
   };
+  product p = draw_sizes(c, true);
+  bool nk = fuzz_chance(c, 0.5);
+  p.m = fuzz_number(1 + fuzz_below(c, 16));
+  prn_strbuf_fmt(&c->note, " few m=%s", p.m.text);
+  const format *f = draw_format(c, formats, PRN_COUNT(formats));
+  if (f) finish(c, &p, draw_constant(c, &p, nk, f), nk, NULL, false);
+}
+
+void fuzz_matmul(fuzz_case *c) {
+  static const format panels = {"panels", 0, {0}, {0}, "f32", 1e-5};
   bool constant = fuzz_chance(c, 0.6);
+  if (constant && fuzz_chance(c, 0.5)) {
+    few(c);
+    return;
+  }
   product p = draw_sizes(c, constant);
   if (constant) {
     bool nk = fuzz_chance(c, 0.5);
-    const format *f = draw_format(c, formats, PRN_COUNT(formats));
-    if (f) finish(c, &p, draw_constant(c, &p, nk, f), nk, NULL, false);
+    finish(c, &p, draw_constant(c, &p, nk, &panels), nk, NULL, false);
     return;
   }
   fuzz_view b = operand(c, &p, p.k, p.n, FUZZ_REPEAT);
@@ -180,6 +229,12 @@ void fuzz_linear(fuzz_case *c) {
       {"srt", 48, {1, 3, 4}, {32, 100, 256}, "bf16", 1e-2},
       {"srt", 12, {2, 3, 4}, {64, 128}, "f16", 1e-3},
       {"blocks", 16, {4, 8, 16}, {32, 100, 512}, "bf16", 1e-2},
+      /* Sums are exact. */
+      {"rows4", 0, {4, 8, 16}, {0}, "i8", 1e-6},
+      {"rows4", 0, {1, 6, 32}, {0}, "i8", 1e-6},
+      {"srt", 48, {1, 3, 4}, {32, 100, 256}, "i8", 1e-6},
+      {"srt", 12, {2, 3, 4}, {64, 128}, "i8", 1e-6},
+      {"blocks", 16, {4, 8, 16}, {32, 100, 512}, "i8", 1e-6},
   };
   product p = draw_sizes(c, true);
   bool nk = fuzz_chance(c, 0.5);
