@@ -232,7 +232,7 @@ static bool same_packing(const prn_value *a, const prn_value *b) {
   const prn_op *x = prn_view_constant(a), *y = prn_view_constant(b);
   prn_packing p = prn_packing_of(x), q = prn_packing_of(y);
   return p.k == q.k && p.n == q.n && p.nr == q.nr && p.group == q.group &&
-         p.depth == q.depth && p.dtype == q.dtype &&
+         p.depth == q.depth && p.tile == q.tile && p.dtype == q.dtype &&
          prn_str_eq(prn_op_string(x, "pack", ""), prn_op_string(y, "pack", ""));
 }
 

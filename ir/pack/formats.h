@@ -21,4 +21,7 @@ extern const prn_pack_format prn_pack_srt, prn_pack_blocks;
 extern const prn_pack_format prn_pack_columns, prn_pack_gather,
     prn_pack_bitmask;
 
+/* winograd.c: of 3x3 convolutions, transformed, see winograd.h. */
+extern const prn_pack_format prn_pack_winograd;
+
 #endif

@@ -6,9 +6,9 @@
 #include "ir/pack/formats.h"
 
 static const prn_pack_format *const formats[] = {
-    &prn_pack_dense,  &prn_pack_panels,  &prn_pack_rows,   &prn_pack_srt,
-    &prn_pack_blocks, &prn_pack_columns, &prn_pack_gather, &prn_pack_bitmask,
-    &prn_pack_rows2,  &prn_pack_rows4,
+    &prn_pack_dense,  &prn_pack_panels,  &prn_pack_rows,     &prn_pack_srt,
+    &prn_pack_blocks, &prn_pack_columns, &prn_pack_gather,   &prn_pack_bitmask,
+    &prn_pack_rows2,  &prn_pack_rows4,   &prn_pack_winograd,
 };
 
 const prn_pack_format *prn_pack_find(prn_str name) {
@@ -25,6 +25,7 @@ prn_packing prn_packing_of(const prn_op *constant) {
       .group = prn_op_int(constant, "group", 0),
       .depth = prn_op_int(constant, "depth", 0),
       .vectors = prn_op_int(constant, "vectors", 0),
+      .tile = prn_op_int(constant, "tile", 0),
       .dtype = constant->results[0].type->dtype,
   };
   const prn_type *view = constant->results[0].type;

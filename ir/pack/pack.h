@@ -24,6 +24,7 @@ typedef struct prn_packing {
   int64_t group;   /* rows (along n) that share an index stream or a block */
   int64_t depth;   /* of a panel along k */
   int64_t vectors; /* of columns in a kernel's tile; 0: what fits */
+  int64_t tile;    /* results of a convolution's tile along a side */
   prn_dtype dtype; /* in which values are stored: the view's */
 } prn_packing;
 

@@ -250,9 +250,9 @@ typedef struct weights {
 /* Two constants of one tensor in one format share their bytes. */
 static prn_str identity(weights *w, const prn_packing *p, const void *format) {
   const void *same[3] = {p->t->data, p->t->mask, p->t->type};
-  int64_t key[12] = {(intptr_t)format, p->nk,    p->k,    p->n, p->nr,
-                     p->group,         p->depth, p->dtype};
-  memcpy(key + 8, same, sizeof same);
+  int64_t key[12] = {(intptr_t)format, p->nk,    p->k,    p->n,    p->nr,
+                     p->group,         p->depth, p->tile, p->dtype};
+  memcpy(key + 9, same, sizeof same);
   return prn_intern(w->ctx, (prn_str){(const char *)key, sizeof key});
 }
 
