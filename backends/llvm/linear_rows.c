@@ -17,9 +17,11 @@
 #include <string.h>
 
 #include "backends/llvm/linear.h"
+#include "backends/llvm/linear_rows.h"
 
 enum { ROWS_MAX = 32, VECTORS_MAX = 4, UNROLL = 4 };
 enum { X_BYTES = 256 << 10, LINE = 64 };
+enum { PART = 1 << 8 };
 
 typedef struct tile {
   unsigned groups, group, nv, lanes;
@@ -193,23 +195,24 @@ static unsigned groups_of(const prn_target *t, int64_t group, unsigned nv) {
   return 1;
 }
 
-static int64_t chunk_of(const prn_target *t, int64_t group) {
+int64_t prn_rows_high(const prn_target *t, int64_t group) {
   return group * groups_of(t, group, 1);
 }
 
 /* ---- a chunk of rows by all columns ---- */
 
-/* Which tiles blocks of these columns need: bit 0 for whole ones, bit v for
- * v vectors left over. */
+/* What blocks of these columns need: bit 0 for whole tiles, bit v for v vectors
+ * left over, and whether the last of them is not a whole one. */
 static unsigned needs(const prn_target *t, int64_t cols, unsigned nv) {
   int64_t lanes = t->lanes, width = lanes * nv, rest = cols % width;
   int64_t vectors = t->masks ? (rest + lanes - 1) / lanes : rest / lanes;
-  return (cols >= width ? 1u : 0u) | (vectors ? 1u << vectors : 0u);
+  return (cols >= width ? 1u : 0u) | (vectors ? 1u << vectors : 0u) |
+         (rest % lanes ? PART : 0u);
 }
 
 static unsigned all_needs(const prn_target *t, int64_t columns, int64_t m,
                           unsigned nv) {
-  if (m < 0) return (2u << nv) - 1;
+  if (m < 0) return PART | ((2u << nv) - 1);
   return (m >= columns ? needs(t, columns, nv) : 0) | needs(t, m % columns, nv);
 }
 
@@ -242,9 +245,9 @@ static void left_over(prn_cg *g, const prn_v *args, prn_v at, prn_v rest,
                       tile t, unsigned need) {
   const prn_target *target = g->target;
   prn_v lanes = cg_i64(g, target->lanes);
-  t.masked = target->masks;
-  prn_v vectors =
-      t.masked ? prn_cg_ceildiv(g, rest, lanes) : prn_cg_div(g, rest, lanes);
+  t.masked = target->masks && (need & PART);
+  prn_v vectors = target->masks ? prn_cg_ceildiv(g, rest, lanes)
+                                : prn_cg_div(g, rest, lanes);
   prn_v last = prn_cg_sub(
       g, rest, prn_cg_mul(g, prn_cg_sub(g, vectors, cg_i64(g, 1)), lanes));
   LLVMBasicBlockRef done = prn_cg_block(g, "done");
@@ -261,7 +264,7 @@ static void left_over(prn_cg *g, const prn_v *args, prn_v at, prn_v rest,
     LLVMBuildBr(g->b, done);
   }
   LLVMPositionBuilderAtEnd(g->b, done);
-  if (t.masked) return;
+  if (target->masks || !(need & PART)) return;
   prn_loop l;
   tile one = {.groups = 1, .group = t.group, .nv = 1, .lanes = 1};
   prn_v end = prn_cg_add(g, at, rest);
@@ -302,6 +305,24 @@ static prn_v make_chunk(prn_cg *g, unsigned group, unsigned need) {
   return fn;
 }
 
+void prn_rows_multiply(prn_cg *g, const prn_rows_product *p) {
+  int64_t m = p->columns;
+  unsigned need = needs(g->target, m, widest(g->target, p->group));
+  prn_v chunk = make_chunk(g, (unsigned)p->group, need);
+  prn_v group = cg_i64(g, p->group);
+  prn_v args[PARAMS] = {[X] = p->x,
+                        [X_ROW] = p->x_row,
+                        [W] = p->w,
+                        [W_GROUP] = prn_cg_mul(g, p->k, group),
+                        [K] = p->k,
+                        [C] = p->c,
+                        [C_ROW] = p->c_row,
+                        [ROWS] = p->rows,
+                        [LAST] = cg_i64(g, m),
+                        [ACC] = LLVMConstInt(g->i1, 0, 0)};
+  prn_cg_call(g, chunk, args, PARAMS);
+}
+
 /* ---- the family ---- */
 
 /* Column blocks as even as whole vectors allow. */
@@ -315,7 +336,7 @@ static int64_t columns(const prn_target *t, const prn_packing *p, int64_t m) {
 }
 
 static int64_t rows(const prn_target *t, const prn_packing *p) {
-  int64_t chunk = chunk_of(t, p->group), n = 96 / chunk;
+  int64_t chunk = prn_rows_high(t, p->group), n = 96 / chunk;
   return chunk * (n < 1 ? 1 : n);
 }
 
@@ -330,7 +351,8 @@ static int64_t depth_of(int64_t k, int64_t cols) {
 static void item(prn_cg *g, const prn_linear *d, int64_t cols_most, prn_v n0,
                  prn_v n1, prn_v m0, prn_v cols) {
   int64_t k = d->pack.k, group = d->pack.group, m = -1;
-  int64_t depth = depth_of(k, cols_most), high = chunk_of(g->target, group);
+  int64_t depth = depth_of(k, cols_most),
+          high = prn_rows_high(g->target, group);
   (void)prn_cg_is_const(d->m, &m);
   prn_v chunk =
       make_chunk(g, (unsigned)group,
