@@ -5,8 +5,8 @@
 
 /* The first that fits computes it; without a packing the last one does. */
 static const prn_conv_way *const ways[] = {
-    &prn_conv_srt,     &prn_conv_blocks, &prn_conv_depthwise,
-    &prn_conv_product, &prn_conv_direct,
+    &prn_conv_srt,       &prn_conv_blocks,  &prn_conv_winograd,
+    &prn_conv_depthwise, &prn_conv_product, &prn_conv_direct,
 };
 
 static bool reads(const prn_conv_way *way, const prn_op *op) {
@@ -136,7 +136,8 @@ static prn_status check(const prn_op *op) {
     return prn_op_error(op, "no kernel takes weights in this packing for "
                             "these sizes");
   for (uint32_t i = PRN_CONV_OUT; i < op->num_operands; i++)
-    if (!prn_conv_one_row(ctx, prn_conv_type(op, i)))
+    if (!(way && way->rows_apart) &&
+        !prn_conv_one_row(ctx, prn_conv_type(op, i)))
       return prn_op_error(op, "the spatial dimensions of the result or of an "
                               "extra operand cannot be merged");
   return prn_body_check(op, prn_op_block(op, "body"));

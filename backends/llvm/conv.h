@@ -30,10 +30,11 @@ typedef struct prn_conv_way {
   void (*item)(prn_conv *c, prn_v item);
   /* Bytes a worker needs; may be NULL. */
   size_t (*scratch)(const prn_target *t, const prn_op *op);
+  bool rows_apart; /* rows of out and of extras need not lie as one */
 } prn_conv_way;
 
 extern const prn_conv_way prn_conv_depthwise, prn_conv_product, prn_conv_direct,
-    prn_conv_srt, prn_conv_blocks;
+    prn_conv_srt, prn_conv_blocks, prn_conv_winograd;
 
 /* ---- sizes ---- */
 

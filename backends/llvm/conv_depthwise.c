@@ -279,4 +279,5 @@ static void item(prn_conv *c, prn_v number) {
   prn_loop_end(g, &l);
 }
 
-const prn_conv_way prn_conv_depthwise = {NULL, fits, items, item, scratch};
+const prn_conv_way prn_conv_depthwise = {NULL, fits,    items,
+                                         item, scratch, false};

@@ -132,8 +132,8 @@ static size_t product_scratch(const prn_target *t, const prn_op *op) {
          prn_conv_columns_bytes(t, op, nr);
 }
 
-const prn_conv_way prn_conv_product = {NULL, product_fits, product_items,
-                                       product_item, product_scratch};
+const prn_conv_way prn_conv_product = {
+    NULL, product_fits, product_items, product_item, product_scratch, false};
 
 /* ---- direct ---- */
 
@@ -275,5 +275,5 @@ static prn_v direct_items(const prn_conv *c) {
   return prn_cg_mul(c->k->g, c->batch, c->k->v[PRN_CONV_OUT].dims[1]);
 }
 
-const prn_conv_way prn_conv_direct = {NULL, direct_fits, direct_items,
-                                      direct_item, NULL};
+const prn_conv_way prn_conv_direct = {NULL,        direct_fits, direct_items,
+                                      direct_item, NULL,        false};

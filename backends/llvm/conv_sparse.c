@@ -125,6 +125,7 @@ static void emit_item(prn_conv *c, prn_v number) {
   family_of(k->op)->item(g, &d, width, zero, cg_i64(g, d.pack.n), p0, it.cols);
 }
 
-const prn_conv_way prn_conv_srt = {"srt", fits, items, emit_item, scratch};
-const prn_conv_way prn_conv_blocks = {"blocks", fits, items, emit_item,
-                                      scratch};
+const prn_conv_way prn_conv_srt = {"srt",     fits,    items,
+                                   emit_item, scratch, false};
+const prn_conv_way prn_conv_blocks = {"blocks",  fits,    items,
+                                      emit_item, scratch, false};

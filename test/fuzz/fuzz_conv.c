@@ -1,5 +1,6 @@
 /* mem.conv: one to three spatial dimensions, groups, strides, dilations, any
- * padding, weights that are constants or an operand. */
+ * padding, weights that are constants or an operand; and what minimal
+ * filtering computes, with results that lie in any way. */
 #include <string.h>
 
 #include "test/fuzz/fuzz.h"
@@ -10,6 +11,7 @@ typedef struct conv {
   fuzz_dim n, c, o, in[3], out[3];
   fuzz_view x, y, w;
   const fuzz_constant *fixed; /* the weights, or NULL: w */
+  bool winograd;              /* they are transformed */
   fuzz_epilogue e;
 } conv;
 
@@ -60,6 +62,49 @@ static void draw_sizes(fuzz_case *c, conv *v) {
                  (long long)out, (long long)v->group);
 }
 
+/* What ir/pack/winograd.h takes: sometimes wide, sometimes with more output
+ * channels than one item computes. */
+static void draw_winograd(fuzz_case *c, conv *v) {
+  bool wide = fuzz_chance(c, 0.15), deep = !wide && fuzz_chance(c, 0.15);
+  v->winograd = true;
+  c->limit = 3e-6;
+  v->spatial = 2;
+  v->group = 1;
+  for (int i = 0; i < 2; i++) {
+    int64_t most = i == 0 ? (wide || deep ? 9 : 40) : wide ? 330 : 40;
+    int64_t in = fuzz_size(c, most);
+    v->kernel[i] = 3;
+    v->stride[i] = v->dilation[i] = 1;
+    v->low[i] = fuzz_chance(c, 0.6) ? 1 : fuzz_below(c, 4);
+    int64_t high = fuzz_chance(c, 0.6) ? v->low[i] : fuzz_below(c, 4);
+    if (in + v->low[i] + high < 3) in = 3;
+    v->in[i] = fuzz_number(in);
+    v->out[i] = fuzz_number(in + v->low[i] + high - 2);
+    prn_strbuf_fmt(&c->note, " %lld+%lld+%lld", (long long)in,
+                   (long long)v->low[i], (long long)high);
+  }
+  v->n = fuzz_maybe_symbol(c, 1 + fuzz_below(c, 3), 0.3);
+  v->c = fuzz_number(fuzz_size(c, wide ? 5 : deep ? 250 : 40));
+  v->o = fuzz_number(fuzz_size(c, wide ? 5 : deep ? 130 : 40));
+  prn_strbuf_fmt(&c->note, " n%s c%s o%s", v->n.text, v->c.text, v->o.text);
+}
+
+static void winograd_text(fuzz_case *c, const conv *v) {
+  static const int64_t groups[] = {1, 4, 6, 16, 24};
+  int64_t group = groups[fuzz_below(c, 5)], tile = 2 + 2 * fuzz_below(c, 2);
+  int64_t nr = group * (1 + fuzz_below(c, fuzz_chance(c, 0.5) ? 3 : 12));
+  prn_strbuf_fmt(&c->note, " winograd %lld/%lld/%lld", (long long)tile,
+                 (long long)group, (long long)nr);
+  prn_strbuf_fmt(
+      &c->ops,
+      "    %%w = mem.constant {value = dense<0.0> : "
+      "tensor<%sx%sx3x3xf32>, pack = \"winograd\", stored = \"nk\", "
+      "nr = %lld, group = %lld, tile = %lld} : view<%lldx%sxf32, strides "
+      "[%s, 1], offset 0>\n",
+      v->o.text, v->c.text, (long long)nr, (long long)group, (long long)tile,
+      (long long)(9 * v->c.n), v->o.text, v->o.text);
+}
+
 static void draw_weights(fuzz_case *c, conv *v) {
   int64_t dims[5] = {v->o.n, v->c.n / v->group};
   fuzz_dim sizes[5];
@@ -67,6 +112,11 @@ static void draw_weights(fuzz_case *c, conv *v) {
   memcpy(dims + 2, v->kernel, sizeof v->kernel);
   for (int i = 0; i < rank; i++)
     sizes[i] = fuzz_number(dims[i]);
+  if (v->winograd) {
+    v->fixed = fuzz_weights(c, rank, dims);
+    winograd_text(c, v);
+    return;
+  }
   if (fuzz_chance(c, 0.2)) {
     v->w = fuzz_operand(c, rank, sizes, FUZZ_ANY, 0);
     return;
@@ -128,17 +178,22 @@ static double sum(const fuzz_case *c, const conv *v, const int64_t *index) {
 
 void fuzz_conv(fuzz_case *c) {
   conv v = {0};
-  draw_sizes(c, &v);
+  if (fuzz_chance(c, 0.3))
+    draw_winograd(c, &v);
+  else
+    draw_sizes(c, &v);
   fuzz_dim dims[5] = {v.n, v.c};
   int rank = v.spatial + 2;
   memcpy(dims + 2, v.in, sizeof v.in);
-  v.x = fuzz_operand(c, rank, dims, fuzz_chance(c, 0.7) ? FUZZ_UNIT : FUZZ_ANY,
-                     0);
+  bool unit = v.winograd || fuzz_chance(c, 0.7);
+  v.x = fuzz_operand(c, rank, dims, unit ? FUZZ_UNIT : FUZZ_ANY, 0);
   draw_weights(c, &v);
   dims[1] = v.o;
   memcpy(dims + 2, v.out, sizeof v.out);
-  v.y = fuzz_operand_merged(c, rank, dims, FUZZ_OUTPUT, 0, v.spatial);
-  fuzz_epilogue_draw(c, &v.e, rank, dims, v.spatial);
+  int merged = v.winograd ? 0 : v.spatial;
+  unsigned layout = FUZZ_OUTPUT | (v.winograd ? FUZZ_UNIT : FUZZ_ANY);
+  v.y = fuzz_operand_merged(c, rank, dims, layout, 0, merged);
+  fuzz_epilogue_draw(c, &v.e, rank, dims, merged);
   prn_strbuf_fmt(&c->ops, "    mem.conv(%s, %s, %s", v.x.name,
                  v.fixed ? "%w" : v.w.name, v.y.name);
   fuzz_epilogue_operands(c, &v.e);
@@ -146,6 +201,7 @@ void fuzz_conv(fuzz_case *c) {
   list(c, "strides", v.stride, v.spatial, false);
   list(c, "dilations", v.dilation, v.spatial, false);
   list(c, "pads", v.low, v.spatial, true);
+  if (v.winograd) list(c, "kernel", v.kernel, v.spatial, false);
   prn_strbuf_fmt(&c->ops, "group = %lld", (long long)v.group);
   fuzz_epilogue_body(c, &v.e);
   int64_t index[FUZZ_RANK] = {0};
