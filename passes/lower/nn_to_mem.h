@@ -95,6 +95,8 @@ const prn_tensor *prn_to_mem_pointwise(const prn_op *op);
 /* The matrix product or 1x1 convolution op as a linear product. */
 bool prn_to_mem_is_linear(const prn_to_mem *s, const prn_op *op);
 prn_to_mem_fn prn_to_mem_linear, prn_to_mem_linear_conv;
+/* A convolution whose plan is to transform its weights. */
+prn_to_mem_fn prn_to_mem_winograd;
 
 prn_to_mem_fn prn_to_mem_scalar, prn_to_mem_map, prn_to_mem_reshape_op,
     prn_to_mem_transpose, prn_to_mem_broadcast_op, prn_to_mem_slice,

@@ -110,6 +110,8 @@ static const prn_attr *window(prn_to_mem *s, const prn_type *w) {
 }
 
 prn_status prn_to_mem_conv(prn_to_mem *s, prn_op *op) {
+  if (prn_str_is(prn_op_string(op, "pack", ""), "winograd"))
+    return prn_to_mem_winograd(s, op);
   if (prn_to_mem_is_linear(s, op)) return prn_to_mem_linear_conv(s, op);
   static const char *const names[] = {"strides", "dilations", "pads", "group"};
   prn_str pack = prn_op_string(op, "pack", "");
