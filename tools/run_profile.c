@@ -74,7 +74,11 @@ static double depth_of(const prn_op *op) {
     const prn_type *x = type_of(op, "x");
     return product_of(x, x->rank - 2) / product_of(x, x->rank - 1);
   }
-  if (prn_op_is(op, PRN_OP_mem_conv)) return product_of(type_of(op, "w"), 1);
+  if (prn_op_is(op, PRN_OP_mem_conv)) {
+    const prn_type *w = type_of(op, "w");
+    bool packed = prn_op_attr(op, "kernel") != NULL; /* then w is [k, n] */
+    return packed ? product_of(w, 0) / product_of(w, 1) : product_of(w, 1);
+  }
   return 0;
 }
 
