@@ -110,6 +110,10 @@ static prn_plan_product product_of(const prn_op *op, const prn_tensor *t,
   } else {
     p.batches = count(r, 0, 1, 1);
     p.m = p.batches * count(r, 2, r->rank, open);
+    if (prn_to_mem_takes_winograd(op)) {
+      p.height = count(r, 2, 3, 0);
+      p.width = count(r, 3, 4, 0);
+    }
   }
   if (p.m <= 0) p.m = open;
   prn_packing packing = {.t = t, .nk = nk, .k = p.k, .n = p.n};
@@ -158,6 +162,7 @@ static void visit(plan *s, prn_op *op) {
   set(op, "pack_depth", c->depth);
   set(op, "pack_nr", c->nr);
   set(op, "pack_vectors", c->vectors);
+  set(op, "pack_tile", c->tile);
   stats->products++;
   if (c != prn_plan_dense(all, n)) stats->sparse++;
   tell(s, op, &p, all, n);

@@ -97,6 +97,8 @@ bool prn_to_mem_is_linear(const prn_to_mem *s, const prn_op *op);
 prn_to_mem_fn prn_to_mem_linear, prn_to_mem_linear_conv;
 /* A convolution whose plan is to transform its weights. */
 prn_to_mem_fn prn_to_mem_winograd;
+/* Whether a convolution can be computed by minimal filtering. */
+bool prn_to_mem_takes_winograd(const prn_op *op);
 
 prn_to_mem_fn prn_to_mem_scalar, prn_to_mem_map, prn_to_mem_reshape_op,
     prn_to_mem_transpose, prn_to_mem_broadcast_op, prn_to_mem_slice,

@@ -39,12 +39,11 @@ static int64_t group_of(const prn_to_mem *s, const prn_op *op) {
                     s->target->nr >= WIDE ? GROUP : s->target->mr);
 }
 
-/* Why op cannot be computed that way, or NULL. */
-static const char *obstacle(const prn_to_mem *s, const prn_op *op) {
+/* What the convolution itself would have to be, or NULL. */
+static const char *wanted_of(const prn_op *op) {
   const prn_tensor *w = prn_to_mem_filter(op);
   const prn_type *x = prn_op_operand(op, 0)->type;
-  int64_t d, group = group_of(s, op);
-  int64_t nr = prn_op_int(op, "pack_nr", group);
+  int64_t d;
   if (!w || w->type->dtype != PRN_F32 || x->dtype != PRN_F32 ||
       prn_op_result(op, 0)->type->dtype != PRN_F32 ||
       prn_op_attr(op, "precision"))
@@ -57,11 +56,20 @@ static const char *obstacle(const prn_to_mem *s, const prn_op *op) {
   if (!all_ones(op, "strides") || !all_ones(op, "dilations"))
     return "strides and dilations of 1";
   if (!known(op)) return "constant sizes but for the batch";
+  return op->num_operands - 2 > MAX_EXTRAS ? "fewer extra operands" : NULL;
+}
+
+bool prn_to_mem_takes_winograd(const prn_op *op) { return !wanted_of(op); }
+
+/* Why op cannot be computed that way, or NULL. */
+static const char *obstacle(const prn_to_mem *s, const prn_op *op) {
+  int64_t group = group_of(s, op), nr = prn_op_int(op, "pack_nr", group);
+  const char *wanted = wanted_of(op);
+  if (wanted) return wanted;
   if (!prn_winograd_of(prn_op_int(op, "pack_tile", TILE)))
     return "pack_tile = 2 or 4";
   if (group < 1 || group > PRN_PACK_GROUP_MAX) return "pack_group = 1 to 32";
-  if (nr < 1 || nr % group) return "pack_nr to be a multiple of pack_group";
-  return op->num_operands - 2 > MAX_EXTRAS ? "fewer extra operands" : NULL;
+  return nr < 1 || nr % group ? "pack_nr to be a multiple of pack_group" : NULL;
 }
 
 /* Output channels of a panel, of n: what is kept between product and result is

@@ -234,6 +234,8 @@ int prn_plan(const prn_machine *mc, const prn_plan_product *p,
   bool pairs = p->dtype == PRN_BF16 && mc->dot16;
   if (p->rows && p->m <= FEW_ROWS && p->dtype == PRN_F32) add_all_few(&s);
   add_rows(&s);
+  for (int64_t tile = 2; tile <= 4 && p->height > 0; tile += 2)
+    add(&s, prn_plan_winograd(mc, p, tile));
   if (p->stats.filled[1] < s.cells * p->n && (s.cell != 2 || pairs)) {
     add_srt(&s);
     add_blocks(&s);
@@ -243,6 +245,6 @@ int prn_plan(const prn_machine *mc, const prn_plan_product *p,
 
 const prn_plan_choice *prn_plan_dense(const prn_plan_choice *all, int n) {
   for (int i = 0; i < n; i++)
-    if (strchr("rpd", all[i].format[0])) return &all[i];
+    if (strchr("rpdw", all[i].format[0])) return &all[i];
   return NULL;
 }

@@ -13,6 +13,9 @@ typedef struct prn_plan_product {
   bool rows;       /* may be computed row by row: m is known, x a matrix */
   int64_t taps;    /* 0, or of a convolution's window: k = channels * taps, and
                     * x is unfolded */
+  /* Sizes of the result's image where a 3x3 window moves by single pixels, so
+   * that it can be computed tile by tile; else 0. */
+  int64_t height, width;
   prn_dtype dtype; /* in which weights are stored */
   prn_pack_stats stats;
 } prn_plan_product;
@@ -20,10 +23,15 @@ typedef struct prn_plan_product {
 typedef struct prn_plan_choice {
   const char *format;                /* "dense": as it is, of a convolution */
   int64_t group, depth, nr, vectors; /* of prn_packing; 0: its default */
+  int64_t tile;                      /* of winograd */
   double cost;                       /* in slots */
 } prn_plan_choice;
 
 enum { PRN_PLAN_MAX = 16 };
+
+/* A convolution by minimal filtering with tiles of that size. */
+prn_plan_choice prn_plan_winograd(const prn_machine *mc,
+                                  const prn_plan_product *p, int64_t tile);
 
 /* All formats that can hold the weights, cheapest first; the first of equals
  * is the plainer one. Returns their number, at least 1; the last row of `out`
