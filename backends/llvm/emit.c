@@ -54,6 +54,19 @@ const prn_op *prn_view_constant(const prn_value *v) {
   return prn_op_is(op, PRN_OP_mem_constant) ? op : NULL;
 }
 
+bool prn_view_in_lines(prn_ctx *ctx, const prn_value *v) {
+  const prn_type *t = v->type;
+  prn_dim line = prn_dim_const(ctx, 16);
+  int64_t rest;
+  bool yes = prn_op_is(root_of(v)->def, PRN_OP_mem_alloc) &&
+             prn_dim_is_const(prn_dim_mod(ctx, t->offset, line), &rest) &&
+             rest == 0;
+  for (int32_t i = 0; yes && i + 1 < t->rank; i++)
+    yes = prn_dim_is_const(prn_dim_mod(ctx, t->strides[i], line), &rest) &&
+          rest == 0;
+  return yes;
+}
+
 bool prn_view_packed(const prn_value *v) {
   const prn_op *c = prn_view_constant(v);
   return c && !prn_str_is(prn_op_string(c, "pack", "dense"), "dense");

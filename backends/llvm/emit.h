@@ -118,6 +118,8 @@ prn_v prn_kernel_scratch(prn_kernel *k);
 PRN_NODISCARD prn_status prn_emit_ops(prn_emit *e, prn_block *b);
 /* The constant a view comes from, looking through mem.view; or NULL. */
 const prn_op *prn_view_constant(const prn_value *v);
+/* All rows of the view, of elements of 4 bytes, begin at a cache line. */
+bool prn_view_in_lines(prn_ctx *ctx, const prn_value *v);
 bool prn_view_packed(const prn_value *v);
 
 extern const prn_kernel_kind prn_kernel_map, prn_kernel_reduce,

@@ -203,17 +203,23 @@ static prn_v batch_offset(prn_kernel *k, const prn_view *v, prn_v item) {
   return at;
 }
 
+static bool anywhere(const prn_op *op) {
+  return !prn_view_in_lines(op->module->ctx, prn_op_operand(op, X));
+}
+
 /* Bytes of scratch the family has, a multiple of a cache line. */
-static size_t family_scratch(const prn_linear_family *f, const prn_target *t,
+static size_t family_scratch(const prn_op *op, const prn_target *t,
                              const prn_packing *p) {
-  return f->scratch ? (f->scratch(t, p) + 63) / 64 * 64 : 0;
+  const prn_linear_family *f = family_of(op);
+  return f->scratch ? (f->scratch(t, p, anywhere(op)) + 63) / 64 * 64 : 0;
 }
 
 /* Sums of an item behind the family's scratch: row n0, column m0 of c is its
  * first element. */
-static void sums_in_scratch(prn_cg *g, const shape *s, prn_linear *d, prn_v n0,
-                            prn_v m0) {
-  int64_t at = (int64_t)family_scratch(s->family, g->target, &s->pack);
+static void sums_in_scratch(const prn_kernel *k, const shape *s, prn_linear *d,
+                            prn_v n0, prn_v m0) {
+  prn_cg *g = k->g;
+  int64_t at = (int64_t)family_scratch(k->op, g->target, &s->pack);
   prn_v first = cg_at(g, g->i8, d->scratch, cg_i64(g, at));
   d->c_row = cg_i64(g, s->columns);
   prn_v back = prn_cg_sub(g, cg_i64(g, 0),
@@ -238,6 +244,7 @@ static void one_item(prn_kernel *k, const shape *s, prn_v item) {
                   .m = s->m,
                   .x = b.base[X],
                   .x_row = stride(k, X, 2),
+                  .anywhere = anywhere(k->op),
                   .c = b.base[OUT],
                   .c_row = stride(k, OUT, 2),
                   .done = body ? done : NULL,
@@ -245,14 +252,14 @@ static void one_item(prn_kernel *k, const shape *s, prn_v item) {
                   .user = &b};
   b.d = &d;
   b.sum = sum_type(k->op);
-  if (family_scratch(s->family, g->target, &s->pack) || !direct(k->op))
+  if (family_scratch(k->op, g->target, &s->pack) || !direct(k->op))
     d.scratch = prn_kernel_scratch(k);
   prn_v m0 = prn_cg_mul(g, column, cg_i64(g, s->columns));
   prn_v n0 = prn_cg_mul(g, row, cg_i64(g, s->rows));
   prn_v n1 = prn_cg_min(g, prn_cg_add(g, n0, cg_i64(g, s->rows)),
                         cg_i64(g, s->pack.n));
   prn_v cols = prn_cg_min(g, prn_cg_sub(g, s->m, m0), cg_i64(g, s->columns));
-  if (!direct(k->op)) sums_in_scratch(g, s, &d, n0, m0);
+  if (!direct(k->op)) sums_in_scratch(k, s, &d, n0, m0);
   s->family->item(g, &d, s->columns, n0, n1, m0, cols);
 }
 
@@ -267,7 +274,7 @@ static void body(prn_kernel *k) {
 static size_t scratch(const prn_target *t, const prn_op *op) {
   const prn_linear_family *f = family_of(op);
   prn_packing p = prn_packing_of(prn_view_constant(prn_op_operand(op, W)));
-  size_t family = family_scratch(f, t, &p);
+  size_t family = family_scratch(op, t, &p);
   if (direct(op)) return family;
   int64_t tile = f->columns(t, &p, -1) * f->rows(t, &p);
   return family + (size_t)tile * 4;

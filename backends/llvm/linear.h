@@ -36,6 +36,7 @@ typedef struct prn_linear {
   prn_v m;          /* columns, i64 */
   /* f32 both, or u8 and i32 when the weights are i8. */
   prn_v x, x_row; /* x[i * x_row + j] */
+  bool anywhere;  /* rows of x may begin within a cache line */
   /* NULL, or makes x panel by panel: x is then the panel, and its first column
    * the item's. srt and blocks only, with f32. */
   prn_linear_panel_fn *panel;
@@ -59,8 +60,9 @@ typedef struct prn_linear_family {
    * n0 is a multiple of rows(). Calls done for all of it. */
   void (*item)(prn_cg *g, const prn_linear *d, int64_t columns, prn_v n0,
                prn_v n1, prn_v m0, prn_v cols);
-  /* Bytes of scratch a worker needs; may be NULL. */
-  size_t (*scratch)(const prn_target *t, const prn_packing *p);
+  /* Bytes of scratch a worker needs, by what d->anywhere will be; may be
+   * NULL. */
+  size_t (*scratch)(const prn_target *t, const prn_packing *p, bool anywhere);
 } prn_linear_family;
 
 /* NULL when the format is not one of these families'. */

@@ -173,7 +173,9 @@ static int64_t x_bytes(const prn_target *t, const prn_packing *p) {
   return prn_cells_bytes(&s, p, (int64_t)prn_target_nr(t));
 }
 
-static size_t scratch(const prn_target *t, const prn_packing *p) {
+static size_t scratch(const prn_target *t, const prn_packing *p,
+                      bool anywhere) {
+  (void)anywhere;
   prn_cells s = prn_cells_of(t, p);
   int64_t wide = s.widen ? prn_cells_count(&s, p) * s.subs * p->group * 4 : 0;
   return (size_t)(x_bytes(t, p) + wide);

@@ -6,6 +6,8 @@ typedef struct item {
   const prn_linear *d;
   prn_srt_tile t;
   prn_v x, x_row, x0; /* of the columns; the first of them in a row */
+  prn_v copies;       /* i1: x is copied, panel by panel; or NULL */
+  prn_v cols;         /* of the item */
   prn_v n0, m0;
 } item;
 
@@ -47,11 +49,50 @@ static prn_v one_run(prn_cg *g, const item *it, prn_v w, prn_v c0, prn_v x_at,
   return prn_srt_run(g, &it->t, args, finish ? finish_row : NULL, &f);
 }
 
+typedef struct copier {
+  prn_v from, to;
+} copier;
+
+static void copy_some(prn_cg *g, prn_v i, unsigned lanes, prn_v mask,
+                      void *user) {
+  const copier *c = user;
+  prn_v v = prn_cg_load_masked(g, prn_cg_vec(g->f32, lanes),
+                               cg_at(g, g->f32, c->from, i), mask);
+  prn_cg_store_masked(g, v, cg_at(g, g->f32, c->to, i), mask);
+}
+
+/* Rows k0 .. k0 + steps of x. */
+static void copy_panel(prn_cg *g, const item *it, prn_v k0, prn_v steps) {
+  const prn_linear *d = it->d;
+  prn_loop l;
+  prn_loop_begin(g, &l, cg_i64(g, 0), steps, 1, NULL, 0);
+  prn_v row = prn_cg_mul(g, prn_cg_add(g, k0, l.iv), d->x_row);
+  copier c = {cg_at(g, g->f32, d->x, prn_cg_add(g, row, it->m0)),
+              cg_at(g, g->f32, it->x, prn_cg_mul(g, l.iv, it->x_row))};
+  prn_cg_vloop(g, it->cols, it->t.lanes, copy_some, &c);
+  prn_loop_end(g, &l);
+}
+
 static void make_panel(prn_cg *g, const item *it, prn_v c0) {
   const prn_linear *d = it->d;
-  if (!d->panel) return;
+  if (!d->panel && !it->copies) return;
   prn_v depth = cg_i64(g, d->pack.depth), k = cg_i64(g, d->pack.k);
-  d->panel(g, d->user, c0, prn_cg_min(g, prn_cg_sub(g, k, c0), depth));
+  prn_v steps = prn_cg_min(g, prn_cg_sub(g, k, c0), depth);
+  if (d->panel) {
+    d->panel(g, d->user, c0, steps);
+    return;
+  }
+  prn_if copy = prn_if_begin(g, it->copies);
+  copy_panel(g, it, c0, steps);
+  prn_if_end(g, copy);
+}
+
+/* Elements of x before the panel that begins with cell c0. */
+static prn_v panel_at(prn_cg *g, const item *it, prn_v c0) {
+  prn_v zero = cg_i64(g, 0), subs = cg_i64(g, it->t.cells.subs);
+  if (it->d->panel) return zero;
+  prn_v at = prn_cg_mul(g, prn_cg_mul(g, c0, subs), it->x_row);
+  return it->copies ? LLVMBuildSelect(g->b, it->copies, zero, at, "") : at;
 }
 
 /* Panels [from, to): the address behind them. */
@@ -62,8 +103,7 @@ static prn_v panels(prn_cg *g, const item *it, prn_v w, int64_t from,
   prn_v c0 = prn_cg_mul(g, l.iv, cg_i64(g, it->d->pack.depth));
   prn_v first = cg_at(g, g->i32, l.cur[0], cg_i64(g, 1));
   make_panel(g, it, c0);
-  prn_v x_at = cg_i64(g, 0), subs = cg_i64(g, it->t.cells.subs);
-  if (!it->d->panel) x_at = prn_cg_mul(g, prn_cg_mul(g, c0, subs), it->x_row);
+  prn_v x_at = panel_at(g, it, c0);
   prn_loop_begin(g, &runs, cg_i64(g, 0), runs_at(g, l.cur[0]), 1, &first, 1);
   runs.next[0] = one_run(g, it, runs.cur[0], c0, x_at, m, cols, finish);
   prn_loop_end(g, &runs);
@@ -187,6 +227,25 @@ static bool packs_columns(const prn_cells *s) {
   return s->kind != PRN_DOT_F32 || s->widen;
 }
 
+/* Whether copies are worth it: vectors would be loaded across cache lines, once
+ * for every entry. */
+static bool may_copy(const prn_target *t, const prn_packing *p, bool anywhere) {
+  prn_cells s = prn_cells_of(t, p);
+  return anywhere && t->lanes >= 8 && !packs_columns(&s);
+}
+
+/* Decided when the code runs. */
+static void copy_where_apart(prn_cg *g, item *it, int64_t most) {
+  const prn_linear *d = it->d;
+  prn_v line = cg_i64(g, 63), at = LLVMBuildPtrToInt(g->b, d->x, g->i64, "");
+  prn_v row = prn_cg_mul(g, d->x_row, cg_i64(g, 4));
+  prn_v rest = LLVMBuildAnd(g->b, LLVMBuildOr(g->b, at, row, ""), line, "");
+  it->copies = cg_cmp(g, LLVMIntNE, rest, cg_i64(g, 0));
+  it->x = LLVMBuildSelect(g->b, it->copies, d->scratch, d->x, "");
+  it->x_row = LLVMBuildSelect(g->b, it->copies, cg_i64(g, most), d->x_row, "");
+  it->x0 = LLVMBuildSelect(g->b, it->copies, cg_i64(g, 0), it->m0, "");
+}
+
 static void emit_item(prn_cg *g, const prn_linear *d, int64_t most, bool blocks,
                       prn_v n0, prn_v m0, prn_v cols) {
   prn_srt_tile t = {.pack = &d->pack,
@@ -200,21 +259,26 @@ static void emit_item(prn_cg *g, const prn_linear *d, int64_t most, bool blocks,
              .x_row = d->x_row,
              .x0 = d->panel ? cg_i64(g, 0) : m0,
              .n0 = n0,
-             .m0 = m0};
+             .m0 = m0,
+             .cols = cols};
   if (packs_columns(&t.cells)) {
     it.t.whole_x = true;
     it.x = d->scratch;
     it.x_row = prn_cg_round_up(g, cols, t.lanes);
     it.x0 = cg_i64(g, 0);
     prn_cells_pack(g, &t.cells, d, m0, cols, it.x_row, it.x);
+  } else if (may_copy(g->target, &d->pack, d->anywhere)) {
+    copy_where_apart(g, &it, most);
   }
   all_columns(g, &it, most, cols);
 }
 
-static size_t scratch(const prn_target *t, const prn_packing *p) {
+static size_t scratch(const prn_target *t, const prn_packing *p,
+                      bool anywhere) {
   prn_cells s = prn_cells_of(t, p);
-  if (!packs_columns(&s)) return 0;
   int64_t width = vectors_of(t, p) * (int64_t)t->lanes;
+  if (may_copy(t, p, anywhere)) return (size_t)(p->depth * width) * 4;
+  if (!packs_columns(&s)) return 0;
   return (size_t)prn_cells_bytes(&s, p, width);
 }
 

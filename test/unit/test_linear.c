@@ -52,6 +52,9 @@ static void finish_vectors(prn_cg *g, void *data, prn_v n, prn_v m0,
 
 static int64_t pitch_of(const shape *s) { return s->m + 3; }
 
+/* Kernels are told where x may begin; they must be right either way. */
+static bool anywhere(const prn_packing *p) { return p->k % 2; }
+
 static product_fn *make(prn_machine *m, const prn_linear_family *f,
                         const prn_packing *p, const shape *s, bool done) {
   char name[32];
@@ -63,6 +66,7 @@ static product_fn *make(prn_machine *m, const prn_linear_family *f,
                   .w = LLVMGetParam(g->fn, 1),
                   .c = u.c,
                   .x_row = pitch,
+                  .anywhere = anywhere(p),
                   .c_row = pitch,
                   .scratch = f->scratch ? LLVMGetParam(g->fn, 4) : NULL,
                   .done = done ? finish : NULL,
@@ -127,7 +131,7 @@ static void check_zeros(const prn_linear_family *f, const format *t,
   prn_guarded x = matrix(s->k, s->m, pitch_of(s), 1);
   prn_guarded c = matrix(s->n, s->m, pitch_of(s), 2);
   prn_guarded scratch =
-      prn_guarded_alloc(f->scratch ? f->scratch(target, &p) : 0);
+      prn_guarded_alloc(f->scratch ? f->scratch(target, &p, anywhere(&p)) : 0);
   run(x.p, w.memory.p, c.p, &s->m, scratch.p);
   double error = compare(s, dense, x.p, c.p, done);
   if (!(error <= 1e-5))
