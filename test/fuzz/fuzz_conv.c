@@ -1,6 +1,6 @@
 /* mem.conv: one to three spatial dimensions, groups, strides, dilations, any
- * padding, weights that are constants or an operand; and what minimal
- * filtering computes, with results that lie in any way. */
+ * padding, weights that are constants or an operand; and packed weights, of
+ * minimal filtering or with zeros, with results that lie in any way. */
 #include <string.h>
 
 #include "test/fuzz/fuzz.h"
@@ -12,6 +12,7 @@ typedef struct conv {
   fuzz_view x, y, w;
   const fuzz_constant *fixed; /* the weights, or NULL: w */
   bool winograd;              /* they are transformed */
+  bool sparse;                /* they are packed with their zeros' places */
   fuzz_epilogue e;
 } conv;
 
@@ -105,6 +106,44 @@ static void winograd_text(fuzz_case *c, const conv *v) {
       (long long)(9 * v->c.n), v->o.text, v->o.text);
 }
 
+/* What the formats for zeros take: one group, known sizes. */
+static void draw_sparse(fuzz_case *c, conv *v) {
+  v->sparse = true;
+  v->spatial = fuzz_chance(c, 0.8) ? 2 : 1;
+  for (int i = 0; i < v->spatial; i++) {
+    draw_window(c, v, i);
+    v->in[i] = fuzz_number(v->in[i].n);
+  }
+  v->group = 1;
+  v->n = fuzz_maybe_symbol(c, 1 + fuzz_below(c, 2), 0.3);
+  v->c = fuzz_number(fuzz_size(c, 40));
+  v->o = fuzz_number(fuzz_size(c, 60));
+  prn_strbuf_fmt(&c->note, " n%s c%s o%s", v->n.text, v->c.text, v->o.text);
+}
+
+static void sparse_text(fuzz_case *c, const conv *v) {
+  bool blocks = fuzz_chance(c, 0.4);
+  int64_t taps = v->kernel[0] * (v->spatial == 2 ? v->kernel[1] : 1);
+  int64_t group =
+      blocks ? (int64_t)4 << fuzz_below(c, 3) : 1 + fuzz_below(c, 4);
+  int64_t channels = 1 + fuzz_below(c, (blocks ? 512 : 256) / taps);
+  int64_t rows = (v->o.n + group - 1) / group * group;
+  prn_strbuf_fmt(&c->note, " %s %lld/%lld", blocks ? "blocks" : "srt",
+                 (long long)group, (long long)(channels * taps));
+  prn_strbuf_fmt(&c->ops,
+                 "    %%w = mem.constant {value = dense<0.0> : tensor<%sx%s",
+                 v->o.text, v->c.text);
+  for (int i = 0; i < v->spatial; i++)
+    prn_strbuf_fmt(&c->ops, "x%lld", (long long)v->kernel[i]);
+  prn_strbuf_fmt(&c->ops,
+                 "xf32>, pack = \"%s\", stored = \"nk\", nr = %lld, group = "
+                 "%lld, depth = %lld, vectors = %lld} : view<%lldx%sxf32, "
+                 "strides [%s, 1], offset 0>\n",
+                 blocks ? "blocks" : "srt", (long long)rows, (long long)group,
+                 (long long)(channels * taps), (long long)fuzz_below(c, 5),
+                 (long long)(taps * v->c.n), v->o.text, v->o.text);
+}
+
 static void draw_weights(fuzz_case *c, conv *v) {
   int64_t dims[5] = {v->o.n, v->c.n / v->group};
   fuzz_dim sizes[5];
@@ -112,9 +151,9 @@ static void draw_weights(fuzz_case *c, conv *v) {
   memcpy(dims + 2, v->kernel, sizeof v->kernel);
   for (int i = 0; i < rank; i++)
     sizes[i] = fuzz_number(dims[i]);
-  if (v->winograd) {
+  if (v->winograd || v->sparse) {
     v->fixed = fuzz_weights(c, rank, dims);
-    winograd_text(c, v);
+    (v->winograd ? winograd_text : sparse_text)(c, v);
     return;
   }
   if (fuzz_chance(c, 0.2)) {
@@ -180,6 +219,8 @@ void fuzz_conv(fuzz_case *c) {
   conv v = {0};
   if (fuzz_chance(c, 0.3))
     draw_winograd(c, &v);
+  else if (fuzz_chance(c, 0.4))
+    draw_sparse(c, &v);
   else
     draw_sizes(c, &v);
   fuzz_dim dims[5] = {v.n, v.c};
@@ -201,7 +242,7 @@ void fuzz_conv(fuzz_case *c) {
   list(c, "strides", v.stride, v.spatial, false);
   list(c, "dilations", v.dilation, v.spatial, false);
   list(c, "pads", v.low, v.spatial, true);
-  if (v.winograd) list(c, "kernel", v.kernel, v.spatial, false);
+  if (v.winograd || v.sparse) list(c, "kernel", v.kernel, v.spatial, false);
   prn_strbuf_fmt(&c->ops, "group = %lld", (long long)v.group);
   fuzz_epilogue_body(c, &v.e);
   int64_t index[FUZZ_RANK] = {0};
