@@ -106,7 +106,7 @@ static void prepare(prn_bench *b, prn_ctx *ctx, const kind *t, job *j,
   for (int64_t i = 1; i < j->copies; i++)
     memcpy(j->w + i * j->bytes, j->w, (size_t)j->bytes);
   const prn_linear_family *l = prn_linear_find(prn_str_from(t->family));
-  size_t scratch = l->scratch ? l->scratch(b->target, &p) : 0;
+  size_t scratch = l->scratch ? l->scratch(b->target, &p, false) : 0;
   j->scratch = aligned_alloc(64, (scratch + 127) / 64 * 64);
   j->fn = make(b, t, s);
 }
