@@ -5,6 +5,7 @@
  * the sum is f32 and is rounded once. On request, f32 weights are marked to
  * be stored, and where the target can be multiplied, as 16-bit floats. */
 #include "passes/lower/nn_build.h"
+#include "passes/lower/nn_to_mem.h"
 #include "passes/pass.h"
 
 #define OPTIONS(X)                                                           \
@@ -19,6 +20,12 @@ PRN_PASS_TABLES;
 
 static bool is_product(const prn_op *op) {
   return prn_op_is(op, PRN_OP_nn_matmul) || prn_op_is(op, PRN_OP_nn_conv);
+}
+
+/* Products that kernels compute with narrower weights: not convolutions by
+ * windows. */
+static bool is_narrowed(const prn_op *op) {
+  return prn_op_is(op, PRN_OP_nn_matmul) || prn_to_mem_pointwise(op);
 }
 
 /* Weights that do not change, seen through a swap of the axes. */
@@ -66,7 +73,7 @@ static void visit(prn_module *m, prn_block *block, const struct opts *o,
         prn_op_is(op, PRN_OP_nn_matmul)) {
       s->widened++;
       widen(m, op);
-    } else if (t == PRN_F32 && w == PRN_F32 && o->type) {
+    } else if (t == PRN_F32 && w == PRN_F32 && o->type && is_narrowed(op)) {
       s->marked++;
       prn_op_set_attr(op, "precision",
                       prn_attr_string(m->ctx, prn_str_from(names[o->type])));
@@ -85,7 +92,8 @@ const prn_pass prn_pass_nn_precision = {
     .name = "nn-precision",
     .summary = "Choose the type in which weights are stored and multiplied",
     .doc = "Before nn-fuse. Products of 16-bit floats by constants are "
-           "computed on f32 activations, the weights staying as they are.",
+           "computed on f32 activations, the weights staying as they are. "
+           "Convolutions by windows of more than one element keep f32.",
     .reads = PRN_DIALECT_NN,
     .writes = PRN_DIALECT_NN,
     PRN_PASS_COMMON,

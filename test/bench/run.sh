@@ -29,7 +29,7 @@ for page in $what; do
   case $page in
   performance)
     page docs/performance.md 'How fast, how large' \
-      startup.py chain.py big.py minilm.py same.py
+      startup.py chain.py big.py minilm.py memory.py same.py
     ;;
   quality) page docs/quality.md 'How exact, how good' 'agreement.py --metrics' ;;
   *) echo "no page called $page" >&2; exit 1 ;;
