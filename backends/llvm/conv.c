@@ -63,10 +63,19 @@ bool prn_conv_unit_width(const prn_type *t) {
 }
 
 bool prn_conv_is_f32(const prn_op *op) {
-  return prn_conv_type(op, PRN_CONV_X)->dtype == PRN_F32 &&
-         prn_conv_type(op, PRN_CONV_OUT)->dtype == PRN_F32 &&
+  const prn_block *body = prn_op_block(op, "body");
+  prn_dtype sum = body ? body->args[0]->type->dtype
+                       : prn_conv_type(op, PRN_CONV_OUT)->dtype;
+  return prn_conv_type(op, PRN_CONV_X)->dtype == PRN_F32 && sum == PRN_F32 &&
          (prn_view_packed(prn_op_operand(op, PRN_CONV_W)) ||
           prn_conv_type(op, PRN_CONV_W)->dtype == PRN_F32);
+}
+
+bool prn_conv_sums_in_place(const prn_op *op) {
+  prn_ctx *ctx = op->module->ctx;
+  const prn_type *out = prn_conv_type(op, PRN_CONV_OUT);
+  return out->dtype == PRN_F32 &&
+         prn_conv_dense_from(ctx, out, 2, prn_dim_const(ctx, 1));
 }
 
 /* Size of the window along spatial dimension i; 0 when it is not a constant. */
@@ -195,12 +204,17 @@ void prn_conv_finish_with(prn_cg *g, prn_conv_finish *f, prn_v sum, prn_v i,
   prn_elem_store(g, t, out, p, s, lanes, mask);
 }
 
+typedef struct stored {
+  prn_conv_finish f;
+  prn_v sums; /* of the row */
+} stored;
+
 static void finish_step(prn_cg *g, prn_v i, unsigned lanes, prn_v mask,
                         void *user) {
-  prn_conv_finish *f = user;
-  prn_v p = cg_at(g, g->f32, f->row[PRN_CONV_OUT], i);
+  stored *s = user;
   prn_t t = prn_cg_vec(g->f32, lanes);
-  prn_conv_finish_with(g, f, prn_cg_load_masked(g, t, p, mask), i, lanes, mask);
+  prn_v sum = prn_cg_load_masked(g, t, cg_at(g, g->f32, s->sums, i), mask);
+  prn_conv_finish_with(g, &s->f, sum, i, lanes, mask);
 }
 
 void prn_conv_locate_row(prn_conv_finish *f, prn_v o, prn_v p) {
@@ -214,14 +228,14 @@ void prn_conv_locate_row(prn_conv_finish *f, prn_v o, prn_v p) {
 }
 
 void prn_conv_finish_block(prn_conv *c, prn_v o0, prn_v rows, prn_v p0,
-                           prn_v cols) {
+                           prn_v cols, prn_v sums, prn_v pitch) {
   prn_cg *g = c->k->g;
-  prn_conv_finish f = {.c = c};
+  stored s = {.f = {.c = c}};
   prn_loop l;
-  if (!prn_op_block(c->k->op, "body")) return;
   prn_loop_begin(g, &l, cg_i64(g, 0), rows, 1, NULL, 0);
-  prn_conv_locate_row(&f, prn_cg_add(g, o0, l.iv), p0);
-  prn_cg_vloop(g, cols, g->target->lanes, finish_step, &f);
+  prn_conv_locate_row(&s.f, prn_cg_add(g, o0, l.iv), p0);
+  s.sums = cg_at(g, g->f32, sums, prn_cg_mul(g, l.iv, pitch));
+  prn_cg_vloop(g, cols, g->target->lanes, finish_step, &s);
   prn_loop_end(g, &l);
 }
 

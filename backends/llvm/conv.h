@@ -60,8 +60,10 @@ bool prn_conv_one_row(prn_ctx *ctx, const prn_type *t);
 prn_v prn_conv_row_stride(const prn_kernel *k, unsigned operand);
 /* Neighbours along the width are side by side. */
 bool prn_conv_unit_width(const prn_type *t);
-/* x and out are f32, and so is w unless it is packed. */
+/* x and the sums are f32, and so is w unless it is packed. */
 bool prn_conv_is_f32(const prn_op *op);
+/* Sums can be kept where the result goes, before they are finished. */
+bool prn_conv_sums_in_place(const prn_op *op);
 /* Taps of the window; 0 when they are not constants. */
 int64_t prn_conv_taps(const prn_op *op);
 
@@ -104,8 +106,9 @@ void prn_conv_locate_row(prn_conv_finish *f, prn_v o, prn_v p);
 /* out = body(sum, extras), `lanes` pixels from i on. */
 void prn_conv_finish_with(prn_cg *g, prn_conv_finish *f, prn_v sum, prn_v i,
                           unsigned lanes, prn_v mask);
-/* The same for a block of sums that lie in out. */
+/* The same for a block of sums[rows][pitch], which may be where the result
+ * goes. */
 void prn_conv_finish_block(prn_conv *c, prn_v o0, prn_v rows, prn_v p0,
-                           prn_v cols);
+                           prn_v cols, prn_v sums, prn_v pitch);
 
 #endif

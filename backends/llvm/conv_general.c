@@ -3,7 +3,7 @@
  * f32: an implicit matrix product. A panel of NR output pixels is unfolded
  * into scratch memory ([channels * taps][NR], some channels at a time) and
  * multiplied from the left by the weights, with the micro-kernels of gemm.h.
- * Other types, and results that are not dense: a direct loop along the width.
+ * Other types: a direct loop along the width.
  */
 #include "backends/llvm/conv.h"
 #include "backends/llvm/gemm.h"
@@ -24,6 +24,12 @@ static int64_t channels_at_once(const prn_op *op) {
 /* Of an unfolded panel of `width` pixels. */
 static int64_t panel_floats(const prn_op *op, int64_t width) {
   return width * channels_at_once(op) * prn_conv_taps(op);
+}
+
+static size_t panel_bytes(const prn_target *t, const prn_op *op) {
+  int64_t nr = prn_target_nr(t);
+  return (size_t)panel_floats(op, nr) * sizeof(float) +
+         prn_conv_columns_bytes(t, op, nr);
 }
 
 /* A window of one element, stride 1, no padding: the input is the panel. */
@@ -52,6 +58,21 @@ static prn_v row_blocks(const prn_conv *c) {
 
 /* ---- the product ---- */
 
+/* Where sums of output channels from o0 on go, for pixels from p0 on: out, or
+ * scratch memory behind the panel. */
+static prn_v sums_of(prn_conv *c, prn_v o0, prn_v p0, prn_v *pitch) {
+  prn_kernel *k = c->k;
+  prn_cg *g = k->g;
+  if (!prn_conv_sums_in_place(k->op)) {
+    int64_t at = (int64_t)panel_bytes(g->target, k->op);
+    *pitch = cg_i64(g, prn_target_nr(g->target));
+    return cg_at(g, g->i8, prn_kernel_scratch(k), cg_i64(g, at));
+  }
+  *pitch = k->v[PRN_CONV_OUT].strides[1];
+  return cg_at(g, g->f32, c->base[PRN_CONV_OUT],
+               prn_cg_add(g, prn_cg_mul(g, o0, *pitch), p0));
+}
+
 static void product_item(prn_conv *c, prn_v item) {
   prn_kernel *k = c->k;
   prn_cg *g = k->g;
@@ -70,9 +91,7 @@ static void product_item(prn_conv *c, prn_v item) {
   prn_v panel = prn_kernel_scratch(k);
   prn_v a = cg_at(g, g->f32, c->base[PRN_CONV_W],
                   prn_cg_mul(g, o0, k->v[PRN_CONV_W].strides[0]));
-  prn_v out = cg_at(
-      g, g->f32, c->base[PRN_CONV_OUT],
-      prn_cg_add(g, prn_cg_mul(g, o0, k->v[PRN_CONV_OUT].strides[1]), p0));
+  prn_v pitch, sums = sums_of(c, o0, p0, &pitch);
   prn_conv_columns u = prn_conv_columns_begin(
       c, nr, p0, cg_at(g, g->f32, panel, cg_i64(g, panel_floats(k->op, nr))));
   prn_loop l;
@@ -96,24 +115,24 @@ static void product_item(prn_conv *c, prn_v item) {
       .a_row = k->v[PRN_CONV_W].strides[0],
       .a_col = cg_i64(g, 1),
       .b = panel,
-      .c = out,
-      .c_row = k->v[PRN_CONV_OUT].strides[1],
+      .c = sums,
+      .c_row = pitch,
       .cols = cols,
       .acc = cg_cmp(g, LLVMIntNE, l.iv, zero),
   };
   prn_gemm_panel(g, &args);
   prn_loop_end(g, &l);
-  prn_conv_finish_block(c, o0, rows, p0, cols);
+  if (!prn_conv_sums_in_place(k->op) || prn_op_block(k->op, "body"))
+    prn_conv_finish_block(c, o0, rows, p0, cols, sums, pitch);
 }
 
 static bool product_fits(const prn_target *t, const prn_op *op) {
   prn_ctx *ctx = op->module->ctx;
-  prn_dim one = prn_dim_const(ctx, 1);
   const prn_type *w = prn_conv_type(op, PRN_CONV_W);
   int64_t o, group = prn_op_int(op, "group", 1);
   (void)t;
-  if (!prn_conv_is_f32(op) || !prn_conv_dense_from(ctx, w, 1, one) ||
-      !prn_conv_dense_from(ctx, prn_conv_type(op, PRN_CONV_OUT), 2, one))
+  if (!prn_conv_is_f32(op) ||
+      !prn_conv_dense_from(ctx, w, 1, prn_dim_const(ctx, 1)))
     return false;
   bool depthwise = is_const(w->dims[1], 1) && group > 1 &&
                    prn_dim_is_const(w->dims[0], &o) && o / group <= 4;
@@ -127,9 +146,8 @@ static prn_v product_items(const prn_conv *c) {
 }
 
 static size_t product_scratch(const prn_target *t, const prn_op *op) {
-  int64_t nr = prn_target_nr(t);
-  return (size_t)panel_floats(op, nr) * sizeof(float) +
-         prn_conv_columns_bytes(t, op, nr);
+  size_t sums = prn_conv_sums_in_place(op) ? 0 : ROWS * prn_target_nr(t);
+  return panel_bytes(t, op) + sums * sizeof(float);
 }
 
 const prn_conv_way prn_conv_product = {

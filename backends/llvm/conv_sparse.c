@@ -36,14 +36,6 @@ static int64_t width_of(const prn_target *t, const prn_op *op) {
   return family_of(op)->columns(t, &p, s.out_h * s.out_w);
 }
 
-/* Partial sums lie where the result goes. */
-static bool direct(const prn_op *op) {
-  prn_ctx *ctx = op->module->ctx;
-  const prn_type *out = prn_conv_type(op, PRN_CONV_OUT);
-  return out->dtype == PRN_F32 &&
-         prn_conv_dense_from(ctx, out, 2, prn_dim_const(ctx, 1));
-}
-
 /* Floats of the unfolded panel, which the masks follow, and then sums. */
 static int64_t panel_floats(const prn_target *t, const prn_op *op) {
   return prn_packing_of(weights(op)).depth * width_of(t, op);
@@ -51,8 +43,9 @@ static int64_t panel_floats(const prn_target *t, const prn_op *op) {
 
 static size_t scratch(const prn_target *t, const prn_op *op) {
   int64_t width = width_of(t, op);
-  size_t sums =
-      direct(op) ? 0 : (size_t)(prn_packing_of(weights(op)).n * width);
+  size_t sums = prn_conv_sums_in_place(op)
+                    ? 0
+                    : (size_t)(prn_packing_of(weights(op)).n * width);
   return ((size_t)panel_floats(t, op) + sums) * sizeof(float) +
          prn_conv_columns_bytes(t, op, width);
 }
@@ -115,7 +108,8 @@ static void emit_item(prn_conv *c, prn_v number) {
                   .c_row = k->v[PRN_CONV_OUT].strides[1],
                   .finish = finish,
                   .user = &it};
-  if (!direct(k->op)) { /* row 0, column p0 is its first element */
+  if (!prn_conv_sums_in_place(
+          k->op)) { /* row 0, column p0 is its first element */
     prn_v back = prn_cg_sub(g, zero, p0);
     int64_t bytes = (int64_t)prn_conv_columns_bytes(g->target, k->op, width);
     d.c = cg_at(g, g->i8, masks, cg_i64(g, bytes));

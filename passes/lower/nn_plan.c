@@ -61,13 +61,6 @@ static int64_t count(const prn_type *t, int32_t from, int32_t to,
   return n;
 }
 
-static prn_dtype stored_as(const prn_op *op, const prn_tensor *t) {
-  prn_str wanted = prn_op_string(op, "precision", "");
-  if (t->type->dtype != PRN_F32) return t->type->dtype;
-  if (prn_str_is(wanted, "bf16")) return PRN_BF16;
-  return prn_str_is(wanted, "f16") ? PRN_F16 : PRN_F32;
-}
-
 /* Taps of the window of a convolution whose windows can be unfolded by kernels
  * for weights with zeros; 0 when they cannot. */
 static int64_t taps_of(const prn_op *op, const prn_tensor *w) {
@@ -75,8 +68,8 @@ static int64_t taps_of(const prn_op *op, const prn_tensor *w) {
   const prn_type *r = prn_op_result(op, 0)->type;
   bool fits = prn_op_int(op, "group", 1) == 1 && x->dtype == PRN_F32 &&
               w->type->dtype == PRN_F32 && (x->rank == 3 || x->rank == 4) &&
-              !prn_op_attr(op, "precision") && count(x, 1, x->rank, 0) > 0 &&
-              count(r, 1, r->rank, 0) > 0;
+              prn_to_mem_storage(op, PRN_F32) == PRN_F32 &&
+              count(x, 1, x->rank, 0) > 0 && count(r, 1, r->rank, 0) > 0;
   return fits ? count(w->type, 2, w->type->rank, 0) : 0;
 }
 
@@ -103,7 +96,7 @@ static prn_plan_product product_of(const prn_op *op, const prn_tensor *t,
                         .n = nk ? first : rest,
                         .batches = 1,
                         .taps = taps,
-                        .dtype = stored_as(op, t)};
+                        .dtype = prn_to_mem_storage(op, t->type->dtype)};
   if (prn_op_is(op, PRN_OP_nn_matmul)) {
     p.m = count(r, 0, r->rank - 1, -1);
     p.rows = p.m > 0;

@@ -73,7 +73,8 @@ static void visit(prn_module *m, prn_block *block, const struct opts *o,
         prn_op_is(op, PRN_OP_nn_matmul)) {
       s->widened++;
       widen(m, op);
-    } else if (t == PRN_F32 && w == PRN_F32 && o->type && is_narrowed(op)) {
+    } else if (t == PRN_F32 && w == PRN_F32 && o->type && is_narrowed(op) &&
+               !prn_op_attr(op, "precision")) {
       s->marked++;
       prn_op_set_attr(op, "precision",
                       prn_attr_string(m->ctx, prn_str_from(names[o->type])));

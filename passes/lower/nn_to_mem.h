@@ -86,6 +86,8 @@ const prn_tensor *prn_to_mem_weights(const prn_op *op, bool *transposed);
  * parameters are taken from op's attributes. */
 prn_op *prn_to_mem_packed(prn_to_mem *s, const prn_op *op, const prn_tensor *t,
                           bool nk, const char *format);
+/* The type in which weights of type t are to be stored. */
+prn_dtype prn_to_mem_storage(const prn_op *op, prn_dtype t);
 /* The constant weights of a convolution that its activations can be multiplied
  * by, or NULL. */
 const prn_tensor *prn_to_mem_filter(const prn_op *op);

@@ -46,15 +46,19 @@ const prn_tensor *prn_to_mem_weights(const prn_op *op, bool *transposed) {
   return fits ? t : NULL;
 }
 
+prn_dtype prn_to_mem_storage(const prn_op *op, prn_dtype t) {
+  prn_str wanted = prn_op_string(op, "precision", "");
+  if (t != PRN_F32) return t;
+  if (prn_str_is(wanted, "f16")) return PRN_F16;
+  return prn_str_is(wanted, "bf16") ? PRN_BF16 : PRN_F32;
+}
+
 /* In which type a format keeps the weights of op (NULL: as they are). */
 static prn_dtype storage(const prn_op *op, const prn_tensor *t,
                          const char *format) {
-  prn_str wanted = op ? prn_op_string(op, "precision", "") : PRN_STR("");
-  if (t->type->dtype == PRN_I8) return PRN_I8;
-  if (t->type->dtype != PRN_F32) return t->type->dtype;
-  if (prn_str_is(PRN_STR("rows2"), format) || wanted.size)
-    return prn_str_is(wanted, "f16") ? PRN_F16 : PRN_BF16;
-  return PRN_F32;
+  prn_dtype as = t->type->dtype;
+  if (op) as = prn_to_mem_storage(op, as);
+  return as == PRN_F32 && prn_str_is(PRN_STR("rows2"), format) ? PRN_BF16 : as;
 }
 
 prn_op *prn_to_mem_packed(prn_to_mem *s, const prn_op *op, const prn_tensor *t,
@@ -132,7 +136,7 @@ static bool few(prn_dim m) {
 /* The planned format, or the default for m columns. */
 static const prn_pack_format *format_of(const prn_op *op, prn_dim m) {
   prn_dtype w = prn_op_operand(op, 1)->type->dtype;
-  bool narrow = w != PRN_F32 || prn_op_attr(op, "precision");
+  bool narrow = prn_to_mem_storage(op, w) != PRN_F32;
   const char *usual = w == PRN_I8 ? "rows4"
                       : few(m)    ? "panels"
                       : narrow    ? "rows2"

@@ -45,9 +45,8 @@ static const char *wanted_of(const prn_op *op) {
   const prn_type *x = prn_op_operand(op, 0)->type;
   int64_t d;
   if (!w || w->type->dtype != PRN_F32 || x->dtype != PRN_F32 ||
-      prn_op_result(op, 0)->type->dtype != PRN_F32 ||
       prn_op_attr(op, "precision"))
-    return "constant weights and f32 everywhere";
+    return "constant weights, and plain sums of f32";
   if (x->rank != 4 || prn_op_int(op, "group", 1) != 1)
     return "two spatial dimensions and one group";
   for (int32_t i = 2; i < 4; i++)

@@ -320,6 +320,9 @@ static prn_status lower_qlinear_matmul(prn_o2n *e, prn_op *op) {
 static prn_status lower_conv_integer(prn_o2n *e, prn_op *op) {
   prn_value *y;
   PRN_TRY(conv_product(e, op, (slots){0, 2, 1, 3, false, false}, &y));
+  if (y->type->dtype == PRN_F32)
+    prn_op_set_attr(y->def, "precision",
+                    prn_attr_string(e->ctx, PRN_STR("exact")));
   return prn_o2n_set(e, op, 0,
                      prn_nn_cast(&e->b, y, op->results[0].type->dtype));
 }
