@@ -5,8 +5,9 @@
 
 /* The first that fits computes it; without a packing the last one does. */
 static const prn_conv_way *const ways[] = {
-    &prn_conv_srt,       &prn_conv_blocks,  &prn_conv_winograd,
-    &prn_conv_depthwise, &prn_conv_product, &prn_conv_direct,
+    &prn_conv_srt,       &prn_conv_blocks,    &prn_conv_winograd,
+    &prn_conv_rows4,     &prn_conv_srt_bytes, &prn_conv_blocks_bytes,
+    &prn_conv_depthwise, &prn_conv_product,   &prn_conv_direct,
 };
 
 static bool reads(const prn_conv_way *way, const prn_op *op) {
@@ -74,7 +75,7 @@ bool prn_conv_is_f32(const prn_op *op) {
 bool prn_conv_sums_in_place(const prn_op *op) {
   prn_ctx *ctx = op->module->ctx;
   const prn_type *out = prn_conv_type(op, PRN_CONV_OUT);
-  return out->dtype == PRN_F32 &&
+  return prn_dtype_bits(out->dtype) == 32 &&
          prn_conv_dense_from(ctx, out, 2, prn_dim_const(ctx, 1));
 }
 
@@ -140,6 +141,8 @@ static prn_status check(const prn_op *op) {
     return prn_op_error(op, "expected operands of one rank");
   if (prn_conv_taps(op) == 0)
     return prn_op_error(op, "the size of the window must be a constant");
+  if (!packed && prn_op_int(op, "fill", 0))
+    return prn_op_error(op, "only packed bytes take padding that is not 0");
   const prn_conv_way *way = packed ? way_of(NULL, op) : NULL;
   if (packed && !way)
     return prn_op_error(op, "no kernel takes weights in this packing for "
@@ -204,7 +207,19 @@ void prn_conv_finish_with(prn_cg *g, prn_conv_finish *f, prn_v sum, prn_v i,
   prn_elem_store(g, t, out, p, s, lanes, mask);
 }
 
+void prn_conv_finish_row(prn_conv *c, prn_v o, prn_v p, const prn_v *sums,
+                         unsigned vectors, prn_v mask) {
+  prn_cg *g = c->k->g;
+  prn_conv_finish f = {.c = c};
+  unsigned lanes = prn_cg_lanes(LLVMTypeOf(sums[0]));
+  prn_conv_locate_row(&f, o, p);
+  for (unsigned v = 0; v < vectors; v++)
+    prn_conv_finish_with(g, &f, sums[v], cg_i64(g, (int64_t)v * lanes), lanes,
+                         v + 1 == vectors ? mask : NULL);
+}
+
 typedef struct stored {
+  prn_t elem;
   prn_conv_finish f;
   prn_v sums; /* of the row */
 } stored;
@@ -212,8 +227,8 @@ typedef struct stored {
 static void finish_step(prn_cg *g, prn_v i, unsigned lanes, prn_v mask,
                         void *user) {
   stored *s = user;
-  prn_t t = prn_cg_vec(g->f32, lanes);
-  prn_v sum = prn_cg_load_masked(g, t, cg_at(g, g->f32, s->sums, i), mask);
+  prn_t t = prn_cg_vec(s->elem, lanes);
+  prn_v sum = prn_cg_load_masked(g, t, cg_at(g, s->elem, s->sums, i), mask);
   prn_conv_finish_with(g, &s->f, sum, i, lanes, mask);
 }
 
@@ -230,11 +245,12 @@ void prn_conv_locate_row(prn_conv_finish *f, prn_v o, prn_v p) {
 void prn_conv_finish_block(prn_conv *c, prn_v o0, prn_v rows, prn_v p0,
                            prn_v cols, prn_v sums, prn_v pitch) {
   prn_cg *g = c->k->g;
-  stored s = {.f = {.c = c}};
+  bool bytes = prn_conv_type(c->k->op, PRN_CONV_X)->dtype != PRN_F32;
+  stored s = {.f = {.c = c}, .elem = bytes ? g->i32 : g->f32};
   prn_loop l;
   prn_loop_begin(g, &l, cg_i64(g, 0), rows, 1, NULL, 0);
   prn_conv_locate_row(&s.f, prn_cg_add(g, o0, l.iv), p0);
-  s.sums = cg_at(g, g->f32, sums, prn_cg_mul(g, l.iv, pitch));
+  s.sums = cg_at(g, s.elem, sums, prn_cg_mul(g, l.iv, pitch));
   prn_cg_vloop(g, cols, g->target->lanes, finish_step, &s);
   prn_loop_end(g, &l);
 }

@@ -34,7 +34,8 @@ typedef struct prn_conv_way {
 } prn_conv_way;
 
 extern const prn_conv_way prn_conv_depthwise, prn_conv_product, prn_conv_direct,
-    prn_conv_srt, prn_conv_blocks, prn_conv_winograd;
+    prn_conv_srt, prn_conv_blocks, prn_conv_rows4, prn_conv_srt_bytes,
+    prn_conv_blocks_bytes, prn_conv_winograd;
 
 /* ---- sizes ---- */
 
@@ -71,13 +72,16 @@ int64_t prn_conv_taps(const prn_op *op);
 
 enum { PRN_CONV_VECTORS = 8 };
 
-/* A block of output pixels: p0 and the next width - 1. */
+/* A block of output pixels: p0 and the next width - 1. Elements are x's. */
 typedef struct prn_conv_columns {
   int64_t width; /* a multiple of the vector, at most 8 of them */
   prn_v p0;
+  prn_t elem;
+  int64_t fill; /* what padding is */
   bool by_masks;
+  unsigned lanes; /* of the vectors that are masked */
   prn_conv_shape shape;
-  prn_v masks; /* [taps][vectors], 4 bytes each */
+  prn_v masks; /* [taps][vectors], 8 bytes each */
 } prn_conv_columns;
 
 /* Bytes of scratch memory it needs. */
@@ -106,6 +110,9 @@ void prn_conv_locate_row(prn_conv_finish *f, prn_v o, prn_v p);
 /* out = body(sum, extras), `lanes` pixels from i on. */
 void prn_conv_finish_with(prn_cg *g, prn_conv_finish *f, prn_v sum, prn_v i,
                           unsigned lanes, prn_v mask);
+/* The same for vectors of neighbouring pixels from p on, the last one masked. */
+void prn_conv_finish_row(prn_conv *c, prn_v o, prn_v p, const prn_v *sums,
+                         unsigned vectors, prn_v mask);
 /* The same for a block of sums[rows][pitch], which may be where the result
  * goes. */
 void prn_conv_finish_block(prn_conv *c, prn_v o0, prn_v rows, prn_v p0,

@@ -77,12 +77,8 @@ static void unfold(prn_cg *g, void *user, prn_v k0, prn_v steps) {
 static void finish(prn_cg *g, void *user, prn_v n, prn_v m0, const prn_v *sums,
                    unsigned vectors, prn_v mask) {
   const item *it = user;
-  prn_conv_finish f = {.c = it->c};
-  unsigned lanes = prn_cg_lanes(LLVMTypeOf(sums[0]));
-  prn_conv_locate_row(&f, n, m0);
-  for (unsigned v = 0; v < vectors; v++)
-    prn_conv_finish_with(g, &f, sums[v], cg_i64(g, (int64_t)v * lanes), lanes,
-                         v + 1 == vectors ? mask : NULL);
+  (void)g;
+  prn_conv_finish_row(it->c, n, m0, sums, vectors, mask);
 }
 
 static void emit_item(prn_conv *c, prn_v number) {

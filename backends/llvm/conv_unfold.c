@@ -8,13 +8,36 @@
  * of output rows are unfolded one by one. */
 #include "backends/llvm/conv.h"
 
+enum { WIDE = 16 }; /* f32 in a vector of AVX-512 */
+
+static prn_v at_elem(prn_cg *g, const prn_conv_columns *u, prn_v p, prn_v i) {
+  return cg_at(g, u->elem, p, i);
+}
+
+/* What padding is, in all lanes. */
+static prn_v filling(const prn_conv_columns *u, unsigned lanes) {
+  prn_t t = prn_cg_vec(u->elem, lanes);
+  return u->fill ? prn_cg_iconst(t, u->fill) : LLVMConstNull(t);
+}
+
 /* ---- by masks ---- */
 
-/* Whether masks will do. */
+/* Lanes of a vector that `width` is a multiple of: bytes fill whole ones. */
+static unsigned mask_lanes(const prn_target *t, const prn_op *op,
+                           int64_t width) {
+  unsigned lanes = t->lanes;
+  if (prn_conv_type(op, PRN_CONV_X)->dtype == PRN_F32) return lanes;
+  while (lanes < 64 && width % (2 * (int64_t)lanes) == 0)
+    lanes *= 2;
+  return lanes;
+}
+
+/* Whether masks will do; those of bytes are an extension of AVX-512. */
 static bool even(const prn_target *t, const prn_op *op, prn_conv_shape *s) {
   const prn_type *x = prn_conv_type(op, PRN_CONV_X);
-  return t->masks && prn_conv_shape_of(op, s) && s->stride_h == 1 &&
-         s->stride_w == 1 && s->out_w == s->w &&
+  return t->masks && (x->dtype == PRN_F32 || t->lanes == WIDE) &&
+         prn_conv_shape_of(op, s) && s->stride_h == 1 && s->stride_w == 1 &&
+         s->out_w == s->w &&
          prn_conv_dense_from(op->module->ctx, x, 2,
                              prn_dim_const(op->module->ctx, 1)) &&
          s->h * s->w < 1 << 24;
@@ -24,8 +47,9 @@ size_t prn_conv_columns_bytes(const prn_target *t, const prn_op *op,
                               int64_t width) {
   prn_conv_shape s;
   if (!even(t, op, &s)) return 0;
-  int64_t masks = prn_conv_taps(op) * (width / (int64_t)t->lanes);
-  return (size_t)(masks * 4 + 63) / 64 * 64;
+  int64_t masks =
+      prn_conv_taps(op) * (width / (int64_t)mask_lanes(t, op, width));
+  return (size_t)(masks * 8 + 63) / 64 * 64;
 }
 
 /* Lanes of v in [0, size). */
@@ -36,7 +60,7 @@ static prn_v inside(prn_cg *g, prn_v v, int64_t size) {
 /* The masks of one vector of pixels, for all taps. */
 static void make_masks(prn_cg *g, const prn_conv_columns *u, unsigned v) {
   const prn_conv_shape *s = &u->shape;
-  unsigned lanes = g->target->lanes, vectors = (unsigned)(u->width / lanes);
+  unsigned lanes = u->lanes, vectors = (unsigned)(u->width / lanes);
   prn_t t = prn_cg_vec(g->i32, lanes);
   prn_v first = prn_cg_add(g, u->p0, cg_i64(g, (int64_t)v * lanes));
   prn_v at = LLVMBuildTrunc(g->b, prn_elem_iota(g, first, lanes), t, "");
@@ -51,17 +75,17 @@ static void make_masks(prn_cg *g, const prn_conv_columns *u, unsigned v) {
           LLVMBuildAnd(g->b, inside(g, LLVMBuildAdd(g->b, y, dy, ""), s->h),
                        inside(g, LLVMBuildAdd(g->b, x, dx, ""), s->w), "");
       in = LLVMBuildBitCast(g->b, in, LLVMIntTypeInContext(g->ctx, lanes), "");
-      in = LLVMBuildZExt(g->b, in, g->i32, "");
+      in = LLVMBuildZExtOrBitCast(g->b, in, g->i64, "");
       int64_t i = (ky * s->kernel_w + kx) * vectors + v;
-      prn_cg_store(g, in, cg_at(g, g->i32, u->masks, cg_i64(g, i)));
+      prn_cg_store(g, in, cg_at(g, g->i64, u->masks, cg_i64(g, i)));
     }
 }
 
 static prn_v load_mask(prn_cg *g, const prn_conv_columns *u, prn_v i) {
-  unsigned lanes = g->target->lanes;
-  prn_v m = prn_cg_load(g, g->i32, cg_at(g, g->i32, u->masks, i));
-  m = LLVMBuildTrunc(g->b, m, LLVMIntTypeInContext(g->ctx, lanes), "");
-  return LLVMBuildBitCast(g->b, m, LLVMVectorType(g->i1, lanes), "");
+  prn_t bits = LLVMIntTypeInContext(g->ctx, u->lanes);
+  prn_v m = prn_cg_load(g, g->i64, cg_at(g, g->i64, u->masks, i));
+  m = LLVMBuildTruncOrBitCast(g->b, m, bits, "");
+  return LLVMBuildBitCast(g->b, m, LLVMVectorType(g->i1, u->lanes), "");
 }
 
 /* Elements from a pixel to what tap t sees of it. */
@@ -76,7 +100,8 @@ static prn_v shift(prn_cg *g, const prn_conv_shape *s, prn_v t) {
 static void by_masks(prn_conv *c, const prn_conv_columns *u, prn_v panel,
                      prn_v c0, prn_v num) {
   prn_cg *g = c->k->g;
-  unsigned lanes = g->target->lanes, vectors = (unsigned)(u->width / lanes);
+  unsigned lanes = u->lanes, vectors = (unsigned)(u->width / lanes);
+  prn_t type = prn_cg_vec(u->elem, lanes);
   prn_v mask[PRN_CONV_VECTORS], step = c->k->v[PRN_CONV_X].strides[1];
   prn_v row = cg_i64(g, u->width * c->taps);
   prn_loop taps, l;
@@ -87,17 +112,18 @@ static void by_masks(prn_conv *c, const prn_conv_columns *u, prn_v panel,
   prn_v at = prn_cg_add(g, prn_cg_mul(g, c0, step),
                         prn_cg_add(g, u->p0, shift(g, &u->shape, taps.iv)));
   prn_v init[2] = {
-      cg_at(g, g->f32, c->base[PRN_CONV_X], at),
-      cg_at(g, g->f32, panel, prn_cg_mul(g, taps.iv, cg_i64(g, u->width)))};
+      at_elem(g, u, c->base[PRN_CONV_X], at),
+      at_elem(g, u, panel, prn_cg_mul(g, taps.iv, cg_i64(g, u->width)))};
   prn_loop_begin(g, &l, cg_i64(g, 0), num, 1, init, 2);
   for (unsigned v = 0; v < vectors; v++) {
     prn_v offset = cg_i64(g, (int64_t)v * lanes);
-    prn_v x = prn_cg_load_masked(g, g->vf, cg_at(g, g->f32, l.cur[0], offset),
-                                 mask[v]);
-    prn_cg_store(g, x, cg_at(g, g->f32, l.cur[1], offset));
+    prn_v x =
+        prn_cg_load_masked(g, type, at_elem(g, u, l.cur[0], offset), mask[v]);
+    if (u->fill) x = LLVMBuildSelect(g->b, mask[v], x, filling(u, lanes), "");
+    prn_cg_store(g, x, at_elem(g, u, l.cur[1], offset));
   }
-  l.next[0] = cg_at(g, g->f32, l.cur[0], step);
-  l.next[1] = cg_at(g, g->f32, l.cur[1], row);
+  l.next[0] = at_elem(g, u, l.cur[0], step);
+  l.next[1] = at_elem(g, u, l.cur[1], row);
   prn_loop_end(g, &l);
   prn_loop_end(g, &taps);
 }
@@ -115,17 +141,17 @@ typedef struct unfold {
 static void unfold_step(prn_cg *g, prn_v i, unsigned lanes, prn_v mask,
                         void *user) {
   unfold *u = user;
-  prn_t t = prn_cg_vec(g->f32, lanes);
+  const prn_conv_columns *c = u->columns;
   prn_v v = prn_window_load(g, &u->c->w, u->row, prn_cg_add(g, u->ow, i), u->kw,
-                            lanes, false, LLVMConstNull(t), mask);
-  prn_cg_store_masked(g, v, cg_at(g, g->f32, u->panel, i), mask);
+                            lanes, false, filling(c, lanes), mask);
+  prn_cg_store_masked(g, v, at_elem(g, c, u->panel, i), mask);
 }
 
-static void zero_step(prn_cg *g, prn_v i, unsigned lanes, prn_v mask,
+static void fill_step(prn_cg *g, prn_v i, unsigned lanes, prn_v mask,
                       void *user) {
   const unfold *u = user;
-  prn_t t = prn_cg_vec(g->f32, lanes);
-  prn_cg_store_masked(g, LLVMConstNull(t), cg_at(g, g->f32, u->panel, i), mask);
+  prn_cg_store_masked(g, filling(u->columns, lanes),
+                      at_elem(g, u->columns, u->panel, i), mask);
 }
 
 /* All taps of one channel, for the `len` pixels of one output row: panel rows
@@ -144,12 +170,12 @@ static void unfold_channel(unfold *u, prn_v x, prn_v od, prn_v oh, prn_v len,
                           cg_cmp(g, LLVMIntULT, ih, w->in[PRN_WH]), "");
   prn_v at = prn_cg_add(g, prn_cg_mul(g, id, w->step_in[PRN_WD]),
                         prn_cg_mul(g, ih, w->step_in[PRN_WH]));
-  u->row = cg_at(g, g->f32, x, at);
+  u->row = at_elem(g, u->columns, x, at);
   prn_loop_begin(g, &lw, zero, w->kernel[PRN_WW], 1, NULL, 0);
   u->kw = lw.iv;
   prn_v r = prn_cg_add(g, prn_cg_mul(g, ld.iv, w->kernel[PRN_WH]), lh.iv);
   r = prn_cg_add(g, prn_cg_mul(g, r, w->kernel[PRN_WW]), lw.iv);
-  u->panel = cg_at(g, g->f32, out, prn_cg_mul(g, r, width));
+  u->panel = at_elem(g, u->columns, out, prn_cg_mul(g, r, width));
   LLVMBasicBlockRef copy = prn_cg_block(g, "copy"),
                     none = prn_cg_block(g, "none"),
                     next = prn_cg_block(g, "next");
@@ -158,7 +184,7 @@ static void unfold_channel(unfold *u, prn_v x, prn_v od, prn_v oh, prn_v len,
   prn_cg_vloop(g, len, g->target->lanes, unfold_step, u);
   LLVMBuildBr(g->b, next);
   LLVMPositionBuilderAtEnd(g->b, none);
-  prn_cg_vloop(g, len, g->target->lanes, zero_step, u);
+  prn_cg_vloop(g, len, g->target->lanes, fill_step, u);
   LLVMBuildBr(g->b, next);
   LLVMPositionBuilderAtEnd(g->b, next);
   prn_loop_end(g, &lw);
@@ -167,17 +193,16 @@ static void unfold_channel(unfold *u, prn_v x, prn_v od, prn_v oh, prn_v len,
 }
 
 /* Columns past the last pixel, up to a whole vector, are zeros. */
-static void clear_tail(prn_conv *c, int64_t width, prn_v panel, prn_v rows,
-                       prn_v cols) {
-  prn_cg *g = c->k->g;
-  int64_t lanes = g->target->lanes;
+static void clear_tail(prn_cg *g, const prn_conv_columns *u, prn_v panel,
+                       prn_v rows, prn_v cols) {
+  unsigned lanes = g->target->lanes;
   prn_v rest = prn_cg_mod(g, cols, cg_i64(g, lanes));
   prn_if some = prn_if_begin(g, cg_lt(g, cg_i64(g, 0), rest));
-  prn_v at = cg_at(g, g->f32, panel, prn_cg_sub(g, cols, rest));
+  prn_v at = at_elem(g, u, panel, prn_cg_sub(g, cols, rest));
   prn_loop l;
   prn_loop_begin(g, &l, cg_i64(g, 0), rows, 1, NULL, 0);
-  prn_cg_store(g, LLVMConstNull(g->vf),
-               cg_at(g, g->f32, at, prn_cg_mul(g, l.iv, cg_i64(g, width))));
+  prn_cg_store(g, LLVMConstNull(prn_cg_vec(u->elem, lanes)),
+               at_elem(g, u, at, prn_cg_mul(g, l.iv, cg_i64(g, u->width))));
   prn_loop_end(g, &l);
   prn_if_end(g, some);
 }
@@ -188,8 +213,7 @@ static void by_stretches(prn_conv *c, const prn_conv_columns *columns,
   prn_cg *g = c->k->g;
   const prn_window *w = &c->w;
   prn_v p0 = columns->p0, end = prn_cg_add(g, p0, cols);
-  clear_tail(c, columns->width, panel, prn_cg_mul(g, num, cg_i64(g, c->taps)),
-             cols);
+  clear_tail(g, columns, panel, prn_cg_mul(g, num, cg_i64(g, c->taps)), cols);
   /* A loop over stretches of unequal length. */
   LLVMBasicBlockRef before = LLVMGetInsertBlock(g->b);
   LLVMBasicBlockRef again = prn_cg_block(g, "stretch"),
@@ -207,12 +231,13 @@ static void by_stretches(prn_conv *c, const prn_conv_columns *columns,
       prn_cg_min(g, prn_cg_sub(g, w->out[PRN_WW], u.ow), prn_cg_sub(g, end, p));
   prn_loop l;
   prn_loop_begin(g, &l, cg_i64(g, 0), num, 1, NULL, 0);
-  prn_v x = cg_at(
-      g, g->f32, c->base[PRN_CONV_X],
+  prn_v x = at_elem(
+      g, columns, c->base[PRN_CONV_X],
       prn_cg_mul(g, prn_cg_add(g, c0, l.iv), c->k->v[PRN_CONV_X].strides[1]));
   prn_v r = prn_cg_mul(g, l.iv, cg_i64(g, c->taps));
   r = prn_cg_mul(g, r, cg_i64(g, columns->width));
-  prn_v out = cg_at(g, g->f32, panel, prn_cg_add(g, r, prn_cg_sub(g, p, p0)));
+  prn_v out =
+      at_elem(g, columns, panel, prn_cg_add(g, r, prn_cg_sub(g, p, p0)));
   unfold_channel(&u, x, od, oh, len, out);
   prn_loop_end(g, &l);
   LLVMBasicBlockRef last = LLVMGetInsertBlock(g->b);
@@ -227,9 +252,16 @@ static void by_stretches(prn_conv *c, const prn_conv_columns *columns,
 prn_conv_columns prn_conv_columns_begin(prn_conv *c, int64_t width, prn_v p0,
                                         prn_v scratch) {
   prn_cg *g = c->k->g;
-  prn_conv_columns u = {.width = width, .p0 = p0, .masks = scratch};
-  u.by_masks = even(g->target, c->k->op, &u.shape);
-  for (unsigned v = 0; u.by_masks && v * g->target->lanes < width; v++)
+  const prn_op *op = c->k->op;
+  bool bytes = prn_conv_type(op, PRN_CONV_X)->dtype != PRN_F32;
+  prn_conv_columns u = {.width = width,
+                        .p0 = p0,
+                        .masks = scratch,
+                        .elem = bytes ? g->i8 : g->f32,
+                        .fill = bytes ? prn_op_int(op, "fill", 0) : 0,
+                        .lanes = mask_lanes(g->target, op, width)};
+  u.by_masks = even(g->target, op, &u.shape);
+  for (unsigned v = 0; u.by_masks && v * u.lanes < width; v++)
     make_masks(g, &u, v);
   return u;
 }

@@ -192,8 +192,9 @@ static prn_v float_to_float(prn_cg *g, prn_v v, prn_dtype from, prn_dtype to) {
 static prn_v clamp(prn_cg *g, prn_v v, double lo, double hi) {
   prn_t t = LLVMTypeOf(v);
   prn_v least = prn_cg_fconst(t, lo), most = prn_cg_fconst(t, hi), x = v;
-  x = LLVMBuildSelect(g->b, cg_fcmp(g, LLVMRealOLT, x, most), x, most, "");
   x = LLVMBuildSelect(g->b, cg_fcmp(g, LLVMRealOGT, x, least), x, least, "");
+  x = LLVMBuildSelect(g->b, cg_fcmp(g, LLVMRealOLT, x, most), x, most, "");
+  if (!(lo < 0)) return x; /* NaN has become lo */
   return LLVMBuildSelect(g->b, cg_fcmp(g, LLVMRealUNO, v, v), LLVMConstNull(t),
                          x, "");
 }

@@ -49,9 +49,11 @@ static prn_dtype sum_type(const prn_op *op) {
   return prn_op_operand(op, W)->type->dtype == PRN_I8 ? PRN_I32 : PRN_F32;
 }
 
-/* Sums are computed where the result goes: they are of one width. */
+/* Sums that are kept somewhere can be kept where the result goes: they are of
+ * one width. */
 static bool direct(const prn_op *op) {
-  return prn_dtype_bits(prn_op_operand(op, OUT)->type->dtype) == 32;
+  return !family_of(op)->partial ||
+         prn_dtype_bits(prn_op_operand(op, OUT)->type->dtype) == 32;
 }
 
 static prn_status check(const prn_op *op) {
@@ -120,7 +122,6 @@ typedef struct block {
   prn_kernel *k;
   prn_v base[PRN_KERNEL_MAX]; /* of this batch */
   prn_v row[PRN_KERNEL_MAX];  /* of the row being finished */
-  const prn_linear *d;
   prn_dtype sum;
   prn_v sums; /* of that row */
 } block;
@@ -177,13 +178,12 @@ static void done_step(prn_cg *g, prn_v i, unsigned lanes, prn_v mask,
 }
 
 static void done(prn_cg *g, void *user, prn_v n0, prn_v rows, prn_v m0,
-                 prn_v cols) {
+                 prn_v cols, prn_v sums, prn_v pitch) {
   block *b = user;
   prn_loop l;
-  prn_loop_begin(g, &l, n0, prn_cg_add(g, n0, rows), 1, NULL, 0);
-  locate(g, b, l.iv, m0);
-  b->sums = prn_elem_at(g, b->sum, b->d->c,
-                        prn_cg_add(g, prn_cg_mul(g, l.iv, b->d->c_row), m0));
+  prn_loop_begin(g, &l, cg_i64(g, 0), rows, 1, NULL, 0);
+  locate(g, b, prn_cg_add(g, n0, l.iv), m0);
+  b->sums = prn_elem_at(g, b->sum, sums, prn_cg_mul(g, l.iv, pitch));
   prn_cg_vloop(g, cols, g->target->lanes, done_step, b);
   prn_loop_end(g, &l);
 }
@@ -250,7 +250,6 @@ static void one_item(prn_kernel *k, const shape *s, prn_v item) {
                   .done = body ? done : NULL,
                   .finish = body ? finish : NULL,
                   .user = &b};
-  b.d = &d;
   b.sum = sum_type(k->op);
   if (family_scratch(k->op, g->target, &s->pack) || !direct(k->op))
     d.scratch = prn_kernel_scratch(k);

@@ -15,9 +15,10 @@
 #include "backends/llvm/cg.h"
 #include "ir/pack/pack.h"
 
-/* Emits what happens when c[n0 .. n0+rows, m0 .. m0+cols) is complete. */
+/* Emits what happens when the sums of rows n0 .. n0 + rows by columns m0 ..
+ * m0 + cols are complete: sums[i * pitch + j], which may be where they go. */
 typedef void prn_linear_done_fn(prn_cg *g, void *user, prn_v n0, prn_v rows,
-                                prn_v m0, prn_v cols);
+                                prn_v m0, prn_v cols, prn_v sums, prn_v pitch);
 
 /* Emits what happens to sums that are complete and in registers: `vectors`
  * vectors of columns m0, m0 + lanes, ... of row n; the last one's lanes are
@@ -43,7 +44,8 @@ typedef struct prn_linear {
   prn_v c, c_row; /* c[i * c_row + j] */
   prn_v scratch;  /* this worker's; NULL when the family asks for none */
   /* Both or neither: then c is the result. A family calls one of them for
-   * every element of out, once. */
+   * every element of out, once; families that are not `partial` leave c
+   * alone then. */
   prn_linear_done_fn *done;
   prn_linear_finish_fn *finish;
   void *user;
@@ -51,6 +53,7 @@ typedef struct prn_linear {
 
 typedef struct prn_linear_family {
   const char *pack;
+  bool partial; /* sums lie in c between panels of the depth */
   /* Columns of an item (a multiple of the vector), from the parameters and m,
    * which is -1 when it is not a constant. */
   int64_t (*columns)(const prn_target *t, const prn_packing *p, int64_t m);

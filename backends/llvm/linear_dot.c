@@ -148,6 +148,7 @@ typedef struct item {
   prn_cells s;
   int64_t cells, r;
   prn_v x;                  /* packed columns */
+  prn_v c, c_row;           /* sums of row n are at c[(n - first) * c_row] */
   prn_v wide;               /* a group of weights as f32, when widened */
   prn_v m0, cols, vectors;  /* of the item */
   unsigned v_least, v_most; /* what vectors can be */
@@ -173,16 +174,21 @@ static int64_t x_bytes(const prn_target *t, const prn_packing *p) {
   return prn_cells_bytes(&s, p, (int64_t)prn_target_nr(t));
 }
 
+/* Bytes of the sums of a chunk. */
+static int64_t sums_bytes(const prn_target *t, const prn_packing *p) {
+  return CHUNK * p->group * (int64_t)prn_target_nr(t) * 4;
+}
+
 static size_t scratch(const prn_target *t, const prn_packing *p,
                       bool anywhere) {
   (void)anywhere;
   prn_cells s = prn_cells_of(t, p);
   int64_t wide = s.widen ? prn_cells_count(&s, p) * s.subs * p->group * 4 : 0;
-  return (size_t)(x_bytes(t, p) + wide);
+  return (size_t)(x_bytes(t, p) + sums_bytes(t, p) + wide);
 }
 
 /* One group of rows from n on, by all columns of the item. */
-static void group(prn_cg *g, item *it, prn_v n, prn_v n1) {
+static void group(prn_cg *g, item *it, prn_v first, prn_v n, prn_v n1) {
   const prn_linear *d = it->d;
   int64_t r = it->r, size = it->cells * r * 4;
   prn_v w =
@@ -194,11 +200,11 @@ static void group(prn_cg *g, item *it, prn_v n, prn_v n1) {
                  widen_some, &wide);
     w = it->wide;
   }
-  prn_v c =
-      cg_at(g, g->i32, d->c, prn_cg_add(g, prn_cg_mul(g, n, d->c_row), it->m0));
+  prn_v c = cg_at(g, g->i32, it->c,
+                  prn_cg_mul(g, prn_cg_sub(g, n, first), it->c_row));
   prn_v last = prn_cg_min(g, prn_cg_sub(g, prn_cg_sub(g, n1, n), cg_i64(g, 1)),
                           cg_i64(g, r - 1));
-  prn_v args[T_PARAMS] = {w,        it->x, cg_i64(g, it->cells), c, d->c_row,
+  prn_v args[T_PARAMS] = {w,        it->x, cg_i64(g, it->cells), c, it->c_row,
                           it->cols, last};
   for (unsigned v = it->v_least; v <= it->v_most; v++) {
     tile t = {it->s, (unsigned)r, v};
@@ -221,8 +227,9 @@ static void emit_item(prn_cg *g, const prn_linear *d, int64_t most, prn_v n0,
              .v_least = 1,
              .v_most = (unsigned)(most / lanes)};
   it.cells = prn_cells_count(&it.s, &d->pack);
-  it.wide =
-      cg_at(g, g->i8, d->scratch, cg_i64(g, x_bytes(g->target, &d->pack)));
+  int64_t sums = x_bytes(g->target, &d->pack);
+  int64_t wide = sums + sums_bytes(g->target, &d->pack);
+  it.wide = cg_at(g, g->i8, d->scratch, cg_i64(g, wide));
   it.vectors = prn_cg_ceildiv(g, cols, cg_i64(g, lanes));
   if (prn_cg_is_const(it.vectors, &c) ||
       (prn_cg_is_const(d->m, &m) && m % most == 0 && (c = most / lanes)))
@@ -233,15 +240,24 @@ static void emit_item(prn_cg *g, const prn_linear *d, int64_t most, prn_v n0,
   prn_loop_begin(g, &chunk, n0, n1, CHUNK * it.r, NULL, 0);
   prn_v end =
       prn_cg_min(g, prn_cg_add(g, chunk.iv, cg_i64(g, CHUNK * it.r)), n1);
+  if (d->done) {
+    it.c = cg_at(g, g->i8, d->scratch, cg_i64(g, sums));
+    it.c_row = width;
+  } else {
+    it.c = cg_at(g, g->i32, d->c,
+                 prn_cg_add(g, prn_cg_mul(g, chunk.iv, d->c_row), m0));
+    it.c_row = d->c_row;
+  }
   prn_loop_begin(g, &l, chunk.iv, end, it.r, NULL, 0);
-  group(g, &it, l.iv, n1);
+  group(g, &it, chunk.iv, l.iv, n1);
   prn_loop_end(g, &l);
   if (d->done)
-    d->done(g, d->user, chunk.iv, prn_cg_sub(g, end, chunk.iv), m0, cols);
+    d->done(g, d->user, chunk.iv, prn_cg_sub(g, end, chunk.iv), m0, cols, it.c,
+            it.c_row);
   prn_loop_end(g, &chunk);
 }
 
-const prn_linear_family prn_linear_rows2 = {"rows2", columns, rows, emit_item,
-                                            scratch};
-const prn_linear_family prn_linear_rows4 = {"rows4", columns, rows, emit_item,
-                                            scratch};
+const prn_linear_family prn_linear_rows2 = {"rows2", false,     columns,
+                                            rows,    emit_item, scratch};
+const prn_linear_family prn_linear_rows4 = {"rows4", false,     columns,
+                                            rows,    emit_item, scratch};

@@ -381,11 +381,12 @@ static void item(prn_cg *g, const prn_linear *d, int64_t cols_most, prn_v n0,
   if (d->done) {
     prn_v end = prn_cg_add(g, lk.iv, cg_i64(g, depth));
     prn_if last = prn_if_begin(g, cg_cmp(g, LLVMIntSGE, end, all));
-    d->done(g, d->user, ln.iv, height, m0, cols);
+    d->done(g, d->user, ln.iv, height, m0, cols, args[C], d->c_row);
     prn_if_end(g, last);
   }
   prn_loop_end(g, &ln);
   prn_loop_end(g, &lk);
 }
 
-const prn_linear_family prn_linear_rows = {"rows", columns, rows, item, NULL};
+const prn_linear_family prn_linear_rows = {"rows", true, columns,
+                                           rows,   item, NULL};

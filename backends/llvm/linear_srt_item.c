@@ -294,7 +294,7 @@ static void blocks_item(prn_cg *g, const prn_linear *d, int64_t most, prn_v n0,
   emit_item(g, d, most, true, n0, m0, cols);
 }
 
-const prn_linear_family prn_linear_srt = {"srt", columns, rows, srt_item,
-                                          scratch};
-const prn_linear_family prn_linear_blocks = {"blocks", columns, rows,
-                                             blocks_item, scratch};
+const prn_linear_family prn_linear_srt = {"srt", true,     columns,
+                                          rows,  srt_item, scratch};
+const prn_linear_family prn_linear_blocks = {"blocks", true,        columns,
+                                             rows,     blocks_item, scratch};

@@ -66,8 +66,10 @@ static int64_t count(const prn_type *t, int32_t from, int32_t to,
 static int64_t taps_of(const prn_op *op, const prn_tensor *w) {
   const prn_type *x = prn_op_operand(op, 0)->type;
   const prn_type *r = prn_op_result(op, 0)->type;
-  bool fits = prn_op_int(op, "group", 1) == 1 && x->dtype == PRN_F32 &&
-              w->type->dtype == PRN_F32 && (x->rank == 3 || x->rank == 4) &&
+  bool bytes = x->dtype == PRN_U8 && w->type->dtype == PRN_I8;
+  bool floats = x->dtype == PRN_F32 && w->type->dtype == PRN_F32;
+  bool fits = prn_op_int(op, "group", 1) == 1 && (bytes || floats) &&
+              (x->rank == 3 || x->rank == 4) &&
               prn_to_mem_storage(op, PRN_F32) == PRN_F32 &&
               count(x, 1, x->rank, 0) > 0 && count(r, 1, r->rank, 0) > 0;
   return fits ? count(w->type, 2, w->type->rank, 0) : 0;

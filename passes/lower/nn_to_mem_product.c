@@ -113,9 +113,11 @@ prn_status prn_to_mem_conv(prn_to_mem *s, prn_op *op) {
   if (prn_str_is(prn_op_string(op, "pack", ""), "winograd"))
     return prn_to_mem_winograd(s, op);
   if (prn_to_mem_is_linear(s, op)) return prn_to_mem_linear_conv(s, op);
-  static const char *const names[] = {"strides", "dilations", "pads", "group"};
-  prn_str pack = prn_op_string(op, "pack", "");
+  static const char *const names[] = {"strides", "dilations", "pads", "group",
+                                      "fill"};
   const prn_tensor *w = prn_to_mem_filter(op);
+  bool bytes = w && w->type->dtype == PRN_I8;
+  prn_str pack = prn_op_string(op, "pack", bytes ? "rows4" : "");
   product p = {.a = prn_to_mem_operand(s, op, 0), .packed = w && pack.size};
   if (p.packed && !prn_pack_find(pack))
     return prn_op_error(op, "cannot be computed with weights packed as '%.*s'",
@@ -131,7 +133,7 @@ prn_status prn_to_mem_conv(prn_to_mem *s, prn_op *op) {
   PRN_TRY(gather_extras(s, op, &p));
   prn_op *r = emit(s, PRN_OP_mem_conv, &p);
   for (size_t i = 0; i < PRN_COUNT(names); i++)
-    prn_to_mem_attr(op, r, names[i]);
+    if (prn_op_attr(op, names[i])) prn_to_mem_attr(op, r, names[i]);
   if (p.packed) prn_op_set_attr(r, "kernel", window(s, w->type));
   prn_to_mem_body(s, op, r, "body");
   return PRN_OK;

@@ -164,12 +164,31 @@ static bool is_pointwise(const prn_op *op, const prn_type *x, const prn_type *w,
                          const prn_type *y) {
   size_t n;
   const int64_t *strides = prn_op_ints(op, "strides", &n);
-  if (prn_op_int(op, "group", 1) != 1 || x->rank < 3) return false;
   for (int32_t i = 2; i < x->rank; i++)
     if (!is_one(w->dims[i]) || x->dims[i] != y->dims[i] ||
         (strides && strides[i - 2] != 1))
       return false;
   return true;
+}
+
+/* What the kernel takes of others: one or two dimensions, known sizes. */
+static bool is_window(const prn_type *x, const prn_type *y) {
+  int64_t n;
+  if (x->rank > 4) return false;
+  for (int32_t i = 1; i < x->rank; i++)
+    if (!prn_dim_is_const(x->dims[i], &n) || !prn_dim_is_const(y->dims[i], &n))
+      return false;
+  return true;
+}
+
+/* Padding must be the zero point, which a window has to know. */
+static bool takes_conv(const prn_op *op, const prn_o2n_bytes *p) {
+  const prn_type *x = p->a->type, *w = p->w->type, *y = op->results[0].type;
+  if (prn_op_int(op, "group", 1) != 1 || x->rank < 3 || x->rank != w->rank ||
+      y->rank != x->rank)
+    return false;
+  return is_pointwise(op, x, w, y) ||
+         ((!p->a_zero || prn_value_constant(p->a_zero)) && is_window(x, y));
 }
 
 /* Unsigned bytes whose zero point is *zero (NULL: 0), an i32. */
@@ -194,6 +213,15 @@ static int32_t result_axis(const prn_o2n_bytes *p) {
   return is_conv(p) || p->nk ? 0 : 1;
 }
 
+/* The zero point of what a became. */
+static void set_fill(prn_o2n *e, prn_op *conv, const prn_o2n_bytes *p) {
+  const prn_tensor *zero = prn_value_constant(p->a_zero);
+  int64_t fill = 0;
+  if (zero) prn_tensor_read_i64(zero, 0, 1, &fill);
+  if (p->a->type->dtype == PRN_I8) fill += MIDDLE;
+  if (fill) prn_op_set_attr(conv, "fill", prn_attr_int(e->ctx, fill));
+}
+
 bool prn_o2n_takes_bytes(const prn_op *op, const prn_o2n_bytes *p) {
   const prn_tensor *w = prn_value_constant(p->w);
   const prn_tensor *zero = prn_value_constant(p->w_zero);
@@ -202,9 +230,7 @@ bool prn_o2n_takes_bytes(const prn_op *op, const prn_o2n_bytes *p) {
   if (!w || (p->w_zero && !zero) || !is_byte(p->a->type->dtype)) return false;
   if (w->type->rank < 2 || rank < 2) return false;
   if (p->a_zero && !one_element(p->a_zero->type)) return false;
-  if (is_conv(p) &&
-      !is_pointwise(op, p->a->type, p->w->type, op->results[0].type))
-    return false;
+  if (is_conv(p) && !takes_conv(op, p)) return false;
   return read_matrix(w, zero, result_axis(p), &m) && fits_signed_bytes(&m);
 }
 
@@ -220,6 +246,7 @@ prn_status prn_o2n_bytes_product(prn_o2n *e, prn_op *op, const prn_o2n_bytes *p,
   prn_value *weights = prn_nn_constant(&e->b, w);
   if (is_conv(p)) {
     PRN_TRY(prn_o2n_conv(e, op, a, weights, out));
+    set_fill(e, (*out)->def, p);
   } else {
     if (p->nk) weights = transposed(e, weights);
     *out = prn_nn_matmul(&e->b, a, weights, PRN_I32);

@@ -3,8 +3,6 @@
  * Products that cannot be computed on bytes (onnx_to_nn_integer.c) are
  * computed on the integers' float values, which are exact as long as sums stay
  * below 2^24. */
-#include <math.h>
-
 #include "passes/lower/onnx_to_nn.h"
 
 enum { MAX_RANK = PRN_NN_MAX_RANK };
@@ -42,25 +40,11 @@ static prn_value *cut_blocks(prn_o2n *e, prn_value *x, int32_t axis,
   return prn_nn_reshape_dims(&e->b, x, t->rank + 1, dims);
 }
 
-/* min and max of an integer type that float can hold. */
-static bool limits(prn_dtype t, double *lo, double *hi) {
-  uint32_t bits = prn_dtype_bits(t);
-  bool sign = t == PRN_I8 || t == PRN_I16;
-  if (t != PRN_I8 && t != PRN_U8 && t != PRN_I16 && t != PRN_U16) return false;
-  *lo = sign ? -ldexp(1, (int)bits - 1) : 0;
-  *hi = sign ? ldexp(1, (int)bits - 1) - 1 : ldexp(1, (int)bits) - 1;
-  return true;
-}
-
-/* x + zero, rounded already, saturated and converted to the integer type. */
+/* x + zero, rounded already, as an integer; the conversion saturates. */
 static prn_value *saturate(prn_o2n *e, prn_value *x, prn_value *zero,
                            prn_dtype to) {
-  double lo = 0, hi = 0;
-  (void)limits(to, &lo, &hi);
   if (zero)
     x = binary(e, PRN_SCALAR_add, x, prn_nn_cast(&e->b, zero, x->type->dtype));
-  x = prn_nn_with(&e->b, PRN_SCALAR_max, x, lo);
-  x = prn_nn_with(&e->b, PRN_SCALAR_min, x, hi);
   return prn_nn_cast(&e->b, x, to);
 }
 
@@ -192,9 +176,9 @@ static prn_status lower_quantize(prn_o2n *e, prn_op *op) {
   prn_value *zero = prn_o2n_in(e, op, 2);
   const prn_type *type = prn_o2n_out(e, op, 0);
   int64_t block = prn_op_int(op, "block_size", 0);
-  double lo, hi;
   int32_t axis = 0, rank = x->type->rank;
-  if (!limits(type->dtype, &lo, &hi))
+  if (type->dtype != PRN_I8 && type->dtype != PRN_U8 &&
+      type->dtype != PRN_I16 && type->dtype != PRN_U16)
     return prn_o2n_unsupported(op, "quantising to %s",
                                prn_dtype_name(type->dtype));
   if (rank > 0 && (block > 0 || scale->type->rank > 0))

@@ -78,6 +78,9 @@ static double linear(const planner *s, double compute, double bytes) {
   return fmax(compute + convert(s), memory(s, bytes)) + turn(s) + unfold(s);
 }
 
+/* f32 is unfolded by panels of whole channels. */
+static bool by_panels(const planner *s) { return s->p->taps && s->cell == 1; }
+
 static double rows_block(const planner *s, int64_t vectors, const void *user) {
   const prn_cost *c = user;
   return cost(s, *c, vectors) * (double)(vectors * s->cells * s->p->n);
@@ -92,7 +95,7 @@ static void add_rows(planner *s) {
                [4] = {"rows4", PRN_COST_rows4}};
   double t = all_blocks(s, 4, rows_block, &kinds[s->cell].cost);
   double bytes = 4 * (double)s->cells * (double)s->p->n;
-  const char *format = s->p->taps ? "dense" : kinds[s->cell].format;
+  const char *format = by_panels(s) ? "dense" : kinds[s->cell].format;
   add(s, (prn_plan_choice){.format = format, .cost = linear(s, t, bytes)});
 }
 
@@ -113,16 +116,16 @@ static double sparse_block(const planner *s, int64_t vectors,
   return k->steps * step * cells + k->records * cost(s, k->record, vectors);
 }
 
-/* What is unfolded is unfolded once for all rows. */
+/* They are unfolded once for all rows. */
 static int64_t block_rows(const planner *s, int64_t group) {
-  int64_t blocks = s->p->taps ? 1 : ceildiv(s->p->n, BLOCK_ROWS);
+  int64_t blocks = by_panels(s) ? 1 : ceildiv(s->p->n, BLOCK_ROWS);
   return ceildiv(ceildiv(s->p->n, blocks), group) * group;
 }
 
 /* Of even panels of at most `most` cells: whole channels where there are
  * windows; 0 when none fits. */
 static int64_t even_depth(const planner *s, int64_t most) {
-  int64_t unit = s->p->taps ? s->p->taps : 1;
+  int64_t unit = by_panels(s) ? s->p->taps : 1;
   int64_t all = s->cells / unit, each = most / unit;
   if (each < 1) return 0;
   return ceildiv(all, ceildiv(all, each)) * unit;

@@ -126,6 +126,9 @@ bool fuzz_next(int rank, const fuzz_dim *dims, int64_t *index);
 /* A constant of random values with a random pattern of zeros, seen as [rows,
  * cols] for the pattern: cols is the depth. */
 fuzz_constant *fuzz_weights(fuzz_case *c, int rank, const int64_t *dims);
+/* Makes the array's values integers of [0, 256), and the view bytes in memory
+ * of their own: %q. */
+void fuzz_to_bytes(fuzz_case *c, const fuzz_view *v);
 /* Makes its values integers of [-128, 128). */
 void fuzz_weights_to_bytes(fuzz_constant *w);
 /* Value at a flat index, mask applied. */

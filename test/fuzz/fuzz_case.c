@@ -292,6 +292,28 @@ void fuzz_weights_to_bytes(fuzz_constant *w) {
     w->data[i] = floorf(w->data[i] * 128);
 }
 
+void fuzz_to_bytes(fuzz_case *c, const fuzz_view *v) {
+  fuzz_array *a = &c->arrays[v->array];
+  prn_strbuf dims = {0}, strides = {0};
+  for (int64_t i = 0; i < a->count; i++)
+    a->data[i] = floorf((a->data[i] + 1) * 128);
+  for (int i = 0; i < v->rank; i++) {
+    prn_strbuf_fmt(&dims, "(%s)x", v->dims[i].text);
+    prn_strbuf_cstr(&strides, i ? ", " : "");
+    for (int k = i + 1; k < v->rank; k++)
+      prn_strbuf_fmt(&strides, "(%s) * ", v->dims[k].text);
+    prn_strbuf_cstr(&strides, "1");
+  }
+  prn_strbuf_fmt(&c->ops,
+                 "    %%q = mem.alloc : view<%sui8, strides [%s], "
+                 "offset 0>\n    mem.map(%s, %%q) {ins = 1, body = region<0>} "
+                 "{\n    ^(%%f: f32):\n      %%u = nn.cast(%%f) : ui8\n      "
+                 "nn.yield(%%u)\n    }\n",
+                 dims.data, strides.data, v->name);
+  prn_strbuf_destroy(&dims);
+  prn_strbuf_destroy(&strides);
+}
+
 /* ---- epilogues ---- */
 
 void fuzz_epilogue_draw(fuzz_case *c, fuzz_epilogue *e, int rank,

@@ -13,6 +13,8 @@ typedef struct conv {
   const fuzz_constant *fixed; /* the weights, or NULL: w */
   bool winograd;              /* they are transformed */
   bool sparse;                /* they are packed with their zeros' places */
+  bool bytes;                 /* they and x are bytes */
+  int64_t fill;               /* of padding */
   fuzz_epilogue e;
 } conv;
 
@@ -109,6 +111,11 @@ static void winograd_text(fuzz_case *c, const conv *v) {
 /* What the formats for zeros take: one group, known sizes. */
 static void draw_sparse(fuzz_case *c, conv *v) {
   v->sparse = true;
+  v->bytes = fuzz_chance(c, 0.4);
+  if (v->bytes) {
+    v->fill = fuzz_below(c, 256);
+    c->limit = 1e-6; /* sums are exact */
+  }
   v->spatial = fuzz_chance(c, 0.8) ? 2 : 1;
   for (int i = 0; i < v->spatial; i++) {
     draw_window(c, v, i);
@@ -123,25 +130,29 @@ static void draw_sparse(fuzz_case *c, conv *v) {
 
 static void sparse_text(fuzz_case *c, const conv *v) {
   bool blocks = fuzz_chance(c, 0.4);
+  const char *type = v->bytes ? "i8" : "f32";
+  const char *pack = v->bytes && fuzz_chance(c, 0.4) ? "rows4"
+                     : blocks                        ? "blocks"
+                                                     : "srt";
   int64_t taps = v->kernel[0] * (v->spatial == 2 ? v->kernel[1] : 1);
   int64_t group =
       blocks ? (int64_t)4 << fuzz_below(c, 3) : 1 + fuzz_below(c, 4);
   int64_t channels = 1 + fuzz_below(c, (blocks ? 512 : 256) / taps);
   int64_t rows = (v->o.n + group - 1) / group * group;
-  prn_strbuf_fmt(&c->note, " %s %lld/%lld", blocks ? "blocks" : "srt",
-                 (long long)group, (long long)(channels * taps));
+  prn_strbuf_fmt(&c->note, " %s %s %lld/%lld", pack, type, (long long)group,
+                 (long long)(channels * taps));
   prn_strbuf_fmt(&c->ops,
-                 "    %%w = mem.constant {value = dense<0.0> : tensor<%sx%s",
-                 v->o.text, v->c.text);
+                 "    %%w = mem.constant {value = dense<%s> : tensor<%sx%s",
+                 v->bytes ? "0" : "0.0", v->o.text, v->c.text);
   for (int i = 0; i < v->spatial; i++)
     prn_strbuf_fmt(&c->ops, "x%lld", (long long)v->kernel[i]);
   prn_strbuf_fmt(&c->ops,
-                 "xf32>, pack = \"%s\", stored = \"nk\", nr = %lld, group = "
-                 "%lld, depth = %lld, vectors = %lld} : view<%lldx%sxf32, "
+                 "x%s>, pack = \"%s\", stored = \"nk\", nr = %lld, group = "
+                 "%lld, depth = %lld, vectors = %lld} : view<%lldx%sx%s, "
                  "strides [%s, 1], offset 0>\n",
-                 blocks ? "blocks" : "srt", (long long)rows, (long long)group,
+                 type, pack, (long long)rows, (long long)group,
                  (long long)(channels * taps), (long long)fuzz_below(c, 5),
-                 (long long)(taps * v->c.n), v->o.text, v->o.text);
+                 (long long)(taps * v->c.n), v->o.text, type, v->o.text);
 }
 
 static void draw_weights(fuzz_case *c, conv *v) {
@@ -152,7 +163,12 @@ static void draw_weights(fuzz_case *c, conv *v) {
   for (int i = 0; i < rank; i++)
     sizes[i] = fuzz_number(dims[i]);
   if (v->winograd || v->sparse) {
-    v->fixed = fuzz_weights(c, rank, dims);
+    fuzz_constant *w = fuzz_weights(c, rank, dims);
+    v->fixed = w;
+    if (v->bytes) {
+      fuzz_weights_to_bytes(w);
+      w->dtype = PRN_I8;
+    }
     (v->winograd ? winograd_text : sparse_text)(c, v);
     return;
   }
@@ -210,7 +226,8 @@ static double sum(const fuzz_case *c, const conv *v, const int64_t *index) {
           index[2 + i] * v->stride[i] - v->low[i] + tap[2 + i] * v->dilation[i];
       inside &= at[2 + i] >= 0 && at[2 + i] < v->in[i].n;
     }
-    if (inside) r += fuzz_get(c, &v->x, at) * weight(c, v, tap);
+    r +=
+        (inside ? fuzz_get(c, &v->x, at) : (double)v->fill) * weight(c, v, tap);
   } while (fuzz_next(v->spatial + 1, taps, tap + 1));
   return r;
 }
@@ -235,7 +252,9 @@ void fuzz_conv(fuzz_case *c) {
   unsigned layout = FUZZ_OUTPUT | (v.winograd ? FUZZ_UNIT : FUZZ_ANY);
   v.y = fuzz_operand_merged(c, rank, dims, layout, 0, merged);
   fuzz_epilogue_draw(c, &v.e, rank, dims, merged);
-  prn_strbuf_fmt(&c->ops, "    mem.conv(%s, %s, %s", v.x.name,
+  v.e.integer = v.bytes;
+  if (v.bytes) fuzz_to_bytes(c, &v.x);
+  prn_strbuf_fmt(&c->ops, "    mem.conv(%s, %s, %s", v.bytes ? "%q" : v.x.name,
                  v.fixed ? "%w" : v.w.name, v.y.name);
   fuzz_epilogue_operands(c, &v.e);
   prn_strbuf_cstr(&c->ops, ") {");
@@ -243,6 +262,7 @@ void fuzz_conv(fuzz_case *c) {
   list(c, "dilations", v.dilation, v.spatial, false);
   list(c, "pads", v.low, v.spatial, true);
   if (v.winograd || v.sparse) list(c, "kernel", v.kernel, v.spatial, false);
+  if (v.fill) prn_strbuf_fmt(&c->ops, "fill = %lld, ", (long long)v.fill);
   prn_strbuf_fmt(&c->ops, "group = %lld", (long long)v.group);
   fuzz_epilogue_body(c, &v.e);
   int64_t index[FUZZ_RANK] = {0};

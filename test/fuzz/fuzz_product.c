@@ -1,5 +1,4 @@
 /* mem.matmul and mem.linear. */
-#include <math.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -90,30 +89,6 @@ static void spread(fuzz_case *c, const product *p) {
                  p->n.text);
 }
 
-/* Makes the values of a integers of [0, 256), and bytes in memory of their
- * own: %q. */
-static void columns_to_bytes(fuzz_case *c, const product *p) {
-  fuzz_array *a = &c->arrays[p->a.array];
-  prn_strbuf dims = {0}, strides = {0};
-  for (int64_t i = 0; i < a->count; i++)
-    a->data[i] = floorf((a->data[i] + 1) * 128);
-  for (int i = 0; i < p->a.rank; i++) {
-    prn_strbuf_fmt(&dims, "(%s)x", p->a.dims[i].text);
-    prn_strbuf_cstr(&strides, i ? ", " : "");
-    for (int k = i + 1; k < p->a.rank; k++)
-      prn_strbuf_fmt(&strides, "(%s) * ", p->a.dims[k].text);
-    prn_strbuf_cstr(&strides, "1");
-  }
-  prn_strbuf_fmt(&c->ops,
-                 "    %%q = mem.alloc : view<%sui8, strides [%s], "
-                 "offset 0>\n    mem.map(%s, %%q) {ins = 1, body = region<0>} "
-                 "{\n    ^(%%f: f32):\n      %%u = nn.cast(%%f) : ui8\n      "
-                 "nn.yield(%%u)\n    }\n",
-                 dims.data, strides.data, p->a.name);
-  prn_strbuf_destroy(&dims);
-  prn_strbuf_destroy(&strides);
-}
-
 /* Operands, operation and reference, the weights being there. */
 static void finish(fuzz_case *c, product *p, const fuzz_constant *w, bool nk,
                    const fuzz_view *b, bool turned) {
@@ -128,7 +103,7 @@ static void finish(fuzz_case *c, product *p, const fuzz_constant *w, bool nk,
   fuzz_epilogue_draw(c, &p->e, p->batch + 2, dims, 0);
   p->e.integer = w && w->dtype == PRN_I8;
   if (w && !turned && p->batch) spread(c, p);
-  if (p->e.integer) columns_to_bytes(c, p);
+  if (p->e.integer) fuzz_to_bytes(c, &p->a);
   prn_strbuf_fmt(&c->ops, "    mem.%s(%s, %s, %s", turned ? "linear" : "matmul",
                  p->e.integer ? "%q" : p->a.name,
                  !w                    ? b->name

@@ -21,17 +21,20 @@ typedef struct user {
   int64_t row;
 } user;
 
-/* c = 2 c + 1 */
+/* c = 2 sum + 1 */
 static void finish(prn_cg *g, void *data, prn_v n0, prn_v rows, prn_v m0,
-                   prn_v cols) {
+                   prn_v cols, prn_v sums, prn_v pitch) {
   user *u = data;
   prn_loop l, lj;
-  prn_loop_begin(g, &l, n0, prn_cg_add(g, n0, rows), 1, NULL, 0);
-  prn_v at = prn_cg_add(g, prn_cg_mul(g, l.iv, cg_i64(g, u->row)), m0);
+  prn_loop_begin(g, &l, cg_i64(g, 0), rows, 1, NULL, 0);
+  prn_v n = prn_cg_add(g, n0, l.iv);
+  prn_v at = prn_cg_add(g, prn_cg_mul(g, n, cg_i64(g, u->row)), m0);
   prn_v row = cg_at(g, g->f32, u->c, at);
+  prn_v from = cg_at(g, g->f32, sums, prn_cg_mul(g, l.iv, pitch));
   prn_loop_begin(g, &lj, cg_i64(g, 0), cols, 1, NULL, 0);
-  prn_v p = cg_at(g, g->f32, row, lj.iv), v = prn_cg_load(g, g->f32, p);
-  prn_cg_store(g, cg_fadd(g, cg_fadd(g, v, v), prn_cg_fconst(g->f32, 1)), p);
+  prn_v v = prn_cg_load(g, g->f32, cg_at(g, g->f32, from, lj.iv));
+  prn_cg_store(g, cg_fadd(g, cg_fadd(g, v, v), prn_cg_fconst(g->f32, 1)),
+               cg_at(g, g->f32, row, lj.iv));
   prn_loop_end(g, &lj);
   prn_loop_end(g, &l);
 }
