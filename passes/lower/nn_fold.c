@@ -187,6 +187,17 @@ static bool is_whole(prn_dtype t) {
          t == PRN_U8 || t == PRN_I16;
 }
 
+/* A conversion to a type of is_whole: truncates and saturates, NaN gives 0. */
+static int64_t to_whole(double x, prn_dtype t) {
+  int bits = (int)prn_dtype_bits(t);
+  bool sign = t != PRN_U8;
+  double most = ldexp(1, sign ? bits - 1 : bits), least = sign ? -most : 0;
+  int64_t last = bits == 64 ? INT64_MAX : (int64_t)most - 1;
+  if (isnan(x)) return 0;
+  if (x >= most) return last;
+  return x <= least ? (sign ? -last - 1 : 0) : (int64_t)x;
+}
+
 /* One element; false where it is not known how. */
 static bool element(const prn_op *op, const inputs *in, const int64_t *at,
                     double *real, int64_t *whole) {
@@ -213,9 +224,12 @@ static bool element(const prn_op *op, const inputs *in, const int64_t *at,
     return true;
   default: /* cast */
     *real = x[0];
-    *whole = op->results[0].type->dtype == PRN_BOOL ? x[0] != 0 : k[0];
-    return !floats || op->results[0].type->dtype == PRN_BOOL ||
-           is_real(op->results[0].type->dtype) || fabs(x[0]) < 9e15;
+    *whole = k[0];
+    if (op->results[0].type->dtype == PRN_BOOL)
+      *whole = x[0] < 0 || x[0] > 0 || isnan(x[0]);
+    else if (floats && is_whole(op->results[0].type->dtype))
+      *whole = to_whole(x[0], op->results[0].type->dtype);
+    return true;
   }
 }
 

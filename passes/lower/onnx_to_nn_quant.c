@@ -338,6 +338,52 @@ static prn_status lower_qlinear_binary(prn_o2n *e, prn_op *op) {
                      quantized(e, y, v[6], v[7], op->results[0].type->dtype));
 }
 
+/* com.microsoft: x, x_scale, x_zero, y_scale, y_zero; the function of the
+ * dequantised x. */
+static prn_status lower_qlinear_one(prn_o2n *e, prn_op *op) {
+  prn_value *v[5];
+  int64_t axes[MAX_RANK];
+  size_t n = 0;
+  for (uint32_t i = 0; i < 5; i++)
+    v[i] = prn_o2n_in(e, op, i);
+  prn_value *x = dequantized(e, v[0], v[1], v[2]), *y = NULL;
+  prn_str name = op->opname->name;
+  if (prn_op_int(op, "channels_last", 0))
+    return prn_o2n_unsupported(op, "channels_last");
+  if (prn_str_is(name, "QLinearSigmoid")) {
+    y = prn_nn_unary(&e->b, PRN_SCALAR_sigmoid, x);
+  } else if (prn_str_is(name, "QLinearLeakyRelu")) {
+    double alpha = (double)prn_op_float(op, "alpha", 0.01f);
+    y = prn_nn_select(&e->b, prn_nn_with(&e->b, PRN_SCALAR_gt, x, 0), x,
+                      prn_nn_with(&e->b, PRN_SCALAR_mul, x, alpha));
+  } else { /* QLinearGlobalAveragePool */
+    for (int32_t i = 2; i < x->type->rank; i++)
+      axes[n++] = i;
+    y = prn_nn_mean(&e->b, x, axes, n);
+  }
+  return prn_o2n_set(e, op, 0,
+                     quantized(e, y, v[3], v[4], op->results[0].type->dtype));
+}
+
+/* com.microsoft: y_scale, y_zero, then x, x_scale, x_zero of each part. */
+static prn_status lower_qlinear_concat(prn_o2n *e, prn_op *op) {
+  const prn_type *type = prn_o2n_out(e, op, 0);
+  uint32_t n = (op->num_operands - 2) / 3;
+  prn_value **in = PRN_ARENA_ARRAY(&e->b.m->arena, prn_value *, n);
+  int32_t axis;
+  if (op->num_operands < 5 || op->num_operands != 2 + 3 * n)
+    return prn_op_error(op, "expects a scale and a zero point of every part");
+  PRN_TRY(prn_o2n_axis(op, "axis", 0, type->rank, &axis));
+  for (uint32_t i = 0; i < n; i++) {
+    in[i] =
+        dequantized(e, prn_o2n_in(e, op, 2 + 3 * i),
+                    prn_o2n_in(e, op, 3 + 3 * i), prn_o2n_in(e, op, 4 + 3 * i));
+    in[i] = quantized(e, in[i], prn_o2n_in(e, op, 0), prn_o2n_in(e, op, 1),
+                      type->dtype);
+  }
+  return prn_o2n_set(e, op, 0, prn_nn_concat(&e->b, in, n, axis, type));
+}
+
 /* com.microsoft: A, a_scale, a_zero, B, b_scale, b_zero, C, y_scale, y_zero;
  * without y_scale the result is float. */
 static prn_status lower_qgemm(prn_o2n *e, prn_op *op) {
@@ -369,6 +415,10 @@ const prn_o2n_row prn_o2n_quant[] = {
     {"com.microsoft:QuantizeLinear", lower_quantize, 0, 0},
     {"com.microsoft:QLinearAdd", lower_qlinear_binary, 0, PRN_SCALAR_add},
     {"com.microsoft:QLinearMul", lower_qlinear_binary, 0, PRN_SCALAR_mul},
+    {"com.microsoft:QLinearSigmoid", lower_qlinear_one, 0, 0},
+    {"com.microsoft:QLinearLeakyRelu", lower_qlinear_one, 0, 0},
+    {"com.microsoft:QLinearGlobalAveragePool", lower_qlinear_one, 0, 0},
+    {"com.microsoft:QLinearConcat", lower_qlinear_concat, 0, 0},
     {"com.microsoft:QGemm", lower_qgemm, 0, 0},
     {NULL, NULL, 0, 0},
 };

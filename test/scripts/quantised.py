@@ -36,6 +36,7 @@ class Case:
 
     def __init__(self, name, a_type, w_type, zeros="fit", conv=None):
         self.name, self.conv, self.nodes, self.consts = name, conv, [], {}
+        self.shape = None  # of the result, when it is not the product's
         self.a = integers(a_type, *((2, 12, 5, 7) if conv else (9, 37)))
         if conv:
             group, kernel = conv
@@ -101,7 +102,7 @@ class Case:
                 self.const("w_zero", self.w_zero))
 
     def model(self, result, dtype):
-        shapes = list(self.a.shape), list(self.sums().shape)
+        shapes = list(self.a.shape), list(self.shape or self.sums().shape)
         graph = helper.make_graph(
             self.nodes, self.name,
             [helper.make_tensor_value_info(
@@ -178,8 +179,42 @@ def qgemm(c):
     return y, FLOAT, c.scaled() + bias * s
 
 
+def pointwise(kind):
+    """An operator of one quantised tensor; the product is unused."""
+    def make(c):
+        a_scale, a_zero = c.parameters()[:2]
+        x = (c.a.astype(np.float64) - int(c.a_zero)) * np.float64(c.a_scale)
+        more = [c.const("y_scale", np.float32(0.02)),
+                c.const("y_zero", c.a.dtype.type(7))]
+        if kind == "Concat":
+            other = c.const("other", integers(c.a.dtype, *c.a.shape))
+            z = (c.consts["other"].astype(np.float64) - 3) * 0.5
+            y = c.op("QLinearConcat", *more, "a", a_scale, a_zero, other,
+                     c.const("half", np.float32(0.5)),
+                     c.const("three", c.a.dtype.type(3)), axis=1,
+                     domain="com.microsoft")
+            want = np.concatenate([x, z], 1)
+        else:
+            y = c.op(f"QLinear{kind}", "a", a_scale, a_zero, *more,
+                     domain="com.microsoft")
+            want = {"Sigmoid": lambda: 1 / (1 + np.exp(-x)),
+                    "LeakyRelu": lambda: np.where(x > 0, x, 0.01 * x),
+                    "GlobalAveragePool": lambda: x.mean((2, 3), keepdims=True)
+                    }[kind]()
+        c.shape = want.shape
+        return (y, helper.np_dtype_to_tensor_dtype(c.a.dtype),
+                requantised(c, want, c.a.dtype, np.float32(0.02), 7))
+    make.__name__ = kind
+    return make
+
+
 def forms():
     u8, i8 = np.uint8, np.int8
+    for a in (u8, i8):
+        for kind in ("Sigmoid", "LeakyRelu", "GlobalAveragePool", "Concat"):
+            make = pointwise(kind)
+            yield f"{kind} {np.dtype(a).name}", make, Case(kind, a, i8,
+                                                           conv=(1, 1))
     for a, w in ((u8, i8), (i8, i8), (u8, u8), (i8, u8)):
         for zeros in ("fit", "any"):
             tag = f"{np.dtype(a).name} x {np.dtype(w).name}, {zeros}"
