@@ -20,8 +20,9 @@
 
 struct prn_program {
   prn_jit *jit;
-  void *library;       /* dlopen */
-  const void *weights; /* in process: a blob of the context */
+  void *library; /* dlopen */
+  prn_ctx *ctx;  /* in process: what holds the weights */
+  const void *weights;
   prune_model model;
 };
 
@@ -39,6 +40,23 @@ prn_status prn_compile_tile(prn_diag_sink *sink, const prn_target_spec *spec,
                     t->dot16, t->dot8};
   prn_target_destroy(t);
   return PRN_OK;
+}
+
+static prn_status check_host(prn_diag_sink *sink, const prn_target *t) {
+  if (!t->host) return fail(sink, t->triple, "code for it cannot run here");
+  if (prn_target_runs_here(t)) return PRN_OK;
+  return fail(sink, t->cpu, "this CPU cannot run code for it");
+}
+
+prn_status prn_compile_check_host(prn_diag_sink *sink,
+                                  const prn_target_spec *spec,
+                                  prn_strbuf *name) {
+  prn_target *t;
+  PRN_TRY(prn_target_create(sink, spec, &t));
+  prn_status s = check_host(sink, t);
+  if (name) prn_strbuf_fmt(name, "%s %s %s", t->triple, t->cpu, t->features);
+  prn_target_destroy(t);
+  return s;
 }
 
 static prn_status find_func(prn_module *m, prn_op **out) {
@@ -244,14 +262,19 @@ static void append(void *user, const void *data, size_t size) {
   c->at += size;
 }
 
-/* Large weights go to a mapped scratch file, whose pages can leave memory. */
+/* Large weights go to a mapped scratch file, whose pages can leave memory. It
+ * goes with the program, so that who compiles many keeps only what is used. */
 static prn_status load_weights(prn_op *func, prn_program *p) {
   enum { LINE = 64 };
   const prn_blob *blob;
   void *memory;
   size_t size = (size_t)prn_weights_size(func);
   if (size == 0) return PRN_OK;
-  PRN_TRY(prn_blob_scratch(func->module->ctx, size + LINE, &blob, &memory));
+  const prn_diag_sink *sink = prn_ctx_diags(func->module->ctx);
+  p->ctx = prn_ctx_create();
+  prn_ctx_diags(p->ctx)->handler = sink->handler;
+  prn_ctx_diags(p->ctx)->user = sink->user;
+  PRN_TRY(prn_blob_scratch(p->ctx, size + LINE, &blob, &memory));
   size_t skip = (LINE - (uintptr_t)memory % LINE) % LINE;
   cursor c = {(char *)memory + skip};
   p->weights = c.at;
@@ -264,8 +287,7 @@ static prn_status load_code(prn_op *func, const prn_target *target,
   prn_diag_sink *sink = prn_ctx_diags(func->module->ctx);
   prn_strbuf object = {0};
   uintptr_t address = 0;
-  if (!target->host)
-    return fail(sink, target->triple, "code for it cannot run here");
+  PRN_TRY(check_host(sink, target));
   prn_status s =
       emit(func, target, "jit", false, profile, PRN_EMIT_OBJECT, &object);
   if (s == PRN_OK) s = prn_jit_create(sink, &p->jit);
@@ -337,5 +359,6 @@ void prn_program_destroy(prn_program *p) {
   if (!p) return;
   prn_jit_destroy(p->jit);
   if (p->library) dlclose(p->library);
+  prn_ctx_destroy(p->ctx);
   prn_free(p);
 }

@@ -50,6 +50,12 @@ PRN_NODISCARD prn_status prn_compile_tile(prn_diag_sink *sink,
                                           const prn_target_spec *target,
                                           prn_tile *out);
 
+/* Reports and fails unless code for the target can run in this process.
+ * Appends what tells it from other targets to *name, which may be NULL. */
+PRN_NODISCARD prn_status prn_compile_check_host(prn_diag_sink *sink,
+                                                const prn_target_spec *target,
+                                                prn_strbuf *name);
+
 /* What to write. SO, A and O hold code and weights, and export one symbol,
  * PREFIX_model; S and LL hold the code, which refers to PREFIX_weights. */
 typedef enum prn_artefact {
@@ -94,8 +100,8 @@ PRN_NODISCARD prn_status prn_compile_pool_header(prn_diag_sink *sink,
 
 typedef struct prn_program prn_program;
 
-/* Compiles code and weights into memory; the weights belong to m's context,
- * which must outlive the program. */
+/* Compiles code and weights into memory. Reports and fails when this CPU cannot
+ * run the code. */
 PRN_NODISCARD prn_status prn_compile_jit(prn_module *m,
                                          const prn_compile_options *o,
                                          prn_program **out);

@@ -271,6 +271,14 @@ static prn_status derive(prn_diag_sink *sink, prn_target *t, unsigned bits) {
   return PRN_OK;
 }
 
+bool prn_target_runs_here(const prn_target *t) {
+  if (!t->host) return false;
+  char *features = LLVMGetHostCPUFeatures();
+  unsigned have = apply_features(F_NEON, features);
+  LLVMDisposeMessage(features);
+  return !(t->level & ~have);
+}
+
 const char *prn_target_machine(const prn_target *t) {
   if (t->arch == PRN_ARCH_AARCH64) return "aarch64";
   return t->avx512 ? "x86-64-v4" : t->lanes == 8 ? "x86-64-v3" : "x86-64-v2";
@@ -294,6 +302,7 @@ static prn_status create(prn_diag_sink *sink, const prn_target_spec *spec,
   PRN_TRY(pick_triple(sink, spec->triple, t));
   PRN_TRY(pick_cpu(sink, spec, t, &bits));
   PRN_TRY(derive(sink, t, bits));
+  t->level = bits;
   LLVMTargetRef target;
   char *why = NULL;
   if (LLVMGetTargetFromTriple(t->triple, &target, &why)) {

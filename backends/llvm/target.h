@@ -30,7 +30,8 @@ typedef struct prn_target {
   char *triple, *cpu, *features;
   prn_arch arch;
   unsigned needs;     /* all that the code needs, of prn_need; 0: not known */
-  bool host;          /* code runs in this process */
+  unsigned level;     /* CPU features that code may use: bits of target.c */
+  bool host;          /* code can be loaded into this process */
   bool fma;           /* llvm.fma is one instruction */
   bool avx512;        /* F, BW, DQ and VL: 512-bit vectors are preferred */
   bool half;          /* f16 <-> f32 without a library call */
@@ -52,6 +53,10 @@ void prn_target_destroy(prn_target *t); /* NULL is allowed */
 static inline unsigned prn_target_nr(const prn_target *t) {
   return t->lanes * t->nv;
 }
+
+/* The CPU that this runs on has what the code may use, as far as its name and
+ * features tell. */
+bool prn_target_runs_here(const prn_target *t);
 
 /* Whose cost table it has: passes/lower/machine.h. */
 const char *prn_target_machine(const prn_target *t);

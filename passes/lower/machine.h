@@ -30,11 +30,20 @@ typedef struct prn_machine {
 
 /* x86-64-v2, -v3, -v4 or aarch64; false when it is none of them. */
 bool prn_machine_find(prn_str name, prn_machine *out);
-/* "rows=1.2/1.1/1.03/1.02,byte=0.2": replaces what it names. On a mistake
- * *why gets static text and *at the part that is wrong. */
+/* Replaces the rows of the table that text names:
+ *
+ *   # comments end with the line
+ *   machine=x86-64-v4          the rows that follow are for this one alone
+ *   rows=1.2/1.1/1.03/1.02     so many values as costs.def says
+ *   byte=0.2, turn=0.3         a comma is as good as a line
+ *
+ * On a mistake *why gets static text and *at the part that is wrong. Rows for
+ * other machines are checked, but not taken; it is a mistake when there are
+ * no others. */
 bool prn_machine_costs(prn_machine *m, prn_str text, const char **why,
                        prn_str *at);
-/* The whole table as such a text. */
-void prn_machine_print(const prn_machine *m, prn_strbuf *b);
+/* Appends the whole table as such a text, rows separated by `between`. */
+void prn_machine_print(const prn_machine *m, const char *between,
+                       prn_strbuf *b);
 
 #endif

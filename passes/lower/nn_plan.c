@@ -4,20 +4,18 @@
  * stored, and with that by which kernels it is computed. The estimate is made
  * from the exact places of the zeros (ir/pack/stats.h), so that weights with
  * too few zeros, or in the wrong places, stay dense. */
-#include "ir/pack/srt.h"
-#include "passes/lower/nn_to_mem.h"
 #include "passes/lower/plan.h"
 #include "passes/pass.h"
 
-#define OPTIONS(X)                                                            \
-  X(STRING, machine, , "",                                                    \
-    "Whose cost table: x86-64-v2, x86-64-v3 (default), x86-64-v4, aarch64")   \
-  X(BOOL, dot16, false, "", "The machine multiplies pairs of bf16")           \
-  X(BOOL, dot8, false, "", "The machine multiplies bytes by fours")           \
-  X(STRING, costs, , "",                                                      \
-    "Rows of the cost table to replace, e.g. \"rows=1.2/1.1/1.03/1.02\", as " \
-    "prune-run --calibrate-target writes them")                               \
-  X(INT, columns, 128, "[1,1048576]",                                         \
+#define OPTIONS(X)                                                          \
+  X(STRING, machine, , "",                                                  \
+    "Whose cost table: x86-64-v2, x86-64-v3 (default), x86-64-v4, aarch64") \
+  X(BOOL, dot16, false, "", "The machine multiplies pairs of bf16")         \
+  X(BOOL, dot8, false, "", "The machine multiplies bytes by fours")         \
+  X(STRING, costs, , "",                                                    \
+    "Rows of the cost table to replace, as prune-run --calibrate-target "   \
+    "prints them, e.g. \"rows=1.1/1/1/1,byte=0.2\"")                        \
+  X(INT, columns, 128, "[1,1048576]",                                       \
     "Columns (tokens, pixels) to plan for where their number is open")
 #define STATS(X)                                \
   X(products, "products with constant weights") \
@@ -49,117 +47,42 @@ static prn_status check(prn_pass_env *env) {
   return machine_of(env, &unused);
 }
 
-/* ---- the product ---- */
-
-/* Product of dimensions [from, to), or `open` when one is not known. */
-static int64_t count(const prn_type *t, int32_t from, int32_t to,
-                     int64_t open) {
-  int64_t n = 1, d;
-  for (int32_t i = from; i < to; i++)
-    if (!prn_dim_is_const(t->dims[i], &d) || !prn_mul_i64(n, d, &n))
-      return open;
-  return n;
-}
-
-/* Taps of the window of a convolution whose windows can be unfolded by kernels
- * for weights with zeros; 0 when they cannot. */
-static int64_t taps_of(const prn_op *op, const prn_tensor *w) {
-  const prn_type *x = prn_op_operand(op, 0)->type;
-  const prn_type *r = prn_op_result(op, 0)->type;
-  bool bytes = x->dtype == PRN_U8 && w->type->dtype == PRN_I8;
-  bool floats = x->dtype == PRN_F32 && w->type->dtype == PRN_F32;
-  bool fits = prn_op_int(op, "group", 1) == 1 && (bytes || floats) &&
-              (x->rank == 3 || x->rank == 4) &&
-              prn_to_mem_storage(op, PRN_F32) == PRN_F32 &&
-              count(x, 1, x->rank, 0) > 0 && count(r, 1, r->rank, 0) > 0;
-  return fits ? count(w->type, 2, w->type->rank, 0) : 0;
-}
-
-/* The weights of a product that can be planned, as a matrix, and taps of its
- * window if there is one; or NULL. */
-static const prn_tensor *weights_of(const prn_op *op, bool *nk, int64_t *taps) {
-  *taps = 0;
-  if (prn_op_is(op, PRN_OP_nn_matmul)) return prn_to_mem_weights(op, nk);
-  if (!prn_op_is(op, PRN_OP_nn_conv)) return NULL;
-  *nk = true;
-  const prn_tensor *t = prn_to_mem_pointwise(op);
-  if (t) return t;
-  t = prn_to_mem_filter(op);
-  *taps = t ? taps_of(op, t) : 0;
-  return *taps ? t : NULL;
-}
-
-static prn_plan_product product_of(const prn_op *op, const prn_tensor *t,
-                                   bool nk, int64_t taps, int64_t open) {
-  const prn_type *r = prn_op_result(op, 0)->type;
-  int64_t first = count(t->type, 0, 1, 0),
-          rest = count(t->type, 1, t->type->rank, 0);
-  prn_plan_product p = {.k = nk ? rest : first,
-                        .n = nk ? first : rest,
-                        .batches = 1,
-                        .taps = taps,
-                        .dtype = prn_to_mem_storage(op, t->type->dtype)};
-  if (prn_op_is(op, PRN_OP_nn_matmul)) {
-    p.m = count(r, 0, r->rank - 1, -1);
-    p.rows = p.m > 0;
-  } else {
-    p.batches = count(r, 0, 1, 1);
-    p.m = p.batches * count(r, 2, r->rank, open);
-    if (prn_to_mem_takes_winograd(op)) {
-      p.height = count(r, 2, 3, 0);
-      p.width = count(r, 3, 4, 0);
-    }
-  }
-  if (p.m <= 0) p.m = open;
-  prn_packing packing = {.t = t, .nk = nk, .k = p.k, .n = p.n};
-  prn_pack_stats_of(&packing, prn_srt_cell(p.dtype), &p.stats);
-  return p;
-}
-
 /* ---- choosing ---- */
 
-static void set(prn_op *op, const char *name, int64_t v) {
-  if (v) prn_op_set_attr(op, name, prn_attr_int(op->module->ctx, v));
+/* "srt of 4 rows" */
+static void name_choice(const prn_plan_choice *c, prn_strbuf *b) {
+  prn_strbuf_cstr(b, c->format);
+  if (c->group) prn_strbuf_fmt(b, " of %lld rows", (long long)c->group);
 }
 
 static void tell(const plan *s, const prn_op *op, const prn_plan_product *p,
                  const prn_plan_choice *all, int n) {
-  const prn_plan_choice *c = &all[0], *dense = prn_plan_dense(all, n);
+  const prn_plan_choice *dense = prn_plan_dense(all, n);
   double zeros = 1 - (double)p->stats.nnz / ((double)p->k * (double)p->n);
+  prn_str name = prn_op_string(op, "$name", "");
+  prn_strbuf b = {0};
+  name_choice(&all[0], &b);
+  if (!name.size) name = p->weights->name;
   prn_pass_remark(s->env, op, PRN_REASON_Planned,
-                  "%lld x %lld weights, %.1f %% zeros, %lld columns: %s%s, "
-                  "%.2f x as fast as %s",
-                  (long long)p->k, (long long)p->n, 100 * zeros,
-                  (long long)p->m, c->format,
-                  c->group ? (prn_str_is(PRN_STR("srt"), c->format) ? ""
-                              : c->group == 4                       ? " of 4"
-                              : c->group == 8                       ? " of 8"
-                                                                    : " of 16")
-                           : "",
-                  dense->cost / c->cost, dense->format);
+                  "'%.*s': %lld x %lld weights, %.1f %% zeros, %lld columns: "
+                  "%s, %.2f x as fast as %s",
+                  PRN_STR_ARG(name), (long long)p->k, (long long)p->n,
+                  100 * zeros, (long long)p->m, b.data,
+                  dense->cost / all[0].cost, dense->format);
+  prn_strbuf_destroy(&b);
 }
 
 static void visit(plan *s, prn_op *op) {
   const struct opts *o = s->env->opts;
   struct stats *stats = s->env->stats;
   prn_plan_choice all[PRN_PLAN_MAX];
-  int64_t taps;
-  bool nk;
-  const prn_tensor *t = weights_of(op, &nk, &taps);
-  if (!t || prn_op_attr(op, "pack")) return;
-  prn_plan_product p = product_of(op, t, nk, taps, o->columns);
+  prn_plan_product p;
+  if (prn_op_attr(op, "pack") || !prn_plan_product_of(op, o->columns, &p))
+    return;
   int n = prn_plan(s->machine, &p, all);
-  const prn_plan_choice *c = &all[0];
-  if (!prn_str_is(PRN_STR("dense"), c->format))
-    prn_op_set_attr(op, "pack",
-                    prn_attr_string(s->env->ctx, prn_str_from(c->format)));
-  set(op, "pack_group", c->group);
-  set(op, "pack_depth", c->depth);
-  set(op, "pack_nr", c->nr);
-  set(op, "pack_vectors", c->vectors);
-  set(op, "pack_tile", c->tile);
+  prn_plan_set(op, &all[0]);
   stats->products++;
-  if (c != prn_plan_dense(all, n)) stats->sparse++;
+  if (&all[0] != prn_plan_dense(all, n)) stats->sparse++;
   tell(s, op, &p, all, n);
 }
 

@@ -117,8 +117,9 @@ prn_status prn_to_mem_conv(prn_to_mem *s, prn_op *op) {
                                       "fill"};
   const prn_tensor *w = prn_to_mem_filter(op);
   bool bytes = w && w->type->dtype == PRN_I8;
-  prn_str pack = prn_op_string(op, "pack", bytes ? "rows4" : "");
-  product p = {.a = prn_to_mem_operand(s, op, 0), .packed = w && pack.size};
+  prn_str pack = prn_op_string(op, "pack", bytes ? "rows4" : "dense");
+  product p = {.a = prn_to_mem_operand(s, op, 0),
+               .packed = w && !prn_str_is(pack, "dense")};
   if (p.packed && !prn_pack_find(pack))
     return prn_op_error(op, "cannot be computed with weights packed as '%.*s'",
                         PRN_STR_ARG(pack));

@@ -18,6 +18,8 @@ typedef struct prn_plan_product {
   int64_t height, width;
   prn_dtype dtype; /* in which weights are stored */
   prn_pack_stats stats;
+  const prn_tensor *weights;
+  bool nk; /* how they lie: as prn_packing */
 } prn_plan_product;
 
 typedef struct prn_plan_choice {
@@ -27,18 +29,46 @@ typedef struct prn_plan_choice {
   double cost;                       /* in slots */
 } prn_plan_choice;
 
-enum { PRN_PLAN_MAX = 16 };
+enum {
+  PRN_PLAN_MAX = 16,   /* choices */
+  PRN_PLAN_FEW = 16,   /* rows that may be computed row by row, at most */
+  PRN_PLAN_ROWS = 384, /* of a block of weights with zeros, about */
+};
 
-/* A convolution by minimal filtering with tiles of that size. */
-prn_plan_choice prn_plan_winograd(const prn_machine *mc,
-                                  const prn_plan_product *p, int64_t tile);
-
-/* All formats that can hold the weights, cheapest first; the first of equals
- * is the plainer one. Returns their number, at least 1; the last row of `out`
- * that is dense is the dense format. */
+/* What one of them costs: a choice of prn_plan, or one like it (plan_cost.c).
+ */
+double prn_plan_cost(const prn_machine *mc, const prn_plan_product *p,
+                     const prn_plan_choice *c);
+/* The same of a convolution by minimal filtering (plan_winograd.c). */
+double prn_plan_winograd(const prn_machine *mc, const prn_plan_product *p,
+                         int64_t tile);
+/* Whether choices may have that format. */
+bool prn_plan_is_format(const char *name);
+/* Whether x is unfolded by panels of whole channels, as f32 is; else all at
+ * once. */
+bool prn_plan_by_panels(const prn_plan_product *p);
+/* Vectors of columns of a block, when blocks of at most so many are made as
+ * even as can be. */
+int64_t prn_plan_width(const prn_machine *mc, const prn_plan_product *p,
+                       int64_t most);
+/* All formats that can hold the weights, cheapest first, but a dense one before
+ * others that are hardly cheaper. Returns their number, at least 1. */
 int prn_plan(const prn_machine *mc, const prn_plan_product *p,
              prn_plan_choice *out);
+/* Choices beside one of them that differ in a parameter by one notch, as far
+ * as they make sense; their number. */
+enum { PRN_PLAN_NEIGHBOURS = 2 };
+int prn_plan_neighbours(const prn_machine *mc, const prn_plan_product *p,
+                        const prn_plan_choice *c, prn_plan_choice *out);
 /* The cheapest dense one among them. */
 const prn_plan_choice *prn_plan_dense(const prn_plan_choice *all, int n);
+
+/* ---- on operations of the nn dialect (plan_op.c) ---- */
+
+/* The product that op computes with constant weights; false when their format
+ * is not open to choice. Where the number of columns is, `open` is taken. */
+bool prn_plan_product_of(const prn_op *op, int64_t open, prn_plan_product *out);
+/* Has op's weights stored as c says. */
+void prn_plan_set(prn_op *op, const prn_plan_choice *c);
 
 #endif
