@@ -3,8 +3,11 @@
 #include <ctype.h>
 #include <string.h>
 
+#include "passes/lower/machine.h"
 #include "passes/manager.h"
+#include "passes/remark.h"
 #include "tools/model_io.h"
+#include "tools/tune.h"
 
 /* Appends the passes that the module's dialect still needs: those that are
  * the same for every target. */
@@ -27,20 +30,47 @@ static void common_text(const prn_lowering *how, uint32_t dialects,
   if (b->size) b->size--;
 }
 
-/* The rest. */
+/* From the nn dialect, with formats chosen. */
+static void memory_text(const prn_tile *t, prn_strbuf *b) {
+  prn_strbuf_fmt(b, "lower-nn-to-mem{nr=%d,mr=%d},plan-memory", t->nr, t->mr);
+}
+
+/* The rest; costs are rows of the cost table. */
 static void target_text(const prn_lowering *how, uint32_t dialects,
-                        prn_strbuf *b) {
+                        prn_str costs, prn_strbuf *b) {
   const prn_tile *t = &how->tile;
   if (dialects & PRN_DIALECT_NN) {
     prn_strbuf_fmt(b, "nn-plan{machine=%s,dot16=%s,dot8=%s", t->machine,
                    t->dot16 ? "true" : "false", t->dot8 ? "true" : "false");
-    if (how->costs) {
+    if (costs.size) {
       prn_strbuf_cstr(b, ",costs=");
-      prn_strbuf_quoted(b, prn_str_from(how->costs));
+      prn_strbuf_quoted(b, costs);
     }
-    prn_strbuf_fmt(b, "},lower-nn-to-mem{nr=%d,mr=%d},", t->nr, t->mr);
+    prn_strbuf_cstr(b, "},");
+    memory_text(t, b);
+  } else {
+    prn_strbuf_cstr(b, "plan-memory");
   }
-  prn_strbuf_cstr(b, "plan-memory");
+}
+
+/* The target's machine with the costs of the file, if one is given, which is
+ * checked to be a cost table with rows for it. */
+static prn_status open_table(prn_diag_sink *sink, const prn_lowering *how,
+                             prn_machine *machine, prn_file **out) {
+  const char *why;
+  prn_str at;
+  *out = NULL;
+  (void)prn_machine_find(prn_str_from(how->tile.machine), machine);
+  machine->dot16 = how->tile.dot16;
+  machine->dot8 = how->tile.dot8;
+  if (!how->table) return PRN_OK;
+  PRN_TRY(prn_file_open(sink, how->table, out));
+  if (prn_machine_costs(machine, prn_file_bytes(*out), &why, &at))
+    return PRN_OK;
+  (void)prn_diag_emit(sink, PRN_ERROR, (prn_loc){.file = how->table},
+                      PRN_STR(""), "'%.*s' %s", PRN_STR_ARG(at), why);
+  prn_file_release(*out);
+  return PRN_FAIL;
 }
 
 /* What the user asked for. */
@@ -58,22 +88,32 @@ static prn_status own_passes(prn_ctx *ctx, const prn_registry *r,
   return status;
 }
 
+/* What became of the pipeline, and why products got their formats. */
+static void tell(const prn_pipeline *p, const prn_remarks *remarks) {
+  prn_strbuf b = {0};
+  size_t n;
+  const prn_remark *all = prn_remarks_all(remarks, &n);
+  for (size_t i = 0; i < n; i++)
+    if (all[i].reason == PRN_REASON_Planned)
+      prn_strbuf_fmt(&b, "%s: %.*s\n", all[i].pass, PRN_STR_ARG(all[i].text));
+  prn_timing_print(p, NULL, 0, &b);
+  prn_stats_print(p, &b);
+  (void)fwrite(b.data, 1, b.size, stderr);
+  prn_strbuf_destroy(&b);
+}
+
 /* Runs what p holds and then the passes of `text`. */
 static prn_status run(const prn_registry *r, const prn_lowering *how,
                       prn_strbuf *text, prn_pipeline *p, prn_module *m) {
-  prn_run_config config = {.threads = how->threads};
+  prn_remarks *remarks = how->verbose ? prn_remarks_create(m->ctx) : NULL;
+  prn_run_config config = {.threads = how->threads, .remarks = remarks};
   prn_status status = PRN_OK;
   if (text->size)
     status = prn_pipeline_parse(m->ctx, r, NULL, prn_strbuf_view(text), p);
   prn_strbuf_destroy(text);
   if (status == PRN_OK) status = prn_pipeline_run(p, m, &config);
-  if (status == PRN_OK && how->verbose) {
-    prn_strbuf b = {0};
-    prn_timing_print(p, NULL, 0, &b);
-    prn_stats_print(p, &b);
-    (void)fwrite(b.data, 1, b.size, stderr);
-    prn_strbuf_destroy(&b);
-  }
+  if (status == PRN_OK && remarks) tell(p, remarks);
+  prn_remarks_destroy(remarks);
   return status;
 }
 
@@ -89,12 +129,23 @@ static prn_status lower_common(const prn_registry *r, const prn_lowering *how,
 static prn_status lower_target(const prn_registry *r, const prn_lowering *how,
                                prn_module *m) {
   prn_strbuf text = {0};
-  target_text(how, prn_module_dialects(m), &text);
-  return run(r, how, &text, prn_pipeline_create(m->ctx), m);
+  prn_machine machine;
+  prn_file *table;
+  prn_status status = PRN_OK;
+  uint32_t dialects = prn_module_dialects(m);
+  PRN_TRY(open_table(prn_ctx_diags(m->ctx), how, &machine, &table));
+  if (how->tune && dialects & PRN_DIALECT_NN)
+    status = prn_tune(m, how, &machine);
+  target_text(how, dialects, table ? prn_file_bytes(table) : PRN_STR(""),
+              &text);
+  prn_file_release(table);
+  if (status == PRN_OK)
+    return run(r, how, &text, prn_pipeline_create(m->ctx), m);
+  prn_strbuf_destroy(&text);
+  return PRN_FAIL;
 }
 
-/* Weights are shared with the copy. */
-static prn_module *copy(const prn_module *m) {
+prn_module *prn_lower_copy(const prn_module *m) {
   prn_module *r = prn_module_create(m->ctx);
   prn_ptrmap map = {0};
   r->attrs = m->attrs;
@@ -103,6 +154,17 @@ static prn_module *copy(const prn_module *m) {
     prn_block_append(r->body, prn_op_clone(r, op, &map));
   prn_ptrmap_destroy(&map);
   return r;
+}
+
+prn_status prn_lower_planned(prn_module *m, const prn_tile *tile) {
+  prn_registry registry = {0};
+  prn_strbuf text = {0};
+  prn_lowering how = {.tile = *tile};
+  memory_text(tile, &text);
+  prn_registry_add_all(&registry);
+  prn_status s = run(&registry, &how, &text, prn_pipeline_create(m->ctx), m);
+  prn_registry_destroy(&registry);
+  return s;
 }
 
 prn_status prn_lower_variants(prn_ctx *ctx, const char *path,
@@ -114,7 +176,7 @@ prn_status prn_lower_variants(prn_ctx *ctx, const char *path,
   prn_registry_add_all(&registry);
   prn_status status = lower_common(&registry, &how[0], m);
   for (size_t i = 0; i < n && status == PRN_OK; i++) {
-    out[i] = i + 1 < n ? copy(m) : m;
+    out[i] = i + 1 < n ? prn_lower_copy(m) : m;
     status = lower_target(&registry, &how[i], out[i]);
   }
   prn_registry_destroy(&registry);

@@ -11,10 +11,12 @@ typedef struct prn_lowering {
   const char *pipeline;  /* their text, or NULL */
   const char *precision; /* of weights: f32 (NULL), bf16 or f16 */
   prn_cli_list dims;     /* "batch=1" */
-  prn_tile tile;         /* of the target */
-  const char *costs;     /* rows of its cost table to replace, or NULL */
+  prn_target_spec target;
+  prn_tile tile;     /* of the target */
+  const char *table; /* file with rows of its cost table, or NULL */
+  const char *tune;  /* file with what was tuned, or NULL: tune.h */
   unsigned threads;
-  bool verbose; /* statistics of the passes to stderr */
+  bool verbose; /* to stderr: what was planned, statistics of the passes */
 } prn_lowering;
 
 /* Reports and fails unless name can begin the names of symbols in C. */
@@ -31,5 +33,10 @@ PRN_NODISCARD prn_status prn_lower_file(prn_ctx *ctx, const char *path,
 PRN_NODISCARD prn_status prn_lower_variants(prn_ctx *ctx, const char *path,
                                             const prn_lowering *how, size_t n,
                                             prn_module **out);
+
+/* A copy of m that shares its weights. */
+prn_module *prn_lower_copy(const prn_module *m);
+/* Lowers m, in the nn dialect and with formats chosen, for a target. */
+PRN_NODISCARD prn_status prn_lower_planned(prn_module *m, const prn_tile *tile);
 
 #endif

@@ -13,21 +13,27 @@ static size_t count(const prn_pipeline *p) {
   return n;
 }
 
-static void before(prn_instrument *self, const prn_pass_event *e) {
-  prn_progress *p = (prn_progress *)self;
+static void show(prn_progress *p, size_t at, const char *what) {
   if (prn_seconds() - p->start < patience_s) return;
-  (void)fprintf(stderr, "\r\033[K[%u/%zu] %s", e->index, p->total,
-                e->item->pass->name);
+  (void)fprintf(stderr, "\r\033[K[%zu/%zu] %s", at, p->total, what);
   (void)fflush(stderr);
   p->shown = true;
 }
 
-static void after(prn_instrument *self, const prn_pass_event *e) {
-  prn_progress *p = (prn_progress *)self;
-  if (!p->shown || (e->index < p->total && !e->failed)) return;
+static void clear(prn_progress *p) {
+  if (!p->shown) return;
   (void)fputs("\r\033[K", stderr);
   (void)fflush(stderr);
   p->shown = false;
+}
+
+static void before(prn_instrument *self, const prn_pass_event *e) {
+  show((prn_progress *)self, e->index, e->item->pass->name);
+}
+
+static void after(prn_instrument *self, const prn_pass_event *e) {
+  prn_progress *p = (prn_progress *)self;
+  if (e->index >= p->total || e->failed) clear(p);
 }
 
 bool prn_progress_init(prn_progress *p, const prn_pipeline *pipeline) {
@@ -36,3 +42,16 @@ bool prn_progress_init(prn_progress *p, const prn_pipeline *pipeline) {
                       .start = prn_seconds()};
   return isatty(STDERR_FILENO) == 1;
 }
+
+void prn_progress_begin(prn_progress *p, size_t total) {
+  *p = (prn_progress){.total = total,
+                      .start = prn_seconds(),
+                      .watched = isatty(STDERR_FILENO) == 1};
+}
+
+void prn_progress_step(prn_progress *p, const char *what) {
+  p->at++;
+  if (p->watched) show(p, p->at, what);
+}
+
+void prn_progress_end(prn_progress *p) { clear(p); }

@@ -1,4 +1,5 @@
 /* prune-run: runs a model, or a library made by prunec. */
+#include "tools/calibrate.h"
 #include "tools/run.h"
 
 static const prn_cli_option options[] = {
@@ -31,6 +32,10 @@ static const prn_cli_option options[] = {
     {PRN_CLI_REAL, 0, "rtol", "X",
      "Relative L2 error that --onnx-test allows floats; default 1e-5.",
      offsetof(prn_run_settings, rtol), 0, 1},
+    PRN_CLI_ROW(FLAG, 0, prn_run_settings, calibrate, "calibrate-target", NULL,
+                "Measure what kernels cost on this machine, for as long as "
+                "--bench says (20), and print the table for --target-table, or "
+                "write it to --outputs. Takes no model."),
     PRN_CLI_ROW(TEXT, 0, prn_run_settings, profile_out, "profile-out",
                 "FILE.prof", "Observe activations (not in this version)."),
     PRN_CLI_ROW(FLAG, 0, prn_run_settings, json, "json", NULL,
@@ -42,6 +47,13 @@ static const prn_cli_option options[] = {
                 "The same on the command line."),
     PRN_CLI_ROW(TEXT, 0, prn_run_settings, march, "march", "CPU",
                 "native (default), x86-64-v2, -v3, -v4, or a CPU name."),
+    PRN_CLI_ROW(TEXT, 0, prn_run_settings, table, "target-table", "FILE",
+                "What kernels cost on the target, as prune-run "
+                "--calibrate-target measures it."),
+    PRN_CLI_ROW(TEXT, 0, prn_run_settings, tune, "tune", "FILE",
+                "Measure on this machine which formats of weights are fastest, "
+                "except for products that FILE knows; what was found is added "
+                "to it."),
     PRN_CLI_ROW(TEXT, 0, prn_run_settings, precision, "precision", "TYPE",
                 "Type of the weights of products: f32 (default: as in the "
                 "model), bf16 or f16."),
@@ -63,7 +75,7 @@ static const prn_cli cli = {
              "  prune-run pruned.onnx --inputs in.npz --compare model.onnx\n"
              "  prune-run --onnx-test tests/test_relu tests/test_conv\n",
     .options = options,
-    .min_args = 1,
+    .min_args = 0,
     .max_args = SIZE_MAX,
     .args = "a model or library",
 };
@@ -115,20 +127,46 @@ static prn_status run_model(prn_ctx *ctx, const prn_run_settings *s,
   return status;
 }
 
+static prn_status calibrate(prn_diag_sink *sink, const prn_run_settings *s,
+                            const prn_cli_list *args) {
+  prn_strbuf table = {0};
+  prn_out *out;
+  prn_target_spec target = {.march = s->march};
+  if (args->size)
+    return prn_diag_emit(sink, PRN_ERROR, (prn_loc){0}, PRN_STR(""),
+                         "--calibrate-target takes no model, found '%s'",
+                         args->at[0]);
+  prn_status status =
+      prn_calibrate(sink, &target, s->bench >= 0 ? s->bench : 20, &table);
+  if (status == PRN_OK)
+    status = prn_out_open(sink, s->outputs ? s->outputs : "-", &out);
+  if (status == PRN_OK) {
+    prn_out_write(out, table.data, table.size);
+    status = prn_out_commit(out);
+  }
+  prn_strbuf_destroy(&table);
+  return status;
+}
+
 static prn_status dispatch(prn_ctx *ctx, const prn_run_settings *s,
                            const prn_cli_list *args) {
   prn_diag_sink *sink = prn_ctx_diags(ctx);
   if (s->profile_out)
     return prn_diag_emit(sink, PRN_ERROR, (prn_loc){0}, PRN_STR(""),
                          "--profile-out is not built into this version");
+  if (s->calibrate) return calibrate(sink, s, args);
   if (s->onnx_test) return prn_run_onnx_tests(s, args->at, args->size);
   if (args->size == 1) return run_model(ctx, s, args->at[0]);
+  if (args->size == 0)
+    return prn_diag_emit(sink, PRN_ERROR, (prn_loc){0}, PRN_STR(""),
+                         "expected a model or library (see prune-run --help)");
   return prn_diag_emit(sink, PRN_ERROR, (prn_loc){0}, PRN_STR(""),
                        "expected one model or library, found %zu", args->size);
 }
 
 int main(int argc, char **argv) {
-  prn_run_settings s = {.threads = 1, .random_inputs = -1, .rtol = 1e-5};
+  prn_run_settings s = {
+      .threads = 1, .random_inputs = -1, .bench = -1, .rtol = 1e-5};
   prn_cli_result r = {0};
   prn_ctx *ctx = prn_ctx_create();
   prn_status status =

@@ -8,7 +8,7 @@
 
 typedef struct settings {
   const char *output, *recipe, *pipeline, *march, *target, *features, *header,
-      *pool_header, *prefix, *precision;
+      *pool_header, *prefix, *precision, *table, *tune;
   prn_cli_list dims;
   int64_t threads;
   bool verbose;
@@ -39,6 +39,13 @@ static const prn_cli_option options[] = {
                 "Compile for another machine, e.g. aarch64-linux-gnu."),
     PRN_CLI_ROW(TEXT, 0, settings, features, "mattr", "LIST",
                 "Features to add or remove, e.g. +avx512bf16,-avx512vnni."),
+    PRN_CLI_ROW(TEXT, 0, settings, table, "target-table", "FILE",
+                "What kernels cost on the target, as prune-run "
+                "--calibrate-target measures it."),
+    PRN_CLI_ROW(TEXT, 0, settings, tune, "tune", "FILE",
+                "Measure on this machine which formats of weights are fastest, "
+                "except for products that FILE knows; what was found is added "
+                "to it."),
     PRN_CLI_ROW(TEXT, 0, settings, precision, "precision", "TYPE",
                 "Type of the weights of products: f32 (default: as in the "
                 "model), bf16 or f16."),
@@ -141,6 +148,9 @@ static prn_status compile(prn_ctx *ctx, const settings *s, const char *input) {
     how[i] = (prn_lowering){.recipe = s->recipe,
                             .pipeline = s->pipeline,
                             .precision = s->precision,
+                            .table = s->table,
+                            .tune = s->tune,
+                            .target = targets[i],
                             .dims = s->dims,
                             .threads = (unsigned)s->threads,
                             .verbose = s->verbose};

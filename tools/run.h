@@ -8,11 +8,11 @@
 
 typedef struct prn_run_settings {
   const char *inputs, *outputs, *compare, *march, *precision, *recipe,
-      *pipeline, *profile_out;
+      *pipeline, *profile_out, *table, *tune;
   prn_cli_list input, dims;
   int64_t threads, random_inputs;
   double bench, rtol;
-  bool json, onnx_test, verbose, profile_kernels;
+  bool json, onnx_test, verbose, profile_kernels, calibrate;
 } prn_run_settings;
 
 /* A model that is ready to run. */
