@@ -22,7 +22,7 @@
 #include "tools/product.h"
 #include "tools/progress.h"
 
-enum { MAX_PROBES = 20, MAX_COSTS = 4, FAMILIES = 35 };
+enum { MAX_PROBES = 20, MAX_COSTS = 4, FAMILIES = 37 };
 
 /* A product to measure, and how it is to be computed. */
 typedef struct probe {
@@ -222,9 +222,9 @@ static prn_status find_narrow(calibration *c, prn_cost row, const char *format,
   return find(c, &f);
 }
 
-static prn_product_spec pairs_of(double zeros) {
+static prn_product_spec pairs_of(const char *precision, double zeros) {
   return (prn_product_spec){
-      .dtype = PRN_F32, .precision = "bf16", .zeros = {.zeros = zeros}};
+      .dtype = PRN_F32, .precision = precision, .zeros = {.zeros = zeros}};
 }
 
 static prn_product_spec bytes_of(double zeros) {
@@ -468,7 +468,12 @@ static prn_status find_all(calibration *c) {
   c->machine.cost[PRN_COST_near][1] =
       (second > 0 ? (double)second : 512 << 10) / 1024;
   PRN_TRY(find_rows(c));
-  PRN_TRY(find_narrow(c, PRN_COST_rows2, "rows2", pairs_of(0), pairs));
+  PRN_TRY(find_narrow(c, PRN_COST_widened, "rows2",
+                      pairs_of(pairs ? "f16" : "bf16", 0), !pairs));
+  memcpy(c->machine.cost[PRN_COST_rows2], c->machine.cost[PRN_COST_widened],
+         sizeof c->machine.cost[0]);
+  if (pairs)
+    PRN_TRY(find_narrow(c, PRN_COST_rows2, "rows2", pairs_of("bf16", 0), true));
   PRN_TRY(find_narrow(c, PRN_COST_rows4, "rows4", bytes_of(0), !pairs));
   PRN_TRY(find_conv(c));
   PRN_TRY(find_winograd(c, 2));
@@ -480,7 +485,7 @@ static prn_status find_all(calibration *c) {
   PRN_TRY(find_blocks(c, PRN_COST_blocks8_step, PRN_COST_blocks8_record, 8));
   PRN_TRY(find_blocks(c, PRN_COST_blocks16_step, PRN_COST_blocks16_record, 16));
   c->machine.cost[PRN_COST_cells2][0] = 1;
-  if (pairs) PRN_TRY(find_cells(c, PRN_COST_cells2, pairs_of(0.9)));
+  if (pairs) PRN_TRY(find_cells(c, PRN_COST_cells2, pairs_of("bf16", 0.9)));
   PRN_TRY(find_cells(c, PRN_COST_cells4, bytes_of(0.9)));
   PRN_TRY(find_few(c, PRN_COST_panels, "panels", 0));
   PRN_TRY(find_few(c, PRN_COST_bitmask, "bitmask", 0.7));

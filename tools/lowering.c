@@ -25,7 +25,7 @@ static void common_text(const prn_lowering *how, uint32_t dialects,
     prn_strbuf_cstr(b, "infer-shapes,canonicalize,fold-constants,cse,dce,"
                        "lower-onnx-to-nn,");
   if (dialects & (PRN_DIALECT_ONNX | PRN_DIALECT_NN))
-    prn_strbuf_fmt(b, "nn-simplify,nn-precision{type=%s},nn-fuse,",
+    prn_strbuf_fmt(b, "nn-widen,nn-simplify,nn-precision{type=%s},nn-fuse,",
                    how->precision ? how->precision : "f32");
   if (b->size) b->size--;
 }

@@ -5,7 +5,8 @@
  * before nn-plan sees it; but for the smallest, which nn-plan decides. What was
  * found is kept in a file of lines
  *
- *   KEY FORMAT [group=N] [depth=N] [nr=N] [vectors=N] [tile=N] ns=TIME dense=TIME # ...
+ *   KEY FORMAT [group=N] [depth=N] [nr=N] [vectors=N] [tile=N] [wide=1] ns=TIME
+ * dense=TIME # ...
  *
  * where the key is made of the target, the operation and the places of the
  * zeros; products that the file has are not measured again. */

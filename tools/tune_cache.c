@@ -43,7 +43,8 @@ static const struct field {
               {"depth", offsetof(prn_plan_choice, depth)},
               {"nr", offsetof(prn_plan_choice, nr)},
               {"vectors", offsetof(prn_plan_choice, vectors)},
-              {"tile", offsetof(prn_plan_choice, tile)}};
+              {"tile", offsetof(prn_plan_choice, tile)},
+              {"wide", offsetof(prn_plan_choice, wide)}};
 
 static int64_t *field_of(prn_plan_choice *c, size_t i) {
   return (int64_t *)(void *)((char *)c + fields[i].offset);

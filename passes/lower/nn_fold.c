@@ -262,6 +262,24 @@ static const prn_tensor *fold_elementwise(prn_ctx *ctx, const prn_op *op) {
   return prn_tensor_from_data(ctx, type, bytes);
 }
 
+/* 16-bit floats as f32: many at a time. */
+static const prn_tensor *fold_widening(prn_ctx *ctx, const prn_op *op) {
+  const prn_tensor *x = prn_value_constant(op->operands[0].value);
+  const prn_type *type = prn_nn_plain(ctx, op->results[0].type);
+  int64_t count = prn_tensor_count(x);
+  prn_dtype from = x->type->dtype;
+  const prn_blob *blob;
+  void *data;
+  if ((from != PRN_F16 && from != PRN_BF16) || type->dtype != PRN_F32 ||
+      count > MAX_MOVED ||
+      prn_blob_scratch(ctx, (size_t)count * sizeof(float), &blob, &data) !=
+          PRN_OK)
+    return NULL;
+  prn_tensor_read_f32(x, 0, count, data);
+  prn_tensor t = {.type = type, .data = blob, .name = x->name};
+  return prn_tensor_clone(ctx, &t);
+}
+
 /* ---- moved ---- */
 
 typedef struct moved {
@@ -383,8 +401,11 @@ const prn_tensor *prn_nn_fold(prn_ctx *ctx, const prn_op *op) {
   case PRN_OP_nn_unary:
   case PRN_OP_nn_binary:
   case PRN_OP_nn_select:
-  case PRN_OP_nn_cast:
     return fold_elementwise(ctx, op);
+  case PRN_OP_nn_cast: {
+    const prn_tensor *t = fold_widening(ctx, op);
+    return t ? t : fold_elementwise(ctx, op);
+  }
   case PRN_OP_nn_transpose:
   case PRN_OP_nn_slice:
   case PRN_OP_nn_broadcast:

@@ -53,6 +53,7 @@ static prn_status check(prn_pass_env *env) {
 static void name_choice(const prn_plan_choice *c, prn_strbuf *b) {
   prn_strbuf_cstr(b, c->format);
   if (c->group) prn_strbuf_fmt(b, " of %lld rows", (long long)c->group);
+  if (c->wide) prn_strbuf_cstr(b, " as f32");
 }
 
 static void tell(const plan *s, const prn_op *op, const prn_plan_product *p,

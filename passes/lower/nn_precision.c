@@ -1,10 +1,7 @@
 /* nn-precision: in which type weights are kept and multiplied.
  *
- * Products of 16-bit floats with constant weights become products of f32
- * activations with the weights as they are, which is how they are computed:
- * the sum is f32 and is rounded once. On request, f32 weights are marked to
- * be stored, and where the target can be multiplied, as 16-bit floats. */
-#include "passes/lower/nn_build.h"
+ * On request, f32 weights are marked to be stored, and where the target can be
+ * multiplied, as 16-bit floats. */
 #include "passes/lower/nn_to_mem.h"
 #include "passes/pass.h"
 
@@ -13,9 +10,7 @@
     "How to store f32 weights of products: f32 as they are; bf16 is also "   \
     "multiplied as such where the target can, activations rounded to bf16; " \
     "f16 is widened when it is read. Sums are f32")
-#define STATS(X)                                   \
-  X(marked, "products whose weights get the type") \
-  X(widened, "products of 16-bit floats that are computed in f32")
+#define STATS(X) X(marked, "products whose weights get the type")
 PRN_PASS_TABLES;
 
 static bool is_product(const prn_op *op) {
@@ -36,28 +31,6 @@ static bool has_weights(const prn_op *op) {
   return prn_value_constant(w) != NULL;
 }
 
-static bool is_half(prn_dtype t) { return t == PRN_F16 || t == PRN_BF16; }
-
-/* f16 = product(f16, w) becomes f16 = cast(product(cast(f16), w)). */
-static void widen(prn_module *m, prn_op *op) {
-  prn_value *old = prn_op_result(op, 0), *in[2];
-  prn_nn b = {.m = m,
-              .ctx = m->ctx,
-              .block = op->block,
-              .before = op,
-              .loc = op->loc,
-              .name = prn_op_string(op, "$name", "")};
-  const prn_type *type = prn_type_with_dtype(m->ctx, old->type, PRN_F32);
-  in[0] = prn_nn_cast(&b, prn_op_operand(op, 0), PRN_F32);
-  in[1] = prn_op_operand(op, 1);
-  prn_op *wide = prn_nn_make_op(&b, prn_op_code(op), in, 2, &type, 1);
-  for (uint32_t i = 0; i < op->num_attrs; i++)
-    prn_op_set_attr(wide, op->attrs[i].name.data, op->attrs[i].value);
-  prn_value *r = prn_nn_cast(&b, prn_op_result(wide, 0), old->type->dtype);
-  prn_value_replace_uses(old, r);
-  prn_op_erase(op);
-}
-
 static void visit(prn_module *m, prn_block *block, const struct opts *o,
                   struct stats *s) {
   static const char *const names[] = {"f32", "bf16", "f16"};
@@ -69,12 +42,8 @@ static void visit(prn_module *m, prn_block *block, const struct opts *o,
     if (!is_product(op) || !has_weights(op)) continue;
     prn_dtype t = prn_op_operand(op, 0)->type->dtype;
     prn_dtype w = prn_op_operand(op, 1)->type->dtype;
-    if (is_half(t) && w == t && !op->num_blocks &&
-        prn_op_is(op, PRN_OP_nn_matmul)) {
-      s->widened++;
-      widen(m, op);
-    } else if (t == PRN_F32 && w == PRN_F32 && o->type && is_narrowed(op) &&
-               !prn_op_attr(op, "precision")) {
+    if (t == PRN_F32 && w == PRN_F32 && o->type && is_narrowed(op) &&
+        !prn_op_attr(op, "precision")) {
       s->marked++;
       prn_op_set_attr(op, "precision",
                       prn_attr_string(m->ctx, prn_str_from(names[o->type])));
@@ -92,9 +61,8 @@ static prn_status run(prn_pass_env *env, prn_module *m) {
 const prn_pass prn_pass_nn_precision = {
     .name = "nn-precision",
     .summary = "Choose the type in which weights are stored and multiplied",
-    .doc = "Before nn-fuse. Products of 16-bit floats by constants are "
-           "computed on f32 activations, the weights staying as they are. "
-           "Convolutions by windows of more than one element keep f32.",
+    .doc = "Before nn-fuse. Convolutions by windows of more than one element "
+           "keep f32.",
     .reads = PRN_DIALECT_NN,
     .writes = PRN_DIALECT_NN,
     PRN_PASS_COMMON,

@@ -48,6 +48,7 @@ const prn_tensor *prn_to_mem_weights(const prn_op *op, bool *transposed) {
 
 prn_dtype prn_to_mem_storage(const prn_op *op, prn_dtype t) {
   prn_str wanted = prn_op_string(op, "precision", "");
+  if (prn_op_int(op, "pack_wide", 0)) return PRN_F32;
   if (t != PRN_F32) return t;
   if (prn_str_is(wanted, "f16")) return PRN_F16;
   return prn_str_is(wanted, "bf16") ? PRN_BF16 : PRN_F32;

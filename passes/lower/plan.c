@@ -1,6 +1,7 @@
 /* Formats to choose from; see plan.h. */
 #include "passes/lower/plan.h"
 
+#include <assert.h>
 #include <math.h>
 #include <string.h>
 
@@ -10,17 +11,20 @@ typedef struct planner {
   const prn_machine *mc;
   const prn_plan_product *p;
   int64_t cell, cells; /* k's in one; of the depth */
+  bool wide;           /* f32 stands for 16-bit floats */
 } planner;
 
 static int64_t ceildiv(int64_t a, int64_t b) { return (a + b - 1) / b; }
 
 static planner planner_of(const prn_machine *mc, const prn_plan_product *p) {
   int64_t cell = prn_srt_cell(p->dtype);
-  return (planner){mc, p, cell, ceildiv(p->k, cell)};
+  return (planner){mc, p, cell, ceildiv(p->k, cell), false};
 }
 
 static double cost_of(const planner *s, const prn_plan_choice *c) {
-  return prn_plan_cost(s->mc, s->p, c);
+  prn_plan_choice stored = *c;
+  stored.wide = 0; /* s->p is widened already */
+  return prn_plan_cost(s->mc, s->p, &stored);
 }
 
 /* ---- the list ---- */
@@ -33,12 +37,14 @@ typedef struct list {
 /* Where it belongs by its cost, behind equal ones. */
 static void add(list *l, prn_plan_choice c) {
   int i = l->n++;
+  assert(i < PRN_PLAN_MAX);
   for (; i > 0 && c.cost < l->out[i - 1].cost; i--)
     l->out[i] = l->out[i - 1];
   l->out[i] = c;
 }
 
 static void add_priced(list *l, const planner *s, prn_plan_choice c) {
+  c.wide = s->wide;
   c.cost = cost_of(s, &c);
   add(l, c);
 }
@@ -76,7 +82,8 @@ static void add_srt(list *l, const planner *s) {
                            .group = GROUP,
                            .depth = even_depth(s, limit),
                            .nr = block_rows(s, GROUP),
-                           .vectors = v};
+                           .vectors = v,
+                           .wide = s->wide};
       if (c.depth == before || c.depth == 0) continue;
       before = c.depth;
       c.cost = cost_of(s, &c);
@@ -100,7 +107,8 @@ static void add_blocks(list *l, const planner *s, int64_t group) {
                          .group = group,
                          .depth = even_depth(s, limit),
                          .nr = block_rows(s, group),
-                         .vectors = v};
+                         .vectors = v,
+                         .wide = s->wide};
     double x =
         (double)(c.depth * prn_plan_width(s->mc, s->p, v) * s->mc->lanes * 4);
     if (c.depth == before || c.depth == 0 || (best.format && x > second / 4))
@@ -112,15 +120,35 @@ static void add_blocks(list *l, const planner *s, int64_t group) {
   if (best.format) add(l, best);
 }
 
+static bool is_few(const planner *s) {
+  return s->p->rows && s->p->m <= PRN_PLAN_FEW && s->p->dtype == PRN_F32;
+}
+
 static void add_few(list *l, const planner *s) {
   const prn_plan_product *p = s->p;
-  add_priced(l, s, (prn_plan_choice){.format = "panels"});
-  if (p->stats.nnz >= p->k * p->n) return;
   add_priced(l, s, (prn_plan_choice){.format = "bitmask"});
   if (p->k > UINT16_MAX) return;
   add_priced(l, s, (prn_plan_choice){.format = "gather"});
   for (int64_t r = 4; r <= 16; r *= 2)
     add_priced(l, s, (prn_plan_choice){.format = "columns", .group = r});
+}
+
+static void add_zeros(list *l, const planner *s) {
+  if (is_few(s)) add_few(l, s);
+  add_srt(l, s);
+  for (int64_t r = 4; r <= PRN_SRT_MAX_BLOCK; r *= 2)
+    add_blocks(l, s, r);
+}
+
+/* 16-bit floats cost what f32 do where they cannot be multiplied in pairs, and
+ * hardly less where they can: with enough zeros, pairs are full of them. Not
+ * where most of what 16 bits save would be lost: an entry takes 5 bytes. */
+static void add_widened(list *l, const planner *s) {
+  prn_plan_product p = prn_plan_widened(s->p);
+  if (5 * p.stats.nnz > 3 * p.k * p.n) return;
+  planner wide = planner_of(s->mc, &p);
+  wide.wide = true;
+  add_zeros(l, &wide);
 }
 
 /* Estimates are not that good: what is dense stays so unless something is
@@ -142,24 +170,23 @@ int prn_plan(const prn_machine *mc, const prn_plan_product *p,
   const char *rows = s.cell == 1 ? "rows" : s.cell == 2 ? "rows2" : "rows4";
   /* Otherwise 16-bit weights only save memory. */
   bool pairs = p->dtype == PRN_BF16 && mc->dot16;
-  if (p->rows && p->m <= PRN_PLAN_FEW && p->dtype == PRN_F32) add_few(&l, &s);
+  if (is_few(&s)) add_priced(&l, &s, (prn_plan_choice){.format = "panels"});
   add_priced(
       &l, &s,
       (prn_plan_choice){.format = prn_plan_by_panels(p) ? "dense" : rows});
   for (int64_t tile = 2; tile <= 4 && p->height > 0; tile += 2)
     add_priced(&l, &s, (prn_plan_choice){.format = "winograd", .tile = tile});
-  if (p->stats.filled[1] < s.cells * p->n && (s.cell != 2 || pairs)) {
-    add_srt(&l, &s);
-    for (int64_t r = 4; r <= PRN_SRT_MAX_BLOCK; r *= 2)
-      add_blocks(&l, &s, r);
-  }
+  bool zeros = p->stats.nnz < p->k * p->n;
+  if (zeros && (s.cell != 2 || pairs)) add_zeros(&l, &s);
+  if (zeros && s.cell == 2) add_widened(&l, &s);
   prefer_dense(&l);
   return l.n;
 }
 
 int prn_plan_neighbours(const prn_machine *mc, const prn_plan_product *p,
                         const prn_plan_choice *c, prn_plan_choice *out) {
-  planner s = planner_of(mc, p);
+  prn_plan_product wide = prn_plan_widened(p);
+  planner s = planner_of(mc, c->wide ? &wide : p);
   bool srt = strcmp(c->format, "srt") == 0;
   int64_t most = srt ? PRN_SRT_NUMBERED : PRN_SRT_MAX_DEPTH;
   const int64_t depths[PRN_PLAN_NEIGHBOURS] = {c->depth * 2 / 3,

@@ -16,8 +16,9 @@ typedef struct prn_plan_product {
   /* Sizes of the result's image where a 3x3 window moves by single pixels, so
    * that it can be computed tile by tile; else 0. */
   int64_t height, width;
-  prn_dtype dtype; /* in which weights are stored */
+  prn_dtype dtype; /* in which weights are to be stored */
   prn_pack_stats stats;
+  prn_pack_stats wide; /* of 16-bit floats, if they were f32 */
   const prn_tensor *weights;
   bool nk; /* how they lie: as prn_packing */
 } prn_plan_product;
@@ -26,11 +27,12 @@ typedef struct prn_plan_choice {
   const char *format;                /* "dense": as it is, of a convolution */
   int64_t group, depth, nr, vectors; /* of prn_packing; 0: its default */
   int64_t tile;                      /* of winograd */
-  double cost;                       /* in slots */
+  int64_t wide; /* 1: 16-bit floats are stored as f32, for speed */
+  double cost;  /* in slots */
 } prn_plan_choice;
 
 enum {
-  PRN_PLAN_MAX = 16,   /* choices */
+  PRN_PLAN_MAX = 32,   /* choices */
   PRN_PLAN_FEW = 16,   /* rows that may be computed row by row, at most */
   PRN_PLAN_ROWS = 384, /* of a block of weights with zeros, about */
 };
@@ -42,6 +44,8 @@ double prn_plan_cost(const prn_machine *mc, const prn_plan_product *p,
 /* The same of a convolution by minimal filtering (plan_winograd.c). */
 double prn_plan_winograd(const prn_machine *mc, const prn_plan_product *p,
                          int64_t tile);
+/* The product, if its 16-bit weights are stored as f32. */
+prn_plan_product prn_plan_widened(const prn_plan_product *p);
 /* Whether choices may have that format. */
 bool prn_plan_is_format(const char *name);
 /* Whether x is unfolded by panels of whole channels, as f32 is; else all at

@@ -101,10 +101,12 @@ static double dense(const planner *s, prn_cost c, bool even) {
 
 static double rows_cost(const planner *s, const prn_plan_choice *c) {
   (void)c;
+  bool pairs = s->p->dtype == PRN_BF16 && s->mc->dot16;
   return dense(s,
                s->cell == 1   ? PRN_COST_rows
-               : s->cell == 2 ? PRN_COST_rows2
-                              : PRN_COST_rows4,
+               : s->cell == 4 ? PRN_COST_rows4
+               : pairs        ? PRN_COST_rows2
+                              : PRN_COST_widened,
                true) +
          unfold(s);
 }
@@ -285,8 +287,17 @@ static const struct format *find(const char *name) {
 
 bool prn_plan_is_format(const char *name) { return find(name) != NULL; }
 
+prn_plan_product prn_plan_widened(const prn_plan_product *p) {
+  prn_plan_product w = *p;
+  w.dtype = PRN_F32;
+  w.stats = p->wide;
+  return w;
+}
+
 double prn_plan_cost(const prn_machine *mc, const prn_plan_product *p,
                      const prn_plan_choice *c) {
+  prn_plan_product wide = prn_plan_widened(p);
+  if (c->wide) p = &wide;
   planner s = {.mc = mc, .p = p, .cell = prn_srt_cell(p->dtype)};
   s.cells = ceildiv(p->k, s.cell);
   return find(c->format)->cost(&s, c);

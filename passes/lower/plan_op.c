@@ -71,6 +71,7 @@ bool prn_plan_product_of(const prn_op *op, int64_t open,
   if (p.m <= 0) p.m = open;
   prn_packing packing = {.t = t, .nk = nk, .k = p.k, .n = p.n};
   prn_pack_stats_of(&packing, prn_srt_cell(p.dtype), &p.stats);
+  if (prn_srt_cell(p.dtype) == 2) prn_pack_stats_of(&packing, 1, &p.wide);
   *out = p;
   return true;
 }
@@ -87,4 +88,5 @@ void prn_plan_set(prn_op *op, const prn_plan_choice *c) {
   set(op, "pack_nr", c->nr);
   set(op, "pack_vectors", c->vectors);
   set(op, "pack_tile", c->tile);
+  set(op, "pack_wide", c->wide);
 }

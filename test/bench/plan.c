@@ -3,7 +3,7 @@
  * with the dense one.
  *
  *   prn-bench-plan [--march=CPU] [--target-table=FILE] [--seconds=S] [--all]
- *                  [N K WINDOW M ZEROS]...
+ *                  [--precision=TYPE] [N K WINDOW M ZEROS]...
  *
  * ZEROS: a share (0.9), BLOCKx1 of a share (4x1:0.9), or KEEP:OF (2:4). With a
  * window, M is the pixels of a square image and K its channels. Without
@@ -20,6 +20,7 @@
 typedef struct bench {
   prn_target_spec target;
   prn_machine machine;
+  const char *precision;
   double seconds;
   bool all;
   double *regret, *dense;
@@ -51,13 +52,15 @@ static bool parse_zeros(const char *text, prn_product_zeros *out) {
 
 static bool same(const prn_plan_choice *a, const prn_plan_choice *b) {
   return strcmp(a->format, b->format) == 0 && a->group == b->group &&
-         a->depth == b->depth && a->vectors == b->vectors && a->tile == b->tile;
+         a->depth == b->depth && a->vectors == b->vectors &&
+         a->tile == b->tile && a->wide == b->wide;
 }
 
 static void name_of(const prn_plan_choice *c, char out[48]) {
   if (c->depth)
-    (void)snprintf(out, 48, "%s %ld, %ldv, %ld deep", c->format, (long)c->group,
-                   (long)c->vectors, (long)c->depth);
+    (void)snprintf(out, 48, "%s %ld, %ldv, %ld deep%s", c->format,
+                   (long)c->group, (long)c->vectors, (long)c->depth,
+                   c->wide ? ", f32" : "");
   else
     (void)snprintf(out, 48, "%s%.0ld", c->format, (long)(c->group + c->tile));
 }
@@ -108,7 +111,8 @@ static void one(bench *b, const char *what, const prn_product_spec *s) {
 static void product(bench *b, int64_t n, int64_t k, int64_t window, int64_t m,
                     const char *zeros) {
   char what[64];
-  prn_product_spec s = {.m = m, .n = n, .k = k, .dtype = PRN_F32};
+  prn_product_spec s = {
+      .m = m, .n = n, .k = k, .dtype = PRN_F32, .precision = b->precision};
   if (window) {
     s.window = window;
     s.width = (int64_t)lround(sqrt((double)m));
@@ -175,6 +179,8 @@ int main(int argc, char **argv) {
       b.target.march = argv[i] + 8;
     else if (strncmp(argv[i], "--target-table=", 15) == 0)
       table = argv[i] + 15;
+    else if (strncmp(argv[i], "--precision=", 12) == 0)
+      b.precision = argv[i] + 12;
     else if (strncmp(argv[i], "--seconds=", 10) == 0)
       b.seconds = strtod(argv[i] + 10, NULL);
     else
