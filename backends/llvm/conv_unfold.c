@@ -142,9 +142,20 @@ static void unfold_step(prn_cg *g, prn_v i, unsigned lanes, prn_v mask,
                         void *user) {
   unfold *u = user;
   const prn_conv_columns *c = u->columns;
-  prn_v v = prn_window_load(g, &u->c->w, u->row, prn_cg_add(g, u->ow, i), u->kw,
-                            lanes, false, filling(c, lanes), mask);
-  prn_cg_store_masked(g, v, at_elem(g, c, u->panel, i), mask);
+  const prn_window *w = &u->c->w;
+  prn_v o = prn_cg_add(g, u->ow, i), to = at_elem(g, c, u->panel, i);
+  LLVMBasicBlockRef at[3] = {prn_cg_block(g, "edge"), prn_cg_block(g, "inside"),
+                             prn_cg_block(g, "loaded")};
+  LLVMBuildCondBr(g->b, prn_window_tap_inside(g, w, o, u->kw, lanes), at[1],
+                  at[0]);
+  for (int inside = 0; inside < 2; inside++) {
+    LLVMPositionBuilderAtEnd(g->b, at[inside]);
+    prn_v v = prn_window_load(g, w, u->row, o, u->kw, lanes, inside,
+                              filling(c, lanes), mask);
+    prn_cg_store_masked(g, v, to, mask);
+    LLVMBuildBr(g->b, at[2]);
+  }
+  LLVMPositionBuilderAtEnd(g->b, at[2]);
 }
 
 static void fill_step(prn_cg *g, prn_v i, unsigned lanes, prn_v mask,

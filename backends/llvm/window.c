@@ -137,16 +137,26 @@ prn_v prn_window_load(prn_cg *g, const prn_window *w, prn_v row, prn_v o,
   return fill(g, in, v, outside);
 }
 
-prn_v prn_window_inside(prn_cg *g, const prn_window *w, prn_v o,
-                        unsigned lanes) {
+/* Whether taps [from, to] of `lanes` neighbouring outputs are in x. */
+static prn_v all_inside(prn_cg *g, const prn_window *w, prn_v o, prn_v from,
+                        prn_v to, unsigned lanes) {
   int64_t s = w->stride[PRN_WW];
-  prn_v one = cg_i64(g, 1);
-  prn_v first = prn_window_at(g, w, PRN_WW, o, cg_i64(g, 0));
-  prn_v last =
-      prn_window_at(g, w, PRN_WW, o, prn_cg_sub(g, w->kernel[PRN_WW], one));
+  prn_v first = prn_window_at(g, w, PRN_WW, o, from);
+  prn_v last = prn_window_at(g, w, PRN_WW, o, to);
   /* A stride of 2 reads whole vectors. */
   int64_t span = s == 2 ? 2 * (int64_t)lanes - 1 : ((int64_t)lanes - 1) * s;
   last = prn_cg_add(g, last, cg_i64(g, span));
-  return LLVMBuildAnd(g->b, cg_lt(g, prn_cg_sub(g, cg_i64(g, 0), one), first),
+  return LLVMBuildAnd(g->b, cg_lt(g, cg_i64(g, -1), first),
                       cg_lt(g, last, w->in[PRN_WW]), "");
+}
+
+prn_v prn_window_inside(prn_cg *g, const prn_window *w, prn_v o,
+                        unsigned lanes) {
+  prn_v last = prn_cg_sub(g, w->kernel[PRN_WW], cg_i64(g, 1));
+  return all_inside(g, w, o, cg_i64(g, 0), last, lanes);
+}
+
+prn_v prn_window_tap_inside(prn_cg *g, const prn_window *w, prn_v o, prn_v tap,
+                            unsigned lanes) {
+  return all_inside(g, w, o, tap, tap, lanes);
 }

@@ -40,8 +40,10 @@ prn_v prn_window_at(prn_cg *g, const prn_window *w, unsigned d, prn_v o,
 prn_v prn_window_load(prn_cg *g, const prn_window *w, prn_v row, prn_v o,
                       prn_v t, unsigned lanes, bool inside, prn_v outside,
                       prn_v mask);
-/* Whether prn_window_load may be told `inside` for every tap of `lanes`
- * outputs from o on. */
+/* Whether prn_window_load may be told `inside` for a tap of `lanes` outputs
+ * from o on; for every tap. */
+prn_v prn_window_tap_inside(prn_cg *g, const prn_window *w, prn_v o, prn_v tap,
+                            unsigned lanes);
 prn_v prn_window_inside(prn_cg *g, const prn_window *w, prn_v o,
                         unsigned lanes);
 

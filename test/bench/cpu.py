@@ -243,7 +243,7 @@ def report(case, rows, bench):
             *(cell(row, n) for n in engines),
             f"{row['error'].get('ours', float('nan')):.1e}",
             f"{row.get('library', 0) / 1e6:.1f}",
-            f"{(row.get('arena') or 0) / 1e6:.2f}",
+            f"{row['arena'] / 1e6:.2f}" if row.get("arena") else "",
             f"{row.get('compile', 0):.2f}"))
     print(table(lines), flush=True)
 
@@ -284,7 +284,8 @@ def main():
         return
     os.makedirs(args.cache, exist_ok=True)
     threads = f"{args.threads} thread{'s' if args.threads > 1 else ''}"
-    print(f"## Zeros that pay, {threads}\n\n{stamp()}. {args.rounds} rounds "
+    options = "".join(f", `{o}`" for o in args.prunec)
+    print(f"## Zeros that pay, {threads}{options}\n\n{stamp()}. {args.rounds} rounds "
           f"of {args.seconds:g} s in turns, least "
           f"{'CPU' if args.threads == 1 else 'wall'} time. In brackets: over "
           f"ours with the same zeros. Error: relative L2 against ONNX "

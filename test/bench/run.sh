@@ -1,13 +1,21 @@
 #!/usr/bin/env bash
-# All figures, into docs/performance.md and docs/quality.md.
+# All figures, into docs/performance.md, docs/zeros.md and docs/quality.md.
 #
-#   PRUNE_SHARED=… test/bench/run.sh [performance|quality]
+#   PRUNE_SHARED=… test/bench/run.sh [performance|zeros|quality]
 #
 # Takes the tools of build/bin (or PRUNE_BIN). Let the machine rest meanwhile.
+# PRUNE_PEERS: Pythons that have the runtimes to compare with (cpu.py --peers),
+# separated by blanks. zeros makes 6 GB of models in PRUNE_BENCH_CACHE.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 python=${PRUNE_PYTHON:-build/venv/bin/python}
-what=${1:-performance quality}
+what=${1:-performance zeros quality}
+peers=
+for python_of_peer in ${PRUNE_PEERS:-}; do
+  peers+=" --peers $python_of_peer"
+done
+# What the record has: not the single shapes (mm-…), nor the largest model.
+cases='rotation|rotation16|row|conv.*|depthwise|chain.*|bert|minilm|resnet50|mobilenet2|decode-small'
 
 # page FILE TITLE SCRIPT…
 page() {
@@ -30,6 +38,12 @@ for page in $what; do
   performance)
     page docs/performance.md 'How fast, how large' \
       startup.py chain.py big.py minilm.py memory.py same.py
+    ;;
+  zeros)
+    page docs/zeros.md 'What zeros pay' "cpu.py --only $cases$peers" \
+      "cpu.py --threads 2 --engines none --only bert --seconds 1" \
+      "cpu.py --prunec=--precision=bf16 --engines none --only bert --seconds 1" \
+      winograd.py
     ;;
   quality) page docs/quality.md 'How exact, how good' 'agreement.py --metrics' ;;
   *) echo "no page called $page" >&2; exit 1 ;;
