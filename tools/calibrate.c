@@ -119,30 +119,34 @@ static probe reference(const calibration *c, int64_t vectors) {
 
 static prn_status prepare(const calibration *c, prn_ctx *ctx, const probe *p,
                           size_t spread, prn_plan_product *product,
-                          prn_measured *out) {
+                          prn_module **alone, prn_measured *out) {
   prn_op *op = prn_product_make(ctx, &p->product), *copy;
-  prn_module *alone = prn_product_alone(op, &copy);
+  *alone = prn_product_alone(op, &copy);
+  prn_module_destroy(op->module);
   (void)prn_plan_product_of(copy, 0, product);
   prn_plan_set(copy, &p->choice);
-  return prn_measure_create(alone, c->target, spread, out);
+  return prn_measure_create(*alone, c->target, spread, out);
 }
 
 /* Times of the reference and of all probes, in ns. */
 static prn_status measure(const calibration *c, const family *f, prn_ctx *ctx,
                           prn_plan_product *products, double *ns) {
   prn_measured t[1 + MAX_PROBES];
+  prn_module *modules[1 + MAX_PROBES] = {NULL};
   probe first = reference(c, 4);
   prn_status s = PRN_OK;
   int made = 0;
   for (; s == PRN_OK && made <= f->num_probes; made += s == PRN_OK)
     s = prepare(c, ctx, made ? &f->probes[made - 1] : &first, f->spread,
-                &products[made], &t[made]);
+                &products[made], &modules[made], &t[made]);
   if (s == PRN_OK) s = prn_measure_run(t, (size_t)made, c->seconds);
   for (int i = 0; i < made; i++) {
     bool copies = f->copies && i > 0;
     ns[i] = copies ? t[i].all_ns - t[i].product_ns : t[i].product_ns;
     prn_measure_destroy(&t[i]);
   }
+  for (int i = 0; i <= f->num_probes; i++)
+    if (modules[i]) prn_module_destroy(modules[i]);
   return s;
 }
 

@@ -171,12 +171,10 @@ static const prn_tensor *weights(prn_ctx *ctx, const prn_product_spec *p,
   stream s = {0};
   for (int64_t r = 0; r < p->n; r++)
     fill_row(&s, p, k, r % block ? w + (r - 1) * k : NULL, w + r * k);
-  if (p->dtype == PRN_F32) return prn_tensor_from_data(ctx, type, w);
-  signed char *bytes = prn_alloc(n);
-  for (size_t i = 0; i < n; i++)
-    bytes[i] = (signed char)w[i];
-  const prn_tensor *t = prn_tensor_from_data(ctx, type, bytes);
-  prn_free(bytes);
+  if (p->dtype == PRN_I8) /* in place */
+    for (size_t i = 0; i < n; i++)
+      ((signed char *)w)[i] = (signed char)w[i];
+  const prn_tensor *t = prn_tensor_from_data(ctx, type, w);
   prn_free(w);
   return t;
 }

@@ -105,6 +105,7 @@ static void one(bench *b, const char *what, const prn_product_spec *s) {
   int n = prn_plan(&b->machine, &p, all);
   check(prn_tune_measure(op, &p, &b->target, all, n, b->seconds * n, ns));
   report(b, what, all, ns, n);
+  prn_module_destroy(op->module);
   prn_ctx_destroy(ctx);
 }
 
