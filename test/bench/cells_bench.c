@@ -67,24 +67,8 @@ static product_fn *make(prn_bench *b, const kind *t, const shape *s) {
                   .x_row = pitch,
                   .c_row = pitch};
   int64_t columns = f->columns(b->target, &d.pack, s->m);
-  int64_t rows = f->rows(b->target, &d.pack);
-  prn_loop ln, lm;
-  prn_v n = cg_i64(g, s->n);
-  prn_loop_begin(g, &ln, cg_i64(g, 0), n, rows, NULL, 0);
-  prn_v n1 = prn_cg_min(g, n, prn_cg_add(g, ln.iv, cg_i64(g, rows)));
-  prn_loop_begin(g, &lm, cg_i64(g, 0), d.m, columns, NULL, 0);
-  prn_v cols = prn_cg_min(g, prn_cg_sub(g, d.m, lm.iv), cg_i64(g, columns));
-  f->item(g, &d, columns, ln.iv, n1, lm.iv, cols);
-  prn_loop_end(g, &lm);
-  prn_loop_end(g, &ln);
-  LLVMBuildRetVoid(g->b);
+  prn_bench_items(b, g, f, &d, columns);
   return (product_fn *)prn_bench_finish(b, g, name);
-}
-
-static void put(void *user, const void *data, size_t size) {
-  char **at = user;
-  memcpy(*at, data, size);
-  *at += size;
 }
 
 /* Packs the tensor [n, k] of these values. */
@@ -102,7 +86,7 @@ static void prepare(prn_bench *b, prn_ctx *ctx, const kind *t, job *j,
   if (j->copies > 36) j->copies = 36;
   j->w = aligned_alloc(64, (size_t)(j->bytes * j->copies + 127) / 64 * 64);
   char *at = j->w;
-  f->write(&p, put, &at);
+  f->write(&p, prn_bench_put, &at);
   for (int64_t i = 1; i < j->copies; i++)
     memcpy(j->w + i * j->bytes, j->w, (size_t)j->bytes);
   const prn_linear_family *l = prn_linear_find(prn_str_from(t->family));

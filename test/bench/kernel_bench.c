@@ -127,3 +127,24 @@ void prn_bench_row(const char *const *cells, int n) {
   puts("|");
   fflush(stdout);
 }
+
+void prn_bench_items(prn_bench *b, prn_cg *g, const prn_linear_family *f,
+                     prn_linear *d, int64_t columns) {
+  int64_t rows = f->rows(b->target, &d->pack);
+  prn_loop ln, lm;
+  prn_v n = cg_i64(g, d->pack.n);
+  prn_loop_begin(g, &ln, cg_i64(g, 0), n, rows, NULL, 0);
+  prn_v n1 = prn_cg_min(g, n, prn_cg_add(g, ln.iv, cg_i64(g, rows)));
+  prn_loop_begin(g, &lm, cg_i64(g, 0), d->m, columns, NULL, 0);
+  prn_v cols = prn_cg_min(g, prn_cg_sub(g, d->m, lm.iv), cg_i64(g, columns));
+  f->item(g, d, columns, ln.iv, n1, lm.iv, cols);
+  prn_loop_end(g, &lm);
+  prn_loop_end(g, &ln);
+  LLVMBuildRetVoid(g->b);
+}
+
+void prn_bench_put(void *user, const void *data, size_t size) {
+  char **at = user;
+  memcpy(*at, data, size);
+  *at += size;
+}

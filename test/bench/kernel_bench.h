@@ -11,6 +11,7 @@
 
 #include "backends/llvm/cg.h"
 #include "backends/llvm/jit.h"
+#include "backends/llvm/linear.h"
 
 typedef struct prn_bench {
   prn_diag_sink sink;
@@ -32,6 +33,13 @@ void prn_bench_check(prn_status s);
 /* Exports g's function `name`, compiles it, destroys g; its address. Prints
  * the assembly to stderr when PRN_BENCH_ASM is set. */
 uintptr_t prn_bench_finish(prn_bench *b, prn_cg *g, const char *name);
+
+/* All items of a linear product, one after the other, and the function's end:
+ * d->pack.n rows by d->m columns, `columns` at a time. */
+void prn_bench_items(prn_bench *b, prn_cg *g, const prn_linear_family *f,
+                     prn_linear *d, int64_t columns);
+/* Takes packed bytes: user is the place where the next go. */
+void prn_bench_put(void *user, const void *data, size_t size);
 
 /* Runs independent multiply-adds for a moment; raises b->peak. */
 void prn_bench_peak(prn_bench *b);

@@ -12,10 +12,8 @@ static const struct family {
   const char *name;
   prn_bench_fn *run;
 } families[] = {
-    {"gemm", prn_bench_gemm},
-    {"rows", prn_bench_rows},
-    {"few", prn_bench_few},
-    {"cells", prn_bench_cells},
+    {"gemm", prn_bench_gemm},     {"rows", prn_bench_rows},
+    {"few", prn_bench_few},       {"cells", prn_bench_cells},
     {"sparse", prn_bench_sparse},
 };
 

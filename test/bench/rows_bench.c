@@ -38,17 +38,7 @@ static product_fn *make_rows(prn_bench *b, const shape *s) {
                   .x_row = pitch,
                   .c_row = pitch};
   int64_t columns = f->columns(b->target, &d.pack, s->m);
-  int64_t rows = f->rows(b->target, &d.pack);
-  prn_loop ln, lm;
-  prn_v n = cg_i64(g, s->n);
-  prn_loop_begin(g, &ln, cg_i64(g, 0), n, rows, NULL, 0);
-  prn_v n1 = prn_cg_min(g, n, prn_cg_add(g, ln.iv, cg_i64(g, rows)));
-  prn_loop_begin(g, &lm, cg_i64(g, 0), d.m, columns, NULL, 0);
-  prn_v cols = prn_cg_min(g, prn_cg_sub(g, d.m, lm.iv), cg_i64(g, columns));
-  f->item(g, &d, columns, ln.iv, n1, lm.iv, cols);
-  prn_loop_end(g, &lm);
-  prn_loop_end(g, &ln);
-  LLVMBuildRetVoid(g->b);
+  prn_bench_items(b, g, f, &d, columns);
   return (product_fn *)prn_bench_finish(b, g, name);
 }
 

@@ -55,24 +55,8 @@ static product_fn *make(prn_bench *b, const job *j) {
                   .c_row = pitch};
   int64_t columns = j->vectors * b->target->lanes;
   if (!columns) columns = f->columns(b->target, &d.pack, j->m);
-  int64_t rows = f->rows(b->target, &d.pack);
-  prn_loop ln, lm;
-  prn_v n = cg_i64(g, j->n);
-  prn_loop_begin(g, &ln, cg_i64(g, 0), n, rows, NULL, 0);
-  prn_v n1 = prn_cg_min(g, n, prn_cg_add(g, ln.iv, cg_i64(g, rows)));
-  prn_loop_begin(g, &lm, cg_i64(g, 0), d.m, columns, NULL, 0);
-  prn_v cols = prn_cg_min(g, prn_cg_sub(g, d.m, lm.iv), cg_i64(g, columns));
-  f->item(g, &d, columns, ln.iv, n1, lm.iv, cols);
-  prn_loop_end(g, &lm);
-  prn_loop_end(g, &ln);
-  LLVMBuildRetVoid(g->b);
+  prn_bench_items(b, g, f, &d, columns);
   return (product_fn *)prn_bench_finish(b, g, name);
-}
-
-static void put(void *user, const void *data, size_t size) {
-  char **at = user;
-  memcpy(*at, data, size);
-  *at += size;
 }
 
 /* A matrix [n, k] of its own, packed; dense gets its values. */
@@ -94,7 +78,7 @@ static char *matrix(const job *j, float *dense, int64_t *bytes) {
   if (!f || !f->size(&p, bytes)) prn_bench_check(PRN_FAIL);
   char *packed = aligned_alloc(64, (size_t)(*bytes + 127) / 64 * 64), *at;
   at = packed;
-  f->write(&p, put, &at);
+  f->write(&p, prn_bench_put, &at);
   prn_ctx_destroy(ctx);
   return packed;
 }
