@@ -159,17 +159,30 @@ static bool read_alt(reader *p, prn_relation_alt *alt) {
   return true;
 }
 
-static bool read_sizes(reader *p) {
-  prn_str name, attr;
-  do {
-    if (!word(p, &name) || !accept(p, '=') || !word(p, &attr))
-      return fail(p, "expected name = attribute");
-    if (!is_attr(p, attr)) return false;
-    uint32_t known = p->r->num_names;
+/* "g q = num_heads" */
+static bool read_size(reader *p) {
+  prn_relation *r = p->r;
+  prn_str name;
+  if (r->num_sizes == PRN_RELATION_ALTS) return fail(p, "too many sizes");
+  prn_relation_size *s = &r->sizes[r->num_sizes++];
+  *s = (prn_relation_size){.n = 0};
+  while (word(p, &name)) {
+    uint32_t known = r->num_names;
     int32_t i = name_index(p, name);
-    if (p->r->num_names != known) return fail(p, "a name that is not used");
-    p->r->attrs[i] = attr;
-  } while (accept(p, ','));
+    if (r->num_names != known) return fail(p, "a name that is not used");
+    if (s->n == PRN_RELATION_FACTORS) return fail(p, "too many factors");
+    s->names[s->n++] = i;
+  }
+  if (!s->n || !accept(p, '=') || !word(p, &s->attr))
+    return fail(p, "expected name = attribute");
+  if (s->n == 1) r->attrs[s->names[0]] = s->attr;
+  return is_attr(p, s->attr);
+}
+
+static bool read_sizes(reader *p) {
+  do
+    if (!read_size(p)) return false;
+  while (accept(p, ','));
   return true;
 }
 

@@ -2,7 +2,7 @@
  * shrink together, as the `dims` column of its row says. Structured pruning
  * stands on this.
  *
- *   dims    = word | alt (";" alt)* ("|" name "=" attribute ("," ...)*)?
+ *   dims    = word | alt (";" alt)* ("|" name+ "=" attribute ("," ...)*)?
  *   word    = "elementwise"  all operands and results broadcast together
  *           | "axis"         as elementwise, but along the axes that `axis` or
  *                            `axes` names all elements are mixed, and a
@@ -24,7 +24,7 @@
  * elements along it are mixed (a softmax, a mean): zeros are not neutral there.
  * "?" after a dim says that the operand may lack it. "^attribute" swaps the
  * last two dims when the attribute is not zero. "| name = attribute" says which
- * integer attribute holds the size of a factor.
+ * integer attribute holds the size of a factor, or of a product of factors.
  *
  * The first alternative whose condition holds and whose ranks fit the types is
  * meant; when none fits the operator is opaque. Slots that are not mentioned
@@ -80,12 +80,21 @@ typedef struct prn_relation_alt {
   prn_relation_slot slots[PRN_RELATION_SLOTS];
 } prn_relation_alt;
 
+/* An attribute that holds the product of the sizes of some names. */
+typedef struct prn_relation_size {
+  prn_str attr;
+  uint32_t n;
+  int32_t names[PRN_RELATION_FACTORS];
+} prn_relation_size;
+
 typedef struct prn_relation {
   prn_relation_word word;
   uint32_t num_alts, num_names;
   prn_relation_alt alts[PRN_RELATION_ALTS];
   prn_str names[PRN_RELATION_NAMES];
   prn_str attrs[PRN_RELATION_NAMES]; /* attribute with the size, or empty */
+  uint32_t num_sizes;
+  prn_relation_size sizes[PRN_RELATION_ALTS]; /* those, and products */
 } prn_relation;
 
 /* Parses the row's dims. NULL on success, otherwise what is wrong with the

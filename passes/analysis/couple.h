@@ -1,0 +1,41 @@
+/* Internal to the coupling analysis: what operators do to spaces. */
+#ifndef PRN_PASSES_ANALYSIS_COUPLE_H
+#define PRN_PASSES_ANALYSIS_COUPLE_H
+
+#include "ir/relation.h"
+#include "passes/analysis/coupling.h"
+
+typedef struct prn_couple {
+  prn_ctx *ctx;
+  prn_coupling *out;
+  prn_relation *relations; /* by opcode */
+  bool *parsed;
+} prn_couple;
+
+/* Spaces of v's axes, NULL where a size is not known; NULL when v is absent or
+ * its rank is not known. */
+prn_space **prn_couple_dims(prn_couple *c, const prn_value *v);
+/* Equates two spaces (nothing when one is NULL), or freezes both because op
+ * needs them as they are. */
+void prn_couple_tie(prn_couple *c, const prn_op *op, prn_space *a,
+                    prn_space *b);
+void prn_couple_freeze(prn_space *x, const prn_op *op, const char *text);
+/* All axes of a value. */
+void prn_couple_freeze_value(prn_couple *c, const prn_value *v,
+                             const prn_op *op, const char *text);
+/* All that op touches. */
+void prn_couple_opaque(prn_couple *c, const prn_op *op);
+/* The axes of operands and results that broadcast together, as far as they
+ * have the result's size. */
+void prn_couple_elementwise(prn_couple *c, const prn_op *op);
+/* Integers of a constant operand or of an attribute, whichever is there; -1
+ * when they are not constant, else their number, at most `most`. */
+int32_t prn_couple_ints(const prn_op *op, uint32_t operand, const char *attr,
+                        int64_t *out, int32_t most);
+
+/* Operators that are known by name (couple_move.c, couple_known.c); false when
+ * this is none of them. */
+bool prn_couple_move(prn_couple *c, const prn_op *op);
+bool prn_couple_known(prn_couple *c, const prn_op *op);
+
+#endif

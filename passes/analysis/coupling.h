@@ -1,0 +1,68 @@
+/* Coupling: which dimensions of which weights shrink together.
+ *
+ * Every dimension of every value of the graph is an index space (space.h).
+ * What an operator's row says of its dimensions (ir/relation.h) equates spaces,
+ * as do the operators that only move elements. What remains are atoms, and the
+ * weights that have an atom somewhere in a dimension are the members of its
+ * group: an index that goes from one of them goes from all. Channels, neurons
+ * of an FFN, attention heads, elements of a head, groups of keys and values,
+ * experts and the width of a residual stream are found alike.
+ *
+ * A group is frozen when something stands against removing any of its indices:
+ * a graph's input or output, an operator that nothing is known of, a dimension
+ * that means more than a number of equals (the pixels of a window). It is mixed
+ * when an operator computes with all indices at once (the mean of a
+ * normalisation), so that zeros there are not as good as nothing. */
+#ifndef PRN_PASSES_ANALYSIS_COUPLING_H
+#define PRN_PASSES_ANALYSIS_COUPLING_H
+
+#include "passes/analysis/space.h"
+#include "passes/pass.h"
+
+/* A dimension of a weight that has the group's atom in it. */
+typedef struct prn_member {
+  prn_op *constant;
+  int32_t axis;
+  int64_t places; /* indices of the axis that go with one index of the group */
+  bool neutral;   /* zeros there are as good as nothing: not so of variances,
+                   * divisors, scales and zero points */
+} prn_member;
+
+typedef struct prn_group {
+  prn_space *atom;
+  int64_t size;
+  prn_member *members; /* in module order of the constants */
+  size_t num_members;
+  int64_t params; /* elements of weights that go with one index */
+} prn_group;
+
+typedef struct prn_coupling {
+  prn_spaces spaces;
+  prn_ptrmap dims;    /* of values: an array of spaces */
+  prn_ptrmap factors; /* of operations with sizes in attributes: the spaces of
+                       * their row's names; NULL where a size is open */
+  prn_group *groups;  /* by their first members, in module order */
+  size_t size;
+  prn_arena arena;
+} prn_coupling;
+
+/* What axis `axis` of v runs over; NULL when its size is not known, or v is not
+ * one of the graph's. */
+prn_space *prn_coupling_space(const prn_coupling *c, const prn_value *v,
+                              int32_t axis);
+/* Whether an index counts blocks of every member: heads, groups of keys and
+ * values, groups of a convolution. */
+bool prn_group_is_heads(const prn_coupling *c, const prn_group *g);
+/* Whether index `at` of a dimension goes with index `i` of an atom. */
+bool prn_space_has(prn_space *x, const prn_space *atom, int64_t i, int64_t at);
+/* Calls f for the indices of the axis that go with index `i` of the group's
+ * atom, in ascending order. */
+void prn_member_places(const prn_group *g, const prn_coupling *c,
+                       const prn_member *m, int64_t i,
+                       void (*f)(void *user, int64_t place), void *user);
+
+static inline const prn_coupling *prn_pass_coupling(const prn_pass_env *env) {
+  return prn_analyses_get(env->analyses, PRN_ANALYSIS_COUPLING);
+}
+
+#endif
