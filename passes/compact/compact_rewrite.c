@@ -125,6 +125,7 @@ static prn_status split(const prn_removal *r, prn_op *op) {
   int64_t axis = prn_op_int(op, "axis", 0);
   uint32_t n = op->num_results;
   if (axis < 0) axis += rank_of(x);
+  if (axis < 0 || axis >= rank_of(x)) return PRN_OK;
   bool changed = false, even = true;
   int64_t *sizes = PRN_ARENA_ARRAY(r->env->scratch, int64_t, n);
   for (uint32_t i = 0; i < n; i++) {
@@ -168,6 +169,7 @@ static prn_status slice(const prn_removal *r, prn_op *op) {
   for (int32_t i = 0; i < n; i++) {
     int64_t a = na ? axes[i] : i;
     if (a < 0) a += rank_of(x);
+    if (a < 0 || a >= rank_of(x)) continue;
     prn_space *space = prn_coupling_space(r->c, x, (int32_t)a);
     bool same =
         prn_dim_cmp(prn_removal_dim(r, x, (int32_t)a), x->type->dims[a]) == 0;
