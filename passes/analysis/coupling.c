@@ -354,26 +354,42 @@ void prn_member_places(const prn_group *g, const prn_coupling *c,
     if (prn_space_has(x, g->atom, i, at)) f(user, at);
 }
 
-/* ---- heads ---- */
+/* ---- kinds ---- */
 
-static void outer_in(prn_space *x, const prn_space *atom, bool *outer) {
+enum { ALONE = 1, OUTER = 2, INNER = 4 };
+
+/* How an atom stands in a space: bits. */
+static unsigned stands(prn_space *x, const prn_space *atom, bool left,
+                       bool right) {
+  unsigned bits = 0;
   x = prn_space_find(x);
-  if (x == atom) *outer = false; /* by itself */
-  if (x->kind == PRN_SPACE_ATOM) return;
+  if (x == atom) return right ? OUTER : left ? INNER : ALONE;
+  bool sum = x->kind == PRN_SPACE_SUM;
   for (uint32_t i = 0; i < x->n; i++)
-    if (x->kind == PRN_SPACE_SUM || prn_space_find(x->parts[i]) != atom ||
-        i + 1 == x->n)
-      outer_in(x->parts[i], atom, outer);
+    bits |= stands(x->parts[i], atom, left || (!sum && i > 0),
+                   right || (!sum && i + 1 < x->n));
+  return bits;
 }
 
-bool prn_group_is_heads(const prn_coupling *c, const prn_group *g) {
-  bool outer = true;
+static bool in_convolution(const prn_value *v) {
+  PRN_EACH_USE(u, v)
+    if (prn_op_is(u->owner, PRN_OP_onnx_Conv) ||
+        prn_op_is(u->owner, PRN_OP_onnx_ConvTranspose))
+      return true;
+  return false;
+}
+
+prn_group_kind prn_group_kind_of(const prn_coupling *c, const prn_group *g) {
+  unsigned bits = 0;
+  bool image = false;
   for (size_t i = 0; i < g->num_members; i++) {
-    const prn_member *m = &g->members[i];
-    outer_in(prn_coupling_space(c, &m->constant->results[0], m->axis), g->atom,
-             &outer);
+    const prn_value *v = &g->members[i].constant->results[0];
+    bits |= stands(prn_coupling_space(c, v, g->members[i].axis), g->atom, false,
+                   false);
+    image = image || in_convolution(v);
   }
-  return outer;
+  if (bits == OUTER) return PRN_GROUP_HEADS;
+  return bits == INNER && !image ? PRN_GROUP_ELEMENTS : PRN_GROUP_CHANNELS;
 }
 
 /* ---- groups ---- */

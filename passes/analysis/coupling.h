@@ -50,9 +50,13 @@ typedef struct prn_coupling {
  * one of the graph's. */
 prn_space *prn_coupling_space(const prn_coupling *c, const prn_value *v,
                               int32_t axis);
-/* Whether an index counts blocks of every member: heads, groups of keys and
- * values, groups of a convolution. */
-bool prn_group_is_heads(const prn_coupling *c, const prn_group *g);
+typedef enum prn_group_kind {
+  PRN_GROUP_CHANNELS, /* and neurons, widths: none of the others */
+  PRN_GROUP_HEADS,    /* blocks of every member: attention heads, groups of keys
+                       * and values, groups of a convolution */
+  PRN_GROUP_ELEMENTS, /* of every head, in every member */
+} prn_group_kind;
+prn_group_kind prn_group_kind_of(const prn_coupling *c, const prn_group *g);
 /* Whether index `at` of a dimension goes with index `i` of an atom. */
 bool prn_space_has(prn_space *x, const prn_space *atom, int64_t i, int64_t at);
 /* Calls f for the indices of the axis that go with index `i` of the group's

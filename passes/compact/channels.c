@@ -15,7 +15,7 @@ static prn_status run(prn_pass_env *env, prn_module *m) {
   const struct opts *o = env->opts;
   struct stats *s = env->stats;
   prn_compact_stats done = {0};
-  PRN_TRY(prn_compact_zeros(env, m, PRN_COMPACT_ALL, o->mixed, &done));
+  PRN_TRY(prn_compact_zeros(env, m, false, o->mixed, &done));
   s->groups += done.groups;
   s->indices += done.indices;
   s->params += done.params;

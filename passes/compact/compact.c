@@ -189,22 +189,21 @@ static void tell(const prn_removal *r, const prn_group *g, int64_t n) {
                   prn_value_str(v), g->num_members);
 }
 
-static bool concerns(const prn_removal *r, const prn_group *g,
-                     prn_compact_kind kind, bool mixed) {
+static bool concerns(const prn_removal *r, const prn_group *g, bool heads,
+                     bool mixed) {
   if (g->atom->frozen.text || (g->atom->mixed.text && !mixed)) return false;
-  return kind == PRN_COMPACT_ALL || prn_group_is_heads(r->c, g);
+  return !heads || prn_group_kind_of(r->c, g) == PRN_GROUP_HEADS;
 }
 
-prn_status prn_compact_zeros(prn_pass_env *env, prn_module *m,
-                             prn_compact_kind kind, bool mixed,
-                             prn_compact_stats *out) {
+prn_status prn_compact_zeros(prn_pass_env *env, prn_module *m, bool heads,
+                             bool mixed, prn_compact_stats *out) {
   prn_removal r = {
       .env = env, .module = m, .c = prn_pass_coupling(env), .stats = out};
   finder f = {.env = env};
   r.gone = PRN_ARENA_ARRAY(env->scratch, unsigned char *, r.c->size);
   for (size_t i = 0; i < r.c->size; i++) {
     const prn_group *g = &r.c->groups[i];
-    if (!concerns(&r, g, kind, mixed)) continue;
+    if (!concerns(&r, g, heads, mixed)) continue;
     unsigned char *gone = prn_arena_alloc(env->scratch, (size_t)g->size);
     int64_t n = find_zeros(&f, r.c, g, gone);
     if (!n) continue;

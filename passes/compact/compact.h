@@ -21,17 +21,12 @@ typedef struct prn_removal {
   unsigned char **gone; /* by group: NULL, or 1 for every index that goes */
 } prn_removal;
 
-/* Which groups a pass shrinks. */
-typedef enum prn_compact_kind {
-  PRN_COMPACT_ALL,
-  PRN_COMPACT_HEADS, /* whose index is the outer one in every member */
-} prn_compact_kind;
-
 /* Removes the indices of groups at which all neutral members are zero, by
- * their values or masks. At least one of a group stays. Mixed groups only on
- * request. Reports an operation that cannot be rewritten, and fails. */
+ * their values or masks. At least one of a group stays. Only groups of heads,
+ * or all; mixed ones only on request. Reports an operation that cannot be
+ * rewritten, and fails. */
 PRN_NODISCARD prn_status prn_compact_zeros(prn_pass_env *env, prn_module *m,
-                                           prn_compact_kind kind, bool mixed,
+                                           bool heads, bool mixed,
                                            prn_compact_stats *out);
 
 /* ---- for this folder's files ---- */

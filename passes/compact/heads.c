@@ -11,7 +11,7 @@ PRN_PASS_TABLES;
 static prn_status run(prn_pass_env *env, prn_module *m) {
   struct stats *s = env->stats;
   prn_compact_stats done = {0};
-  PRN_TRY(prn_compact_zeros(env, m, PRN_COMPACT_HEADS, false, &done));
+  PRN_TRY(prn_compact_zeros(env, m, true, false, &done));
   s->groups += done.groups;
   s->indices += done.indices;
   s->params += done.params;

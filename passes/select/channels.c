@@ -12,17 +12,17 @@
 #include "passes/analysis/coupling.h"
 #include "passes/select/select.h"
 
-#define OPTIONS(X)                                                         \
-  X(FLOAT, ratio, 0.5, "[0,1)", "Fraction of the indices that goes")       \
-  X(INT, round_to, 1, "[1,inf)",                                           \
-    "As many stay as are a multiple of this, where there are that many")   \
-  X(ENUM, scope, tensor, "tensor|global",                                  \
-    "Rank the indices of each group, or of all groups together")           \
-  X(ENUM, units, channels, "channels|heads|all",                           \
-    "Groups to choose from: heads are those whose index counts blocks of " \
-    "every member")                                                        \
-  X(BOOL, mixed, false, "",                                                \
-    "Also dimensions that are normalised, such as the width of a "         \
+#define OPTIONS(X)                                                       \
+  X(FLOAT, ratio, 0.5, "[0,1)", "Fraction of the indices that goes")     \
+  X(INT, round_to, 1, "[1,inf)",                                         \
+    "As many stay as are a multiple of this, where there are that many") \
+  X(ENUM, scope, tensor, "tensor|global",                                \
+    "Rank the indices of each group, or of all groups together")         \
+  X(ENUM, units, channels, "channels|heads|elements|all",                \
+    "Groups to choose from: heads are whole blocks of every member, "    \
+    "elements those of every head, channels all others")                 \
+  X(BOOL, mixed, false, "",                                              \
+    "Also dimensions that are normalised, such as the width of a "       \
     "transformer: compaction changes results there")
 #define STATS(X)                            \
   X(groups, "groups that were chosen from") \
@@ -32,7 +32,7 @@
 PRN_PASS_TABLES;
 
 enum { PER_GROUP, GLOBAL };
-enum { CHANNELS, HEADS, ALL };
+enum { ALL = PRN_GROUP_ELEMENTS + 1 };
 
 typedef struct choice {
   const prn_group *g;
@@ -171,9 +171,9 @@ static prn_status score(job *j, choice *ch, bool *scored) {
 
 static bool concerns(const job *j, const prn_group *g) {
   const struct opts *o = j->env->opts;
-  bool heads = prn_group_is_heads(j->c, g);
+  prn_group_kind kind = prn_group_kind_of(j->c, g);
   if (g->atom->frozen.text || (g->atom->mixed.text && !o->mixed)) return false;
-  return o->units == ALL || heads == (o->units == HEADS);
+  return o->units == ALL || (int64_t)kind == o->units;
 }
 
 /* How many of n go when `want` should: what stays is a multiple of round_to,

@@ -57,8 +57,11 @@ def compare_groups(model, goldens):
 
 def compare_pruned(folder, goldens, name, mixed):
     small = folder / f"{name}.onnx"
-    opt(goldens / f"{name}.onnx", PREPARE, "--score-magnitude=metric=l2",
-        f"--select-channels=ratio=0.5,mixed={mixed}",
+    select = []
+    for units in ("channels", "elements"):
+        select += ["--score-magnitude=metric=l2",
+                   f"--select-channels=ratio=0.5,units={units},mixed={mixed}"]
+    opt(goldens / f"{name}.onnx", PREPARE, *select,
         f"--compact-channels=mixed={mixed}", "-o", small)
     shapes = {t.name: list(t.dims)
               for t in onnx.load(small).graph.initializer}
