@@ -33,6 +33,10 @@ void prn_couple_elementwise(prn_couple *c, const prn_op *op);
 int32_t prn_couple_ints(const prn_op *op, uint32_t operand, const char *attr,
                         int64_t *out, int32_t most);
 
+/* Terms of what a graph costs, and what an index of each group does
+ * (coupling_cost.c); groups are there. */
+void prn_couple_costs(prn_couple *c, const prn_op *graph);
+
 /* Operators that are known by name (couple_move.c, couple_known.c); false when
  * this is none of them. */
 bool prn_couple_move(prn_couple *c, const prn_op *op);

@@ -495,6 +495,7 @@ static void destroy(void *data) {
   for (size_t i = 0; i < c->size; i++)
     prn_free(c->groups[i].members);
   prn_free(c->groups);
+  prn_free(c->terms);
   prn_ptrmap_destroy(&c->dims);
   prn_ptrmap_destroy(&c->factors);
   prn_spaces_destroy(&c->spaces);
@@ -514,6 +515,7 @@ static prn_status compute(prn_analyses *all, prn_module *m, void **out) {
     if (!prn_op_is(op, PRN_OP_onnx_graph)) continue;
     visit_graph(&s, op);
     collect(c, op);
+    prn_couple_costs(&s, op);
   }
   prn_free(s.relations);
   prn_free(s.parsed);

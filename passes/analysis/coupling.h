@@ -34,7 +34,16 @@ typedef struct prn_group {
   prn_member *members; /* in module order of the constants */
   size_t num_members;
   int64_t params; /* elements of weights that go with one index */
+  double flops;   /* of products, the same; open sizes count as 1 */
 } prn_group;
+
+/* A part of what a model costs: a factor times the sizes of some spaces. */
+typedef struct prn_cost_term {
+  bool flops; /* else elements of weights */
+  double factor;
+  uint32_t n;
+  prn_space **spaces;
+} prn_cost_term;
 
 typedef struct prn_coupling {
   prn_spaces spaces;
@@ -43,6 +52,8 @@ typedef struct prn_coupling {
                        * their row's names; NULL where a size is open */
   prn_group *groups;  /* by their first members, in module order */
   size_t size;
+  prn_cost_term *terms;
+  size_t num_terms, cap_terms;
   prn_arena arena;
 } prn_coupling;
 
@@ -64,6 +75,11 @@ bool prn_space_has(prn_space *x, const prn_space *atom, int64_t i, int64_t at);
 void prn_member_places(const prn_group *g, const prn_coupling *c,
                        const prn_member *m, int64_t i,
                        void (*f)(void *user, int64_t place), void *user);
+
+/* Multiply-adds of products, counted as two each, or elements of weights, when
+ * left[g] indices of group g are left (NULL: all); open sizes count as 1. */
+double prn_coupling_cost(const prn_coupling *c, bool flops,
+                         const int64_t *left);
 
 static inline const prn_coupling *prn_pass_coupling(const prn_pass_env *env) {
   return prn_analyses_get(env->analyses, PRN_ANALYSIS_COUPLING);

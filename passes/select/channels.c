@@ -12,17 +12,20 @@
 #include "passes/analysis/coupling.h"
 #include "passes/select/select.h"
 
-#define OPTIONS(X)                                                       \
-  X(FLOAT, ratio, 0.5, "[0,1)", "Fraction of the indices that goes")     \
-  X(INT, round_to, 1, "[1,inf)",                                         \
-    "As many stay as are a multiple of this, where there are that many") \
-  X(ENUM, scope, tensor, "tensor|global",                                \
-    "Rank the indices of each group, or of all groups together")         \
-  X(ENUM, units, channels, "channels|heads|elements|all",                \
-    "Groups to choose from: heads are whole blocks of every member, "    \
-    "elements those of every head, channels all others")                 \
-  X(BOOL, mixed, false, "",                                              \
-    "Also dimensions that are normalised, such as the width of a "       \
+#define OPTIONS(X)                                                        \
+  X(FLOAT, ratio, 0.5, "[0,1)", "Fraction that goes")                     \
+  X(ENUM, of, indices, "indices|params|flops",                            \
+    "Of what: of the indices, or of all the model's weights or FLOPs of " \
+    "products, with sizes that are open taken as 1")                      \
+  X(INT, round_to, 1, "[1,inf)",                                          \
+    "As many stay as are a multiple of this, where there are that many")  \
+  X(ENUM, scope, tensor, "tensor|global",                                 \
+    "Rank the indices of each group, or of all groups together")          \
+  X(ENUM, units, channels, "channels|heads|elements|all",                 \
+    "Groups to choose from: heads are whole blocks of every member, "     \
+    "elements those of every head, channels all others")                  \
+  X(BOOL, mixed, false, "",                                               \
+    "Also dimensions that are normalised, such as the width of a "        \
     "transformer: compaction changes results there")
 #define STATS(X)                            \
   X(groups, "groups that were chosen from") \
@@ -32,6 +35,7 @@
 PRN_PASS_TABLES;
 
 enum { PER_GROUP, GLOBAL };
+enum { INDICES, PARAMS, FLOPS };
 enum { ALL = PRN_GROUP_ELEMENTS + 1 };
 
 typedef struct choice {
@@ -169,11 +173,22 @@ static prn_status score(job *j, choice *ch, bool *scored) {
 
 /* ---- choosing ---- */
 
+/* A group with a weight that sites(...) leaves out is left alone. */
+static bool selected(const job *j, const prn_group *g) {
+  const prn_sites *sites = prn_pass_weight_sites(j->env);
+  for (size_t i = 0; i < g->num_members; i++) {
+    const prn_op *c = g->members[i].constant;
+    if (prn_site_of(sites, c) && !prn_pass_site_selected(j->env, c))
+      return false;
+  }
+  return true;
+}
+
 static bool concerns(const job *j, const prn_group *g) {
   const struct opts *o = j->env->opts;
   prn_group_kind kind = prn_group_kind_of(j->c, g);
   if (g->atom->frozen.text || (g->atom->mixed.text && !o->mixed)) return false;
-  return o->units == ALL || (int64_t)kind == o->units;
+  return (o->units == ALL || (int64_t)kind == o->units) && selected(j, g);
 }
 
 /* How many of n go when `want` should: what stays is a multiple of round_to,
@@ -185,35 +200,84 @@ static int64_t rounded(const job *j, int64_t n, int64_t want) {
   return stay < n ? n - stay : 0;
 }
 
-static void choose(const job *j, choice *ch, int64_t want) {
-  prn_groups_lowest(ch->scores, ch->g->size, rounded(j, ch->g->size, want),
-                    ch->prune);
-}
+/* All indices in one ranking. */
+typedef struct ranking {
+  int64_t n;
+  double *scores;
+  unsigned char *prune;
+} ranking;
 
-static void choose_per_group(const job *j) {
-  const struct opts *o = j->env->opts;
+static ranking rank_all(const job *j) {
+  ranking r = {0};
+  int64_t at = 0;
   for (size_t i = 0; i < j->size; i++)
-    choose(j, &j->at[i], prn_share_of(o->ratio, j->at[i].g->size));
-}
-
-/* All groups' indices in one ranking say how many go in each. */
-static void choose_global(const job *j) {
-  const struct opts *o = j->env->opts;
-  int64_t n = 0, at = 0;
-  for (size_t i = 0; i < j->size; i++)
-    n += j->at[i].g->size;
-  double *all = PRN_ARENA_ARRAY(j->env->scratch, double, n);
-  unsigned char *prune = prn_arena_alloc(j->env->scratch, (size_t)n);
+    r.n += j->at[i].g->size;
+  r.scores = PRN_ARENA_ARRAY(j->env->scratch, double, r.n);
+  r.prune = prn_arena_alloc(j->env->scratch, (size_t)r.n);
   for (size_t i = 0; i < j->size; at += j->at[i].g->size, i++)
-    memcpy(all + at, j->at[i].scores, (size_t)j->at[i].g->size * sizeof *all);
-  prn_groups_lowest(all, n, prn_share_of(o->ratio, n), prune);
-  at = 0;
-  for (size_t i = 0; i < j->size; i++) {
-    int64_t want = 0;
-    for (int64_t k = 0; k < j->at[i].g->size; k++)
-      want += prune[at++];
-    choose(j, &j->at[i], want);
+    memcpy(r.scores + at, j->at[i].scores,
+           (size_t)j->at[i].g->size * sizeof *r.scores);
+  return r;
+}
+
+/* How many indices of each group go at a share: of each group's, or of all in
+ * the ranking. */
+static void amounts(const job *j, ranking *r, double share, int64_t *goes) {
+  int64_t at = 0;
+  if (r->n) {
+    memset(r->prune, 0, (size_t)r->n);
+    prn_groups_lowest(r->scores, r->n, prn_share_of(share, r->n), r->prune);
   }
+  for (size_t i = 0; i < j->size; i++) {
+    int64_t n = j->at[i].g->size, want = 0;
+    if (!r->n) want = prn_share_of(share, n);
+    for (int64_t k = 0; r->n && k < n; k++)
+      want += r->prune[at++];
+    goes[i] = rounded(j, n, want);
+  }
+}
+
+/* The model's cost when so many indices go. */
+static double cost(const job *j, bool flops, const int64_t *goes) {
+  int64_t *left = PRN_ARENA_ARRAY(j->env->scratch, int64_t, j->c->size);
+  for (size_t i = 0; i < j->c->size; i++)
+    left[i] = j->c->groups[i].size;
+  for (size_t i = 0; i < j->size; i++)
+    left[j->at[i].g - j->c->groups] -= goes[i];
+  return prn_coupling_cost(j->c, flops, left);
+}
+
+/* The least share of indices that takes the ratio of what the cost is now. */
+static double share_for(const job *j, ranking *r, bool flops, int64_t *goes) {
+  const struct opts *o = j->env->opts;
+  double low = 0, high = 1;
+  double most = (1 - o->ratio) * prn_coupling_cost(j->c, flops, NULL);
+  for (int step = 0; step < 40; step++) {
+    double middle = (low + high) / 2;
+    amounts(j, r, middle, goes);
+    if (cost(j, flops, goes) <= most)
+      high = middle;
+    else
+      low = middle;
+  }
+  return high;
+}
+
+static void choose(const job *j) {
+  const struct opts *o = j->env->opts;
+  int64_t *goes = PRN_ARENA_ARRAY(j->env->scratch, int64_t, j->size);
+  ranking r = o->scope == GLOBAL ? rank_all(j) : (ranking){0};
+  double share =
+      o->of == INDICES ? o->ratio : share_for(j, &r, o->of == FLOPS, goes);
+  amounts(j, &r, share, goes);
+  if (o->of != INDICES && share >= 1)
+    prn_pass_warning(j->env,
+                     "the groups that can shrink do not hold %g of "
+                     "what the model costs: all that can go goes",
+                     o->ratio);
+  for (size_t i = 0; i < j->size; i++)
+    prn_groups_lowest(j->at[i].scores, j->at[i].g->size, goes[i],
+                      j->at[i].prune);
 }
 
 /* ---- masks ---- */
@@ -298,15 +362,11 @@ static prn_status open(job *j) {
 }
 
 static prn_status select_all(job *j) {
-  const struct opts *o = j->env->opts;
   PRN_TRY(open(j));
   if (!j->size)
     prn_pass_warning(j->env, "no group of weights can shrink: print-groups "
                              "says what stands against it");
-  if (o->scope == GLOBAL)
-    choose_global(j);
-  else
-    choose_per_group(j);
+  choose(j);
   for (size_t i = 0; i < j->size; i++)
     PRN_TRY(mask(j, &j->at[i]));
   attach(j);

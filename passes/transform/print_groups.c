@@ -41,8 +41,10 @@ static void print_why(prn_pass_env *env, const char *word, prn_space_why why) {
 static void print_group(prn_pass_env *env, const prn_coupling *c,
                         const prn_group *g, size_t i) {
   prn_strbuf b = {0};
-  prn_pass_print(env, "group %zu: %lld indices of %lld parameters\n", i,
+  prn_pass_print(env, "group %zu: %lld indices of %lld parameters", i,
                  (long long)g->size, (long long)g->params);
+  if (g->flops > 0) prn_pass_print(env, ", %.0f FLOPs", g->flops);
+  prn_pass_print(env, "\n");
   for (size_t k = 0; k < g->num_members; k++) {
     const prn_member *m = &g->members[k];
     const prn_value *v = &m->constant->results[0];
@@ -77,8 +79,10 @@ const prn_pass prn_pass_print_groups = {
     .name = "print-groups",
     .summary = "Print which dimensions of weights shrink together",
     .doc = "Each group with its members: a weight, an axis, and of what "
-           "factors and terms the axis is made, the group's own as *; and what "
-           "stands against removing an index of it. Sizes that are computed "
+           "factors and terms the axis is made, the group's own as *; how many "
+           "elements of weights and FLOPs of products go with an index (open "
+           "sizes count as 1); and what stands against removing one. Sizes "
+           "that are computed "
            "should be folded first: fold-constants.",
     .reads = PRN_DIALECT_ONNX,
     .writes = PRN_DIALECT_ONNX,
