@@ -35,6 +35,9 @@ typedef struct prn_score_kind {
   bool (*keys)(const prn_score *s, int64_t at, int64_t n, int32_t *out);
   /* Groups are scored by their number instead of by a norm. */
   bool by_index;
+  /* Scores of the slices across an axis, for kinds that score nothing smaller,
+   * whose eval is NULL: select-channels alone understands them. */
+  prn_status (*slices)(const prn_score *s, int32_t axis, double *out);
 } prn_score_kind;
 
 /* A score being evaluated. */
@@ -70,6 +73,9 @@ void prn_score_attach(const prn_pass_env *env, const prn_score_filter *filter,
                       const prn_attr *(*attach)(const prn_pass_env *env,
                                                 const prn_site *site),
                       uint64_t *scored, uint64_t *skipped);
+
+/* Whether v is what a normalisation multiplies its result by. */
+bool prn_is_norm_scale(const prn_value *v);
 
 /* ---- for select passes ---- */
 

@@ -7,6 +7,7 @@
  * normalisations count with their magnitude. Fang et al., "DepGraph: Towards
  * any structural pruning", 2023, section 3.4, and its implementation. Slices
  * become zero in every member, so that compact-channels can remove them. */
+#include <stdlib.h>
 #include <string.h>
 
 #include "passes/analysis/coupling.h"
@@ -17,6 +18,9 @@
   X(ENUM, of, indices, "indices|params|flops",                            \
     "Of what: of the indices, or of all the model's weights or FLOPs of " \
     "products, with sizes that are open taken as 1")                      \
+  X(ENUM, normalise, mean, "mean|max|lamp|none",                          \
+    "What a group's scores are divided by before groups are compared: "   \
+    "their mean, their maximum, the sum of what is not smaller, nothing") \
   X(INT, round_to, 1, "[1,inf)",                                          \
     "As many stay as are a multiple of this, where there are that many")  \
   X(ENUM, scope, tensor, "tensor|global",                                 \
@@ -36,6 +40,7 @@ PRN_PASS_TABLES;
 
 enum { PER_GROUP, GLOBAL };
 enum { INDICES, PARAMS, FLOPS };
+enum { MEAN, MAX, LAMP, NONE };
 enum { ALL = PRN_GROUP_ELEMENTS + 1 };
 
 typedef struct choice {
@@ -47,7 +52,6 @@ typedef struct choice {
 typedef struct job {
   prn_pass_env *env;
   const prn_coupling *c;
-  prn_targets targets;
   prn_ptrmap score_of; /* constant -> prn_score */
   prn_ptrmap norms_of; /* constant -> double *[rank]: of lines of each axis */
   prn_ptrmap mask_of;  /* constant -> prn_mask */
@@ -68,12 +72,15 @@ static prn_status norms_of(job *j, const prn_score *s, double ***out) {
   *out = *slot;
   if (*slot) return PRN_OK;
   double **sums = PRN_ARENA_ARRAY(j->env->scratch, double *, rank);
+  *slot = *out = sums;
   for (int32_t i = 0; i < rank; i++) {
     (void)prn_dim_is_const(x->type->dims[i], &size[i]);
     sums[i] = PRN_ARENA_ARRAY(j->env->scratch, double, size[i]);
     for (int64_t k = 0; k < size[i]; k++)
       sums[i][k] = prn_norm_start(s->norm);
+    if (s->kind->slices) PRN_TRY(s->kind->slices(s, i, sums[i]));
   }
+  if (s->kind->slices) return PRN_OK;
   for (int64_t e = 0, n; e < count; e += n) {
     n = count - e < 1024 ? count - e : 1024;
     PRN_TRY(prn_score_read(s, e, n, buf));
@@ -86,7 +93,6 @@ static prn_status norms_of(job *j, const prn_score *s, double ***out) {
         at[i] = 0;
     }
   }
-  *slot = *out = sums;
   return PRN_OK;
 }
 
@@ -122,18 +128,6 @@ static prn_status add_member(job *j, choice *ch, const prn_member *m,
   return PRN_OK;
 }
 
-/* What a normalisation multiplies its result by. */
-static bool is_scale(const prn_value *v) {
-  static const prn_opcode codes[] = {
-      PRN_OP_onnx_BatchNormalization, PRN_OP_onnx_InstanceNormalization,
-      PRN_OP_onnx_LayerNormalization, PRN_OP_onnx_RMSNormalization,
-      PRN_OP_onnx_GroupNormalization, PRN_OP_onnx_SimplifiedLayerNormalization};
-  PRN_EACH_USE(u, v)
-    for (size_t i = 0; i < PRN_COUNT(codes); i++)
-      if (prn_use_index(u) == 1 && prn_op_is(u->owner, codes[i])) return true;
-  return false;
-}
-
 /* Scales have no score of their own: they are scored as the group's weights
  * are, if that is by magnitude. */
 static prn_status score_scales(job *j, const prn_group *g) {
@@ -143,7 +137,8 @@ static prn_status score_scales(job *j, const prn_group *g) {
   if (!like || like->kind != &prn_score_kind_magnitude) return PRN_OK;
   for (size_t k = 0; k < g->num_members; k++) {
     prn_op *c = g->members[k].constant;
-    if (prn_ptrmap_has(&j->score_of, c) || !is_scale(&c->results[0])) continue;
+    if (prn_ptrmap_has(&j->score_of, c) || !prn_is_norm_scale(&c->results[0]))
+      continue;
     prn_score *s = PRN_ARENA_NEW(j->env->scratch, prn_score);
     prn_op_set_attr(c, prn_score_attr, like->attr);
     prn_status status = prn_score_open(c, s);
@@ -154,20 +149,53 @@ static prn_status score_scales(job *j, const prn_group *g) {
   return PRN_OK;
 }
 
+static int by_score(const void *a, const void *b) {
+  double x = **(double *const *)a, y = **(double *const *)b;
+  if (x != y) return x < y ? -1 : 1;
+  return *(double *const *)a < *(double *const *)b ? -1 : 1;
+}
+
+/* Over the sum of itself and all that are larger. Lee et al., "Layer-adaptive
+ * sparsity for the magnitude-based pruning", 2021. */
+static void lamp(const job *j, choice *ch) {
+  double **at = PRN_ARENA_ARRAY(j->env->scratch, double *, ch->g->size);
+  double sum = 0;
+  for (int64_t i = 0; i < ch->g->size; i++)
+    at[i] = &ch->scores[i];
+  qsort(at, (size_t)ch->g->size, sizeof(double *), by_score);
+  for (int64_t i = ch->g->size; i-- > 0;) {
+    sum += *at[i];
+    if (sum > 0) *at[i] /= sum;
+  }
+}
+
+/* What makes the scores of different groups comparable. */
+static void normalise(const job *j, choice *ch) {
+  const struct opts *o = j->env->opts;
+  double mean = 0, most = 0;
+  if (o->normalise == LAMP) lamp(j, ch);
+  for (int64_t i = 0; i < ch->g->size; i++) {
+    mean += ch->scores[i] / (double)ch->g->size;
+    if (ch->scores[i] > most) most = ch->scores[i];
+  }
+  double by = o->normalise == MEAN ? mean : o->normalise == MAX ? most : 1;
+  for (int64_t i = 0; i < ch->g->size && by > 0; i++)
+    ch->scores[i] /= by;
+}
+
 /* False when no member has a score. */
 static prn_status score(job *j, choice *ch, bool *scored) {
-  double mean = 0;
-  *scored = false;
+  int64_t members = 0;
   PRN_TRY(score_scales(j, ch->g));
   for (size_t k = 0; k < ch->g->num_members; k++) {
     bool one;
     PRN_TRY(add_member(j, ch, &ch->g->members[k], &one));
-    *scored = *scored || one;
+    members += one;
   }
-  for (int64_t i = 0; i < ch->g->size; i++)
-    mean += ch->scores[i] / (double)ch->g->size;
-  for (int64_t i = 0; i < ch->g->size && mean > 0; i++)
-    ch->scores[i] /= mean;
+  for (int64_t i = 0; i < ch->g->size && members; i++)
+    ch->scores[i] /= (double)members;
+  *scored = members > 0;
+  normalise(j, ch);
   return PRN_OK;
 }
 
@@ -343,11 +371,24 @@ static void attach(job *j) {
 
 /* ---- */
 
+/* The scores that are there. */
+static prn_status collect(job *j) {
+  const prn_weights *w = prn_pass_weights(j->env);
+  for (size_t i = 0; i < w->size; i++) {
+    if (!prn_op_attr(w->ops[i], prn_score_attr) ||
+        !prn_pass_site_selected(j->env, w->ops[i]))
+      continue;
+    prn_score *s = PRN_ARENA_NEW(j->env->scratch, prn_score);
+    PRN_TRY(prn_score_open(w->ops[i], s));
+    *prn_ptrmap_slot(&j->score_of, w->ops[i]) = s;
+  }
+  if (j->score_of.size || !j->c->size) return PRN_OK;
+  return prn_pass_error(j->env, "no weight has a score: run a score-* pass "
+                                "first, such as score-magnitude");
+}
+
 static prn_status open(job *j) {
   j->at = PRN_ARENA_ARRAY(j->env->scratch, choice, j->c->size);
-  for (size_t i = 0; i < j->targets.size; i++)
-    *prn_ptrmap_slot(&j->score_of, j->targets.at[i].site->constant) =
-        &j->targets.at[i].score;
   for (size_t i = 0; i < j->c->size; i++) {
     const prn_group *g = &j->c->groups[i];
     choice ch = {.g = g};
@@ -361,7 +402,14 @@ static prn_status open(job *j) {
   return PRN_OK;
 }
 
+static void leave(const job *j) {
+  const prn_weights *w = prn_pass_weights(j->env);
+  for (size_t i = 0; i < w->size; i++)
+    prn_op_set_attr(w->ops[i], prn_score_attr, NULL);
+}
+
 static prn_status select_all(job *j) {
+  PRN_TRY(collect(j));
   PRN_TRY(open(j));
   if (!j->size)
     prn_pass_warning(j->env, "no group of weights can shrink: print-groups "
@@ -370,15 +418,13 @@ static prn_status select_all(job *j) {
   for (size_t i = 0; i < j->size; i++)
     PRN_TRY(mask(j, &j->at[i]));
   attach(j);
-  for (size_t i = 0; i < j->targets.size; i++)
-    prn_target_leave(&j->targets.at[i]);
+  leave(j);
   return PRN_OK;
 }
 
 static prn_status run(prn_pass_env *env, prn_module *m) {
   job j = {.env = env, .c = prn_pass_coupling(env)};
   (void)m;
-  PRN_TRY(prn_targets_collect(env, &j.targets));
   prn_status status = select_all(&j);
   prn_ptrmap_destroy(&j.score_of);
   prn_ptrmap_destroy(&j.norms_of);

@@ -33,6 +33,10 @@ prn_status prn_targets_collect(const prn_pass_env *env, prn_targets *out) {
       continue;
     }
     PRN_TRY(prn_score_open(s->constant, &t->score));
+    if (!t->score.kind->eval)
+      return prn_pass_error(env, "'%s' scores whole channels: select-channels "
+                                 "is what chooses by it",
+                            t->score.kind->name);
     t->site = s;
     t->count = prn_tensor_count(t->score.tensor);
     t->gone = gone_before(t->score.tensor, t->count);
