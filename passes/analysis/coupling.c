@@ -202,6 +202,11 @@ static void keep_factors(prn_couple *c, const prn_op *op, const prn_relation *r,
       prn_arena_copy(&c->out->arena, f->names, size);
 }
 
+static bool is_single(const prn_type *t) {
+  int64_t n;
+  return prn_type_count(t, &n) && n == 1;
+}
+
 static bool is_weight_slot(const prn_op *op, uint32_t i) {
   const prn_slot_info *s = op->opname->info->in;
   for (uint32_t k = 0; s[k].kind != PRN_SLOT_END; k++)
@@ -246,7 +251,8 @@ static void tie_list(prn_couple *c, const prn_op *op, const prn_relation *r) {
     const prn_value *v = prn_op_operand(op, i);
     if (!v || is_mentioned(alt, op, v)) continue;
     prn_couple_freeze_value(c, v, op, takes_whole);
-    for (uint32_t k = 0; is_weight_slot(op, i) && k < r->num_names; k++)
+    bool counts = is_weight_slot(op, i) && !is_single(v->type);
+    for (uint32_t k = 0; counts && k < r->num_names; k++)
       prn_couple_freeze(f.names[k], op, takes_whole);
   }
   for (uint32_t i = 0; i < op->num_results; i++)
