@@ -19,7 +19,7 @@ typedef struct prn_run_settings {
 typedef struct prn_loaded {
   prn_program *program;
   prn_runner runner;
-  prn_profile profile; /* with --profile-kernels */
+  prn_kernel_times profile; /* with --profile-kernels */
 } prn_loaded;
 
 /* Compiles a model in process, or opens a library made by prunec. Where a
@@ -50,8 +50,9 @@ PRN_NODISCARD prn_status prn_run_bench(prn_runner *r, const prn_arrays *inputs,
 /* The profile to compile with, and what it found in the time --bench gives: a
  * table, longest first (kernels alike in one row unless verbose), or one JSON
  * object in the order of the program. */
-void prn_run_profile_init(prn_profile *p, int64_t threads);
-PRN_NODISCARD prn_status prn_run_profile(prn_runner *r, const prn_profile *p,
+void prn_run_profile_init(prn_kernel_times *p, int64_t threads);
+PRN_NODISCARD prn_status prn_run_profile(prn_runner *r,
+                                         const prn_kernel_times *p,
                                          const prn_arrays *inputs,
                                          const prn_arrays *outputs,
                                          const prn_run_settings *s);

@@ -18,7 +18,7 @@ static void hold(void *user, const prn_diag *d) {
 
 static prn_status compile(prn_ctx *ctx, const char *path,
                           const prn_run_settings *s, prn_cli_list dims,
-                          prn_profile *profile, prn_program **out) {
+                          prn_kernel_times *profile, prn_program **out) {
   prn_module *m = NULL;
   prn_compile_options o = {
       .target = {.march = s->march}, .prefix = "model", .profile = profile};
@@ -56,8 +56,8 @@ static prn_cli_list sizes_of(prn_ctx *ctx, const prn_arrays *inputs) {
 
 static prn_status compile_for(prn_ctx *ctx, const char *path,
                               const prn_run_settings *s,
-                              const prn_arrays *inputs, prn_profile *profile,
-                              prn_program **out) {
+                              const prn_arrays *inputs,
+                              prn_kernel_times *profile, prn_program **out) {
   prn_diag_sink *sink = prn_ctx_diags(ctx);
   if (!inputs) return compile(ctx, path, s, (prn_cli_list){0}, profile, out);
   quiet q = {.sink = sink};
@@ -77,7 +77,7 @@ static prn_status compile_for(prn_ctx *ctx, const char *path,
 prn_status prn_run_load(prn_ctx *ctx, const char *path,
                         const prn_run_settings *s, const prn_arrays *inputs,
                         prn_loaded *out) {
-  prn_profile *profile = NULL;
+  prn_kernel_times *profile = NULL;
   bool library = prn_str_ends(prn_str_from(path), ".so");
   *out = (prn_loaded){0};
   if (s->profile_kernels) {
