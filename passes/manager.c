@@ -2,6 +2,7 @@
 
 #include <string.h>
 
+#include "ir/fingerprint.h"
 #include "passes/remark.h"
 
 enum { MAX_DEPTH = 64 };
@@ -79,6 +80,20 @@ void prn_pass_remark(const prn_pass_env *env, const prn_op *op,
   va_start(ap, fmt);
   prn_remarks_vadd(remarks, env->pass->name, op, reason, fmt, ap);
   va_end(ap);
+}
+
+const prn_profile *prn_pass_profile(const prn_pass_env *env) {
+  return env->state->config->profile;
+}
+
+prn_status prn_profile_check(const prn_profile *p, const prn_module *m) {
+  uint64_t found = prn_module_fingerprint(m);
+  if (found == p->model) return PRN_OK;
+  return prn_diag_emit(
+      prn_ctx_diags(m->ctx), PRN_ERROR, (prn_loc){.file = p->path}, PRN_STR(""),
+      "the profile is of another model: of %016llx, but '%s' is %016llx",
+      (unsigned long long)p->model, m->file ? m->file : "the input",
+      (unsigned long long)found);
 }
 
 const prn_pipeline_item *prn_pass_group(const prn_pass_env *env,

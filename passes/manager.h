@@ -31,9 +31,14 @@ typedef struct prn_run_config {
   bool measure; /* peak and private memory of each pass */
   prn_instrument *const *instruments;
   size_t num_instruments;
-  prn_remarks *remarks; /* NULL: nobody listens */
-  prn_strbuf *out;      /* what passes print; NULL: thrown away */
+  prn_remarks *remarks;       /* NULL: nobody listens */
+  const prn_profile *profile; /* NULL: there is none */
+  prn_strbuf *out;            /* what passes print; NULL: thrown away */
 } prn_run_config;
+
+/* Reports and fails unless the profile was observed on a model like m. */
+PRN_NODISCARD prn_status prn_profile_check(const prn_profile *p,
+                                           const prn_module *m);
 
 /* Runs the checks of every pass, then every pass. Stops at the first pass
  * that fails. */

@@ -28,6 +28,7 @@
 #ifndef PRN_PASSES_PASS_H
 #define PRN_PASSES_PASS_H
 
+#include "ir/profile.h"
 #include "passes/analysis/analysis.h"
 
 /* ---- options ---- */
@@ -154,6 +155,10 @@ bool prn_pass_site_selected(const prn_pass_env *env, const prn_op *constant);
 static inline const prn_weights *prn_pass_weights(const prn_pass_env *env) {
   return prn_analyses_get(env->analyses, PRN_ANALYSIS_WEIGHTS);
 }
+
+/* What was observed of the model when it ran on the user's data (--profile);
+ * NULL when no profile was given. It fits the model as it was read. */
+const prn_profile *prn_pass_profile(const prn_pass_env *env);
 
 /* Runs the pipeline that a nesting pass holds in {...}. */
 PRN_NODISCARD prn_status prn_pass_run_body(prn_pass_env *env);

@@ -3,6 +3,8 @@
 #include <ctype.h>
 #include <string.h>
 
+#include "ir/fingerprint.h"
+#include "passes/analysis/observed.h"
 #include "passes/lower/machine.h"
 #include "passes/manager.h"
 #include "passes/remark.h"
@@ -102,11 +104,13 @@ static void tell(const prn_pipeline *p, const prn_remarks *remarks) {
   prn_strbuf_destroy(&b);
 }
 
-/* Runs what p holds and then the passes of `text`. */
+/* Runs what p holds and then the passes of `text`, which is freed. */
 static prn_status run(const prn_registry *r, const prn_lowering *how,
-                      prn_strbuf *text, prn_pipeline *p, prn_module *m) {
+                      const prn_profile *profile, prn_strbuf *text,
+                      prn_pipeline *p, prn_module *m) {
   prn_remarks *remarks = how->verbose ? prn_remarks_create(m->ctx) : NULL;
-  prn_run_config config = {.threads = how->threads, .remarks = remarks};
+  prn_run_config config = {
+      .threads = how->threads, .remarks = remarks, .profile = profile};
   prn_status status = PRN_OK;
   if (text->size)
     status = prn_pipeline_parse(m->ctx, r, NULL, prn_strbuf_view(text), p);
@@ -117,13 +121,59 @@ static prn_status run(const prn_registry *r, const prn_lowering *how,
   return status;
 }
 
+/* Lists in how->observe what the outputs that `observe` made show. */
+static prn_status list_observed(const prn_lowering *how, prn_module *m) {
+  prn_analyses *a = prn_analyses_create(m);
+  prn_arena arena = {0};
+  prn_status status = prn_analyses_need(a, PRN_SHAPES | PRN_SITES);
+  if (status == PRN_OK) {
+    prn_site_inputs all =
+        prn_sites_observable(prn_analyses_get(a, PRN_ANALYSIS_SITES), &arena);
+    for (size_t i = 0; i < all.size; i++)
+      (void)prn_profile_add(how->observe, all.at[i].value->name,
+                            all.at[i].axis);
+  }
+  prn_arena_destroy(&arena);
+  prn_analyses_destroy(a);
+  return status;
+}
+
+/* Runs p, and has what it leaves observed. */
+static prn_status observe(const prn_registry *r, const prn_lowering *how,
+                          const prn_profile *profile, prn_pipeline *p,
+                          prn_module *m) {
+  prn_strbuf nothing = {0}, text = {0};
+  bool full = how->observe->full;
+  PRN_TRY(run(r, how, profile, &nothing, p, m));
+  prn_profile_clear(how->observe);
+  how->observe->full = full;
+  how->observe->model = prn_module_fingerprint(m);
+  prn_strbuf_cstr(&text, "observe");
+  PRN_TRY(run(r, how, NULL, &text, prn_pipeline_create(m->ctx), m));
+  return list_observed(how, m);
+}
+
 static prn_status lower_common(const prn_registry *r, const prn_lowering *how,
                                prn_module *m) {
   prn_strbuf text = {0};
+  prn_profile profile = {0};
+  const prn_profile *given = how->profile ? &profile : NULL;
   prn_pipeline *p = prn_pipeline_create(m->ctx);
-  PRN_TRY(own_passes(m->ctx, r, how, p));
+  prn_status status = own_passes(m->ctx, r, how, p);
+  if (given && status == PRN_OK)
+    status = prn_profile_read(prn_ctx_diags(m->ctx), how->profile, &profile);
+  if (given && status == PRN_OK) status = prn_profile_check(&profile, m);
+  if (how->observe && status == PRN_OK) {
+    status = observe(r, how, given, p, m);
+    p = prn_pipeline_create(m->ctx);
+  }
   common_text(how, prn_module_dialects(m), &text);
-  return run(r, how, &text, p, m);
+  if (status == PRN_OK)
+    status = run(r, how, given, &text, p, m);
+  else
+    prn_strbuf_destroy(&text);
+  prn_profile_clear(&profile);
+  return status;
 }
 
 static prn_status lower_target(const prn_registry *r, const prn_lowering *how,
@@ -140,7 +190,7 @@ static prn_status lower_target(const prn_registry *r, const prn_lowering *how,
               &text);
   prn_file_release(table);
   if (status == PRN_OK)
-    return run(r, how, &text, prn_pipeline_create(m->ctx), m);
+    return run(r, how, NULL, &text, prn_pipeline_create(m->ctx), m);
   prn_strbuf_destroy(&text);
   return PRN_FAIL;
 }
@@ -162,7 +212,8 @@ prn_status prn_lower_planned(prn_module *m, const prn_tile *tile) {
   prn_lowering how = {.tile = *tile};
   memory_text(tile, &text);
   prn_registry_add_all(&registry);
-  prn_status s = run(&registry, &how, &text, prn_pipeline_create(m->ctx), m);
+  prn_status s =
+      run(&registry, &how, NULL, &text, prn_pipeline_create(m->ctx), m);
   prn_registry_destroy(&registry);
   return s;
 }

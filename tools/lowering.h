@@ -4,11 +4,13 @@
 
 #include "backends/llvm/compile.h"
 #include "ir/op.h"
+#include "ir/profile.h"
 #include "tools/cli.h"
 
 typedef struct prn_lowering {
   const char *recipe;    /* file with passes to run first, or NULL */
   const char *pipeline;  /* their text, or NULL */
+  const char *profile;   /* file for the passes that run first, or NULL */
   const char *precision; /* of weights: f32 (NULL), bf16 or f16 */
   prn_cli_list dims;     /* "batch=1" */
   prn_target_spec target;
@@ -16,6 +18,7 @@ typedef struct prn_lowering {
   const char *table; /* file with rows of its cost table, or NULL */
   const char *tune;  /* file with what was tuned, or NULL: tune.h */
   unsigned threads;
+  prn_profile *observe; /* NULL, or one that gets what to observe: below */
   bool verbose; /* to stderr: what was planned, statistics of the passes */
 } prn_lowering;
 
@@ -23,7 +26,10 @@ typedef struct prn_lowering {
 PRN_NODISCARD prn_status prn_check_prefix(prn_diag_sink *sink,
                                           const char *name);
 
-/* Reads the model at path and lowers it. Models that are in the nn or mem
+/* Reads the model at path and lowers it. With how->observe, what weights are
+ * multiplied with become outputs after the passes that run first; *observe,
+ * which keeps its `full`, is then the model's, with an observation for each of
+ * these outputs. Models that are in the nn or mem
  * dialect already start from there. */
 PRN_NODISCARD prn_status prn_lower_file(prn_ctx *ctx, const char *path,
                                         const prn_lowering *how,

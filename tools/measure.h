@@ -17,7 +17,7 @@
 
 typedef struct prn_measured {
   prn_program *program;
-  prn_profile profile;
+  prn_kernel_times profile;
   prn_runner runner;
   prn_arrays in, out;
   char *weights; /* copies, one after the other */

@@ -30,6 +30,7 @@ typedef struct driver {
   prn_file *input;
   prn_reproducer reproducer;
   prn_report_model before, after;
+  prn_profile profile; /* with --profile */
   prn_phase phases[2]; /* reading, writing */
   prn_strbuf printed;  /* by passes */
   prn_strbuf result;   /* text of split inputs */
@@ -184,10 +185,11 @@ static prn_status run_passes(driver *d, prn_module *m) {
       .num_instruments = n,
       .remarks = d->remarks,
       .out = &d->printed,
+      .profile = d->o.profile ? &d->profile : NULL,
   };
   if (d->o.crash_reproducer)
     prn_reproducer_begin(&d->reproducer, d->o.crash_reproducer, d->pipeline,
-                         &d->o.plugins, d->input);
+                         &d->o.plugins, d->o.profile, d->input);
   prn_status status = prn_pipeline_run(d->pipeline, m, &config);
   if (d->o.crash_reproducer) prn_reproducer_end(&d->reproducer);
   return status;
@@ -196,6 +198,7 @@ static prn_status run_passes(driver *d, prn_module *m) {
 static prn_status handle(driver *d, prn_module *m) {
   PRN_TRY(prn_verify(m));
   PRN_TRY(prn_infer_check(m));
+  if (d->o.profile) PRN_TRY(prn_profile_check(&d->profile, m));
   if (d->o.verify_roundtrip) PRN_TRY(check_roundtrip(d, m));
   unsigned threads = (unsigned)d->o.threads;
   if (d->o.report) prn_report_measure(m, threads, &d->before);
@@ -305,6 +308,7 @@ static prn_status load_reproducer(driver *d) {
     return fail(d, "--run-reproducer brings its own input and passes");
   prn_status status = prn_reproducer_read(d->ctx, d->o.run_reproducer, &r);
   d->input = r.input;
+  if (r.profile.size && !d->o.profile) d->o.profile = r.profile.data;
   for (size_t i = 0; i < r.plugins.size && status == PRN_OK; i++)
     status = prn_plugin_load(sink_of(d), r.plugins.at[i], d->registry);
   if (status == PRN_OK)
@@ -397,6 +401,8 @@ static prn_status run(driver *d) {
   else
     PRN_TRY(build_pipeline(d));
   PRN_TRY(check_settings(d));
+  if (d->o.profile)
+    PRN_TRY(prn_profile_read(sink_of(d), d->o.profile, &d->profile));
   if (d->o.print_pipeline) return print_pipeline(d), PRN_OK;
   d->to_stdout = !d->o.output && !prints(d->pipeline);
   if (d->o.remarks || d->o.report) d->remarks = prn_remarks_create(d->ctx);
@@ -418,6 +424,7 @@ int prn_opt_main(int argc, char **argv, prn_registry *registry) {
       prn_cli_parse(&prn_opt_cli, sink_of(&d), argc, argv, &d.o, &d.cli);
   if (status == PRN_OK && !d.cli.done) status = run(&d);
   if (prn_cli_flush(sink_of(&d)) != PRN_OK) status = PRN_FAIL;
+  prn_profile_clear(&d.profile);
   prn_report_destroy(&d.before);
   prn_report_destroy(&d.after);
   prn_file_release(d.input);

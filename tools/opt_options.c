@@ -23,6 +23,9 @@ static const prn_cli_option options[] = {
   ITEM("recipe", "FILE",
        "Run the passes of a file: the same text on any number of lines; '#' "
        "begins a comment."),
+  ROW(TEXT, 0, profile, "profile", "FILE",
+      "What the model does on the user's data, for passes that ask for it: "
+      "made by prune-run --profile-out."),
   ROW(FLAG, 0, list_passes, "list-passes", NULL,
       "List all passes. --help-PASS explains one."),
   ROW(FLAG, 0, print_pipeline, "print-pipeline", NULL,

@@ -5,7 +5,7 @@
 #include "tools/cli.h"
 
 typedef struct prn_opt_settings {
-  const char *output, *emit, *data;
+  const char *output, *emit, *data, *profile;
   prn_cli_list plugins;
   int64_t threads;
   bool list_passes, print_pipeline;

@@ -4,8 +4,9 @@
 
 static const prn_cli_option options[] = {
     {PRN_CLI_HEADING, 0, NULL, NULL, "Inputs and outputs", 0, 0, 0},
-    PRN_CLI_ROW(TEXT, 'i', prn_run_settings, inputs, "inputs", "FILE.npz",
-                "Arrays to run on; their names are those of the inputs."),
+    PRN_CLI_ROW(LIST, 'i', prn_run_settings, inputs, "inputs", "FILE.npz",
+                "Arrays to run on; their names are those of the inputs. With "
+                "--profile-out, any number of files, or folders of them."),
     PRN_CLI_ROW(LIST, 0, prn_run_settings, input, "input", "NAME=FILE.npy",
                 "One input. May be repeated."),
     PRN_CLI_ROW(TEXT, 'o', prn_run_settings, outputs, "outputs", "FILE.npz",
@@ -37,7 +38,13 @@ static const prn_cli_option options[] = {
                 "--bench says (20), and print the table for --target-table, or "
                 "write it to --outputs. Takes no model."),
     PRN_CLI_ROW(TEXT, 0, prn_run_settings, profile_out, "profile-out",
-                "FILE.prof", "Observe activations (not in this version)."),
+                "FILE.prof",
+                "Run on all inputs and keep statistics of what weights are "
+                "multiplied with, for prune-opt --profile."),
+    PRN_CLI_ROW(CHOICE, 0, prn_run_settings, moments, "profile-moments",
+                "diagonal|full",
+                "With --profile-out: of each channel (default), or also of "
+                "each pair, n x n numbers for n channels."),
     PRN_CLI_ROW(FLAG, 0, prn_run_settings, json, "json", NULL,
                 "Print --bench and --compare results as JSON."),
     {PRN_CLI_HEADING, 0, NULL, NULL, "Compiling", 0, 0, 0},
@@ -45,6 +52,8 @@ static const prn_cli_option options[] = {
                 "Passes to run first, as prune-opt --recipe."),
     PRN_CLI_ROW(TEXT, 0, prn_run_settings, pipeline, "pass-pipeline", "TEXT",
                 "The same on the command line."),
+    PRN_CLI_ROW(TEXT, 0, prn_run_settings, profile, "profile", "FILE",
+                "A profile for these passes, as prune-opt --profile."),
     PRN_CLI_ROW(TEXT, 0, prn_run_settings, march, "march", "CPU",
                 "native (default), x86-64-v2, -v3, -v4, or a CPU name."),
     PRN_CLI_ROW(TEXT, 0, prn_run_settings, table, "target-table", "FILE",
@@ -73,6 +82,7 @@ static const prn_cli cli = {
              "  prune-run model.onnx --inputs in.npz --outputs out.npz\n"
              "  prune-run libmodel.so --bench=5 --dim batch=1 --dim seq=128\n"
              "  prune-run pruned.onnx --inputs in.npz --compare model.onnx\n"
+             "  prune-run model.onnx --inputs calib/ --profile-out calib.prof\n"
              "  prune-run --onnx-test tests/test_relu tests/test_conv\n",
     .options = options,
     .min_args = 0,
@@ -116,10 +126,15 @@ static prn_status run_model(prn_ctx *ctx, const prn_run_settings *s,
   prn_loaded l = {0};
   prn_arrays in = {0};
   bool given = prn_run_has_inputs(s);
+  const char *file = s->inputs.size ? s->inputs.at[0] : NULL;
   prn_status status = PRN_OK;
-  if (given) status = prn_run_read_inputs(ctx, s, &in);
+  if (s->inputs.size > 1)
+    return prn_diag_emit(prn_ctx_diags(ctx), PRN_ERROR, (prn_loc){0},
+                         PRN_STR(""),
+                         "several --inputs are for --profile-out only");
+  if (given) status = prn_run_read_inputs(ctx, s, file, &in);
   if (status == PRN_OK)
-    status = prn_run_load(ctx, path, s, given ? &in : NULL, &l);
+    status = prn_run_load(ctx, path, s, given ? &in : NULL, NULL, &l);
   if (status == PRN_OK && !given) status = prn_run_random_inputs(&l, s, &in);
   if (status == PRN_OK) status = use(&l, s, &in);
   prn_run_unload(&l);
@@ -151,11 +166,10 @@ static prn_status calibrate(prn_diag_sink *sink, const prn_run_settings *s,
 static prn_status dispatch(prn_ctx *ctx, const prn_run_settings *s,
                            const prn_cli_list *args) {
   prn_diag_sink *sink = prn_ctx_diags(ctx);
-  if (s->profile_out)
-    return prn_diag_emit(sink, PRN_ERROR, (prn_loc){0}, PRN_STR(""),
-                         "--profile-out is not built into this version");
   if (s->calibrate) return calibrate(sink, s, args);
   if (s->onnx_test) return prn_run_onnx_tests(s, args->at, args->size);
+  if (args->size == 1 && s->profile_out)
+    return prn_run_observe(ctx, s, args->at[0]);
   if (args->size == 1) return run_model(ctx, s, args->at[0]);
   if (args->size == 0)
     return prn_diag_emit(sink, PRN_ERROR, (prn_loc){0}, PRN_STR(""),

@@ -8,7 +8,7 @@
 
 typedef struct settings {
   const char *output, *recipe, *pipeline, *march, *target, *features, *header,
-      *pool_header, *prefix, *precision, *table, *tune;
+      *pool_header, *prefix, *precision, *table, *tune, *profile;
   prn_cli_list dims;
   int64_t threads;
   bool verbose;
@@ -30,6 +30,9 @@ static const prn_cli_option options[] = {
                 "Passes to run first, as prune-opt --recipe."),
     PRN_CLI_ROW(TEXT, 0, settings, pipeline, "pass-pipeline", "TEXT",
                 "The same on the command line."),
+    PRN_CLI_ROW(TEXT, 0, settings, profile, "profile", "FILE",
+                "What the model does on the user's data, for these passes: "
+                "made by prune-run --profile-out."),
     {PRN_CLI_HEADING, 0, NULL, NULL, "Target", 0, 0, 0},
     PRN_CLI_ROW(TEXT, 0, settings, march, "march", "CPU",
                 "native (default), x86-64-v2, x86-64-v3, x86-64-v4, or a CPU "
@@ -147,6 +150,7 @@ static prn_status compile(prn_ctx *ctx, const settings *s, const char *input) {
   for (size_t i = 0; i < n; i++) {
     how[i] = (prn_lowering){.recipe = s->recipe,
                             .pipeline = s->pipeline,
+                            .profile = s->profile,
                             .precision = s->precision,
                             .table = s->table,
                             .tune = s->tune,

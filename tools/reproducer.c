@@ -106,7 +106,8 @@ static void take_signals(void) {
 
 void prn_reproducer_begin(prn_reproducer *r, const char *path,
                           const prn_pipeline *pipeline,
-                          const prn_cli_list *plugins, prn_file *input) {
+                          const prn_cli_list *plugins, const char *profile,
+                          prn_file *input) {
   prn_str bytes = prn_file_bytes(input);
   bool is_stdin = strcmp(prn_file_path(input), "-") == 0;
   bool copied = bytes.size <= MAX_INLINE || is_stdin;
@@ -122,6 +123,11 @@ void prn_reproducer_begin(prn_reproducer *r, const char *path,
   for (size_t i = 0; i < plugins->size; i++) {
     prn_strbuf_cstr(&r->header, "// plugin: ");
     quote_path(plugins->at[i], &r->header);
+    prn_strbuf_char(&r->header, '\n');
+  }
+  if (profile) {
+    prn_strbuf_cstr(&r->header, "// profile: ");
+    quote_path(profile, &r->header);
     prn_strbuf_char(&r->header, '\n');
   }
   prn_strbuf_cstr(&r->header, "// pipeline: ");
@@ -209,6 +215,9 @@ static prn_status read_lines(reader *r, prn_file *file, prn_reproduced *out) {
     return PRN_FAIL;
   while (take_line(r, &key, &value)) {
     if (prn_str_is(key, "pipeline")) out->pipeline = prn_intern(r->ctx, value);
+    if (prn_str_is(key, "profile") &&
+        !unquote(r->ctx, value, &out->profile, &rest))
+      return PRN_FAIL;
     if (prn_str_is(key, "plugin")) {
       if (!unquote(r->ctx, value, &plugin, &rest)) return PRN_FAIL;
       add_plugin(&out->plugins, plugin.data);

@@ -3,13 +3,14 @@
 #define PRN_TOOLS_RUN_H
 
 #include "backends/llvm/compile.h"
+#include "ir/profile.h"
 #include "tools/lowering.h"
 #include "tools/runner.h"
 
 typedef struct prn_run_settings {
-  const char *inputs, *outputs, *compare, *march, *precision, *recipe,
-      *pipeline, *profile_out, *table, *tune;
-  prn_cli_list input, dims;
+  const char *outputs, *compare, *march, *precision, *recipe, *pipeline,
+      *profile, *profile_out, *moments, *table, *tune;
+  prn_cli_list inputs, input, dims;
   int64_t threads, random_inputs;
   double bench, rtol;
   bool json, onnx_test, verbose, profile_kernels, calibrate;
@@ -19,24 +20,26 @@ typedef struct prn_run_settings {
 typedef struct prn_loaded {
   prn_program *program;
   prn_runner runner;
-  prn_profile profile; /* with --profile-kernels */
+  prn_kernel_times profile; /* with --profile-kernels */
 } prn_loaded;
 
 /* Compiles a model in process, or opens a library made by prunec. Where a
  * model cannot be compiled for open sizes it is compiled for those of the
- * given inputs (NULL: there are none). */
+ * given inputs (NULL: there are none). observe: NULL, or what prn_lowering asks
+ * for. */
 PRN_NODISCARD prn_status prn_run_load(prn_ctx *ctx, const char *path,
                                       const prn_run_settings *s,
                                       const prn_arrays *inputs,
-                                      prn_loaded *out);
+                                      prn_profile *observe, prn_loaded *out);
 void prn_run_unload(prn_loaded *l);
 
 /* Whether the options name inputs, rather than leaving them to chance. */
 bool prn_run_has_inputs(const prn_run_settings *s);
-/* The inputs that the options name. */
+/* The inputs that the options name, those of `file` (NULL: of none) among
+ * them. */
 PRN_NODISCARD prn_status prn_run_read_inputs(prn_ctx *ctx,
                                              const prn_run_settings *s,
-                                             prn_arrays *out);
+                                             const char *file, prn_arrays *out);
 /* Random ones. */
 PRN_NODISCARD prn_status prn_run_random_inputs(prn_loaded *l,
                                                const prn_run_settings *s,
@@ -50,8 +53,9 @@ PRN_NODISCARD prn_status prn_run_bench(prn_runner *r, const prn_arrays *inputs,
 /* The profile to compile with, and what it found in the time --bench gives: a
  * table, longest first (kernels alike in one row unless verbose), or one JSON
  * object in the order of the program. */
-void prn_run_profile_init(prn_profile *p, int64_t threads);
-PRN_NODISCARD prn_status prn_run_profile(prn_runner *r, const prn_profile *p,
+void prn_run_profile_init(prn_kernel_times *p, int64_t threads);
+PRN_NODISCARD prn_status prn_run_profile(prn_runner *r,
+                                         const prn_kernel_times *p,
                                          const prn_arrays *inputs,
                                          const prn_arrays *outputs,
                                          const prn_run_settings *s);
@@ -72,6 +76,12 @@ PRN_NODISCARD prn_status prn_run_compare(prn_ctx *ctx,
                                          const prn_run_settings *s,
                                          const prn_arrays *inputs,
                                          const prn_arrays *outputs);
+
+/* Runs the model at path on every input file and writes statistics of what
+ * weights are multiplied with to s->profile_out: see ir/profile.h. */
+PRN_NODISCARD prn_status prn_run_observe(prn_ctx *ctx,
+                                         const prn_run_settings *s,
+                                         const char *path);
 
 /* Runs ONNX test directories; ends with "N passed, N failed". Fails when one
  * of them did. */

@@ -77,7 +77,7 @@ static prn_status outputs_of(prn_ctx *ctx, const prn_run_settings *s,
   prn_loaded other;
   if (prn_str_ends(prn_str_from(s->compare), ".npz"))
     return prn_arrays_load_npz(ctx, s->compare, out);
-  PRN_TRY(prn_run_load(ctx, s->compare, s, inputs, &other));
+  PRN_TRY(prn_run_load(ctx, s->compare, s, inputs, NULL, &other));
   prn_status status = prn_runner_prepare(&other.runner, inputs, out);
   if (status == PRN_OK) status = prn_runner_run(&other.runner, inputs, out);
   prn_run_unload(&other);

@@ -18,12 +18,15 @@ static void hold(void *user, const prn_diag *d) {
 
 static prn_status compile(prn_ctx *ctx, const char *path,
                           const prn_run_settings *s, prn_cli_list dims,
-                          prn_profile *profile, prn_program **out) {
+                          prn_kernel_times *profile, prn_profile *observe,
+                          prn_program **out) {
   prn_module *m = NULL;
   prn_compile_options o = {
       .target = {.march = s->march}, .prefix = "model", .profile = profile};
   prn_lowering how = {.recipe = s->recipe,
                       .pipeline = s->pipeline,
+                      .profile = s->profile,
+                      .observe = observe,
                       .precision = s->precision,
                       .table = s->table,
                       .tune = s->tune,
@@ -56,42 +59,46 @@ static prn_cli_list sizes_of(prn_ctx *ctx, const prn_arrays *inputs) {
 
 static prn_status compile_for(prn_ctx *ctx, const char *path,
                               const prn_run_settings *s,
-                              const prn_arrays *inputs, prn_profile *profile,
+                              const prn_arrays *inputs,
+                              prn_kernel_times *profile, prn_profile *observe,
                               prn_program **out) {
   prn_diag_sink *sink = prn_ctx_diags(ctx);
-  if (!inputs) return compile(ctx, path, s, (prn_cli_list){0}, profile, out);
+  if (!inputs)
+    return compile(ctx, path, s, (prn_cli_list){0}, profile, observe, out);
   quiet q = {.sink = sink};
   size_t errors = sink->errors;
   sink->handler = hold;
   sink->user = &q;
-  prn_status status = compile(ctx, path, s, (prn_cli_list){0}, profile, out);
+  prn_status status =
+      compile(ctx, path, s, (prn_cli_list){0}, profile, observe, out);
   sink->handler = NULL;
   if (status == PRN_OK && q.text.size)
     (void)fwrite(q.text.data, 1, q.text.size, stderr);
   prn_strbuf_destroy(&q.text);
   if (status == PRN_OK) return status;
   sink->errors = errors;
-  return compile(ctx, path, s, sizes_of(ctx, inputs), profile, out);
+  return compile(ctx, path, s, sizes_of(ctx, inputs), profile, observe, out);
 }
 
 prn_status prn_run_load(prn_ctx *ctx, const char *path,
                         const prn_run_settings *s, const prn_arrays *inputs,
-                        prn_loaded *out) {
-  prn_profile *profile = NULL;
+                        prn_profile *observe, prn_loaded *out) {
+  prn_kernel_times *profile = NULL;
   bool library = prn_str_ends(prn_str_from(path), ".so");
   *out = (prn_loaded){0};
   if (s->profile_kernels) {
     profile = &out->profile;
     prn_run_profile_init(profile, s->threads);
   }
-  if (library && profile)
+  if (library && (profile || observe))
     return prn_diag_emit(prn_ctx_diags(ctx), PRN_ERROR, (prn_loc){.file = path},
                          PRN_STR(""),
-                         "--profile-kernels takes a model, not a library");
+                         "--profile-%s takes a model, not a library",
+                         profile ? "kernels" : "out");
   if (library)
     PRN_TRY(prn_program_open(prn_ctx_diags(ctx), path, &out->program));
   else
-    PRN_TRY(compile_for(ctx, path, s, inputs, profile, &out->program));
+    PRN_TRY(compile_for(ctx, path, s, inputs, profile, observe, &out->program));
   out->runner = (prn_runner){.ctx = ctx,
                              .file = prn_intern_cstr(ctx, path).data,
                              .model = prn_program_model(out->program),
@@ -144,12 +151,12 @@ static prn_status load_one(prn_ctx *ctx, const char *text, prn_arrays *out) {
 }
 
 bool prn_run_has_inputs(const prn_run_settings *s) {
-  return s->inputs || s->input.size;
+  return s->inputs.size || s->input.size;
 }
 
 prn_status prn_run_read_inputs(prn_ctx *ctx, const prn_run_settings *s,
-                               prn_arrays *out) {
-  if (s->inputs) PRN_TRY(prn_arrays_load_npz(ctx, s->inputs, out));
+                               const char *file, prn_arrays *out) {
+  if (file) PRN_TRY(prn_arrays_load_npz(ctx, file, out));
   for (size_t i = 0; i < s->input.size; i++)
     PRN_TRY(load_one(ctx, s->input.at[i], out));
   return PRN_OK;

@@ -90,7 +90,7 @@ static prn_status run_dir(const prn_run_settings *s, const char *dir) {
   prn_ctx *ctx = prn_ctx_create();
   prn_strbuf path = {0};
   prn_strbuf_fmt(&path, "%s/model.onnx", dir);
-  prn_status status = prn_run_load(ctx, path.data, s, NULL, &l);
+  prn_status status = prn_run_load(ctx, path.data, s, NULL, NULL, &l);
   size_t sets = 0;
   for (unsigned i = 0; status == PRN_OK && i < MAX_SETS; i++) {
     path.size = 0;

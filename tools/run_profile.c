@@ -22,8 +22,8 @@ static uint64_t nanoseconds(clockid_t clock) {
 static uint64_t cpu_clock(void) { return nanoseconds(CLOCK_THREAD_CPUTIME_ID); }
 static uint64_t wall_clock(void) { return nanoseconds(CLOCK_MONOTONIC); }
 
-void prn_run_profile_init(prn_profile *p, int64_t threads) {
-  *p = (prn_profile){.clock = threads > 1 ? wall_clock : cpu_clock};
+void prn_run_profile_init(prn_kernel_times *p, int64_t threads) {
+  *p = (prn_kernel_times){.clock = threads > 1 ? wall_clock : cpu_clock};
 }
 
 /* ---- what a kernel is ---- */
@@ -197,12 +197,12 @@ static void print_json(const row *rows, uint32_t n) {
   printf("]}\n");
 }
 
-static void keep_least(const prn_profile *p, row *rows) {
+static void keep_least(const prn_kernel_times *p, row *rows) {
   for (uint32_t i = 0; i < p->num_kernels; i++)
     if (p->kernels[i].time < rows[i].time) rows[i].time = p->kernels[i].time;
 }
 
-prn_status prn_run_profile(prn_runner *r, const prn_profile *p,
+prn_status prn_run_profile(prn_runner *r, const prn_kernel_times *p,
                            const prn_arrays *inputs, const prn_arrays *outputs,
                            const prn_run_settings *s) {
   double seconds = s->bench > 0 ? s->bench : 1;

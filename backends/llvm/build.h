@@ -13,6 +13,6 @@
  * their operations here. */
 PRN_NODISCARD prn_status prn_build(const prn_target *target, prn_op *func,
                                    const char *prefix, bool weights_symbol,
-                                   prn_profile *profile, prn_cg **out);
+                                   prn_kernel_times *profile, prn_cg **out);
 
 #endif

@@ -74,8 +74,9 @@ static prn_status find_func(prn_module *m, prn_op **out) {
 
 /* Code of func in the form asked for, appended to out. */
 static prn_status emit(prn_op *func, const prn_target *target,
-                       const char *prefix, bool embedded, prn_profile *profile,
-                       prn_emit_kind kind, prn_strbuf *out) {
+                       const char *prefix, bool embedded,
+                       prn_kernel_times *profile, prn_emit_kind kind,
+                       prn_strbuf *out) {
   prn_cg *g;
   PRN_TRY(prn_build(target, func, prefix, embedded, profile, &g));
   prn_status s = prn_target_emit(prn_ctx_diags(func->module->ctx), target,
@@ -283,7 +284,7 @@ static prn_status load_weights(prn_op *func, prn_program *p) {
 }
 
 static prn_status load_code(prn_op *func, const prn_target *target,
-                            prn_profile *profile, prn_program *p) {
+                            prn_kernel_times *profile, prn_program *p) {
   prn_diag_sink *sink = prn_ctx_diags(func->module->ctx);
   prn_strbuf object = {0};
   uintptr_t address = 0;

@@ -25,16 +25,16 @@ typedef struct prn_kernel_time {
   const prn_op *op;
   uint64_t time;
 } prn_kernel_time;
-typedef struct prn_profile {
+typedef struct prn_kernel_times {
   uint64_t (*clock)(void);
   prn_kernel_time *kernels; /* freed with prn_free */
   uint32_t num_kernels, cap_kernels;
-} prn_profile;
+} prn_kernel_times;
 
 typedef struct prn_compile_options {
   prn_target_spec target;
-  const char *prefix;   /* C identifier that exported symbols begin with */
-  prn_profile *profile; /* NULL: none; must outlive the program */
+  const char *prefix;        /* C identifier that exported symbols begin with */
+  prn_kernel_times *profile; /* NULL: none; must outlive the program */
 } prn_compile_options;
 
 /* What lowering has to know of a target: columns of a packed weight panel and

@@ -400,7 +400,7 @@ static prn_v read_clock(prn_emit *e) {
 /* Leaves the time since `start` with the next kernel of the profile. */
 static void note_time(prn_emit *e, const prn_op *op, prn_v start) {
   prn_cg *g = e->g;
-  prn_profile *p = e->profile;
+  prn_kernel_times *p = e->profile;
   if (!p) return;
   assert(p->num_kernels < p->cap_kernels);
   prn_kernel_time *k = &p->kernels[p->num_kernels++];
@@ -501,7 +501,7 @@ static uint32_t count_kernels(const prn_block *b) {
 }
 
 /* Room for all kernels: their addresses are in the code. */
-static void new_kernels(prn_profile *p, const prn_block *body) {
+static void new_kernels(prn_kernel_times *p, const prn_block *body) {
   p->num_kernels = 0;
   p->cap_kernels = count_kernels(body);
   prn_free(p->kernels);
@@ -509,7 +509,8 @@ static void new_kernels(prn_profile *p, const prn_block *body) {
 }
 
 prn_status prn_build(const prn_target *target, prn_op *func, const char *prefix,
-                     bool weights_symbol, prn_profile *profile, prn_cg **out) {
+                     bool weights_symbol, prn_kernel_times *profile,
+                     prn_cg **out) {
   prn_arena arena = {0};
   prn_block *body = prn_op_block(func, "body");
   checker c = {.target = target};

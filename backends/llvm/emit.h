@@ -50,7 +50,7 @@ typedef struct prn_emit {
   const prn_str *symbols; /* in the order of their frame words */
   unsigned num_symbols;
   size_t scratch; /* bytes a worker needs, the largest of any kernel */
-  prn_profile *profile;
+  prn_kernel_times *profile;
   /* of the function being filled */
   prn_v frame;
   LLVMBasicBlockRef prologue;

@@ -68,6 +68,21 @@ static inline const prn_sites *prn_pass_weight_sites(const prn_pass_env *env) {
   return prn_analyses_get(env->analyses, PRN_ANALYSIS_SITES);
 }
 
+/* ---- what weights are multiplied with ---- */
+
+/* Along which axis of which operand the IN axes of a weight are summed over:
+ * the channels of that operand. Counted from the front for convolutions (1),
+ * from the end for products (-1, -2), so that it does not depend on the rank. A
+ * convolution of g groups has g times the channels that its weight has. */
+typedef struct prn_site_input {
+  prn_value *value;
+  int32_t axis;
+} prn_site_input;
+
+/* The input of a use; false when there is none (tables, the recurrence weights
+ * of LSTM, GRU and RNN), or none of which one axis is the channels. */
+bool prn_site_input_of(const prn_op *op, uint32_t slot, prn_site_input *out);
+
 /* ---- for the analysis's own files ---- */
 
 typedef struct prn_weight_view {

@@ -43,8 +43,12 @@ void prn_score_attach(const prn_pass_env *env, const prn_score_filter *filter,
     const prn_site *s = &sites->at[i];
     prn_reason why;
     bool selected = prn_pass_site_selected(env, s->constant);
-    if (selected && wanted(s, filter, &why)) {
-      prn_op_set_attr(s->constant, prn_score_attr, attach(env, s));
+    const prn_attr *score = NULL;
+    bool tried = selected && wanted(s, filter, &why);
+    if (tried) score = attach(env, s);
+    if (tried && !score) why = PRN_REASON_NotObserved;
+    if (score) {
+      prn_op_set_attr(s->constant, prn_score_attr, score);
       ++*scored;
       prn_pass_remark(env, s->constant, PRN_REASON_Scored, "'%.*s' is scored",
                       PRN_STR_ARG(s->name));

@@ -49,6 +49,9 @@ struct prn_score {
   prn_norm norm;
   uint64_t seed; /* random */
   uint32_t stream;
+  const char *norms;       /* wanda: packed f32, one for each channel */
+  const int64_t *channels; /* wanda: (size, stride, scale), innermost last */
+  uint32_t num_channels;   /* of these triples */
 };
 
 #define KIND(name) extern const prn_score_kind prn_score_kind_##name;
@@ -68,7 +71,8 @@ typedef struct prn_score_filter {
   X(INT, min_size, 2, "[1,inf)", "Leave weights with fewer entries alone")
 
 /* Calls attach for every weight to be scored and sets `$prune.score` to what it
- * returns; says why for the others. *scored counts the first. */
+ * returns; NULL says that there is nothing to score it by (NotObserved). Says
+ * why for the others. *scored counts the first. */
 void prn_score_attach(const prn_pass_env *env, const prn_score_filter *filter,
                       const prn_attr *(*attach)(const prn_pass_env *env,
                                                 const prn_site *site),

@@ -1,0 +1,165 @@
+/* prune-run --profile-out: statistics of what weights are multiplied with.
+ *
+ * The model is compiled once, with these values as outputs, and run on one
+ * input file after the other. */
+#include <dirent.h>
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include "tools/progress.h"
+#include "tools/run.h"
+
+static prn_status fail(prn_ctx *ctx, const char *file, const char *what) {
+  return prn_diag_emit(prn_ctx_diags(ctx), PRN_ERROR, (prn_loc){.file = file},
+                       PRN_STR(""), "%s", what);
+}
+
+/* ---- the files ---- */
+
+typedef struct files {
+  const char **at;
+  size_t size, cap;
+} files;
+
+static void add_file(files *all, const char *path) {
+  if (all->size == all->cap) {
+    all->cap = all->cap ? 2 * all->cap : 64;
+    all->at = prn_realloc(all->at, prn_array_size(sizeof *all->at, all->cap));
+  }
+  all->at[all->size++] = path;
+}
+
+static int by_name(const void *a, const void *b) {
+  const char *const *x = a, *const *y = b;
+  return strcmp(*x, *y);
+}
+
+/* The .npz files of a folder, by name. */
+static prn_status add_folder(prn_ctx *ctx, const char *path, files *all) {
+  size_t before = all->size;
+  DIR *dir = opendir(path);
+  if (!dir) return fail(ctx, path, strerror(errno));
+  for (const struct dirent *e; (e = readdir(dir));) {
+    prn_strbuf b = {0};
+    if (!prn_str_ends(prn_str_from(e->d_name), ".npz")) continue;
+    prn_strbuf_fmt(&b, "%s/%s", path, e->d_name);
+    add_file(all, prn_intern(ctx, prn_strbuf_view(&b)).data);
+    prn_strbuf_destroy(&b);
+  }
+  (void)closedir(dir);
+  if (all->size == before) return fail(ctx, path, "holds no .npz file");
+  qsort(all->at + before, all->size - before, sizeof *all->at, by_name);
+  return PRN_OK;
+}
+
+/* The files that --inputs names; one NULL where all inputs come from --input,
+ * or are random. */
+static prn_status list_files(prn_ctx *ctx, const prn_run_settings *s,
+                             files *all) {
+  struct stat st;
+  if (!prn_run_has_inputs(s) && s->random_inputs < 0)
+    return fail(ctx, NULL, "--profile-out needs the user's data: --inputs");
+  for (size_t i = 0; i < s->inputs.size; i++) {
+    const char *path = s->inputs.at[i];
+    if (stat(path, &st) == 0 && S_ISDIR(st.st_mode))
+      PRN_TRY(add_folder(ctx, path, all));
+    else
+      add_file(all, path);
+  }
+  if (all->size == 0) add_file(all, NULL);
+  return PRN_OK;
+}
+
+/* ---- running ---- */
+
+typedef struct observer {
+  prn_ctx *ctx;
+  const prn_run_settings *s;
+  prn_loaded loaded;
+  prn_profile profile;
+} observer;
+
+static prn_status take(observer *o, const prn_arrays *out) {
+  for (size_t i = 0; i < o->profile.size; i++) {
+    const prn_array *a = prn_arrays_find(out, o->profile.at[i].value);
+    if (!a) return fail(o->ctx, NULL, "the model does not show what it should");
+    prn_sample sample = {a->dtype, a->rank, a->dims, a->data};
+    PRN_TRY(prn_profile_observe(&o->profile, i, &sample,
+                                (unsigned)o->s->threads,
+                                prn_ctx_diags(o->ctx)));
+  }
+  return PRN_OK;
+}
+
+static prn_status run_once(observer *o, const prn_arrays *in) {
+  prn_arrays out = {0};
+  prn_status status = prn_runner_prepare(&o->loaded.runner, in, &out);
+  if (status == PRN_OK) status = prn_runner_run(&o->loaded.runner, in, &out);
+  if (status == PRN_OK) status = take(o, &out);
+  prn_arrays_destroy(&out);
+  return status;
+}
+
+/* The first file's arrays decide on open sizes, if the model needs that. */
+static prn_status run_file(observer *o, const char *model, const char *file) {
+  prn_arrays in = {0};
+  bool given = prn_run_has_inputs(o->s);
+  prn_status status = PRN_OK;
+  if (given) status = prn_run_read_inputs(o->ctx, o->s, file, &in);
+  if (status == PRN_OK && !o->loaded.program)
+    status = prn_run_load(o->ctx, model, o->s, given ? &in : NULL, &o->profile,
+                          &o->loaded);
+  if (status == PRN_OK && !given)
+    status = prn_run_random_inputs(&o->loaded, o->s, &in);
+  if (status == PRN_OK) status = run_once(o, &in);
+  prn_arrays_destroy(&in);
+  if (status != PRN_OK && file)
+    (void)prn_diag_emit(prn_ctx_diags(o->ctx), PRN_NOTE,
+                        (prn_loc){.file = file}, PRN_STR(""),
+                        "while running on this file");
+  return status;
+}
+
+static prn_status run_all(observer *o, const char *model, const files *all) {
+  prn_progress progress;
+  prn_status status = PRN_OK;
+  prn_progress_begin(&progress, all->size);
+  for (size_t i = 0; i < all->size && status == PRN_OK; i++) {
+    prn_progress_step(&progress, all->at[i] ? all->at[i] : model);
+    status = run_file(o, model, all->at[i]);
+  }
+  prn_progress_end(&progress);
+  if (status == PRN_OK && o->profile.size == 0)
+    return fail(o->ctx, model, "the model has no weights to observe inputs of");
+  return status;
+}
+
+static prn_status check_settings(prn_ctx *ctx, const prn_run_settings *s) {
+  if (s->outputs || s->compare || s->profile_kernels || s->bench >= 0)
+    return fail(ctx, NULL,
+                "--profile-out goes with none of --outputs, --compare, "
+                "--bench, --profile-kernels");
+  return PRN_OK;
+}
+
+prn_status prn_run_observe(prn_ctx *ctx, const prn_run_settings *s,
+                           const char *path) {
+  files all = {0};
+  observer o = {.ctx = ctx, .s = s};
+  o.profile.full = s->moments && strcmp(s->moments, "full") == 0;
+  prn_status status = check_settings(ctx, s);
+  if (status == PRN_OK) status = list_files(ctx, s, &all);
+  if (status == PRN_OK) status = run_all(&o, path, &all);
+  if (status == PRN_OK)
+    status = prn_profile_write(prn_ctx_diags(ctx), &o.profile, s->profile_out);
+  if (status == PRN_OK && strcmp(s->profile_out, "-") != 0)
+    printf("%s: %zu values of %zu run%s\n", s->profile_out, o.profile.size,
+           all.size, all.size == 1 ? "" : "s");
+  prn_run_unload(&o.loaded);
+  prn_profile_clear(&o.profile);
+  prn_free(all.at);
+  return status;
+}
