@@ -369,6 +369,21 @@ const prn_site *prn_site_at(const prn_sites *s, const prn_op *op,
   return NULL;
 }
 
+bool prn_site_memory_axis(const prn_site *s, prn_role role, int32_t *axis) {
+  const prn_tensor *t = prn_site_tensor(s);
+  uint32_t mine = prn_site_axes(s, 1u << role);
+  prn_factor run;
+  if (!t || s->mixed || !mine || (mine & (mine - 1))) return false;
+  int32_t at = __builtin_ctz(mine);
+  if (!prn_layout_run(&s->layout, at, at + 1, &run)) return false;
+  int64_t inner = 1, size;
+  for (*axis = t->type->rank; (*axis)-- > 0; inner *= size) {
+    if (!prn_dim_is_const(t->type->dims[*axis], &size)) return false;
+    if (size == run.size && (size == 1 || inner == run.stride)) return true;
+  }
+  return false;
+}
+
 uint32_t prn_site_axes(const prn_site *s, uint32_t roles) {
   uint32_t axes = 0;
   for (int32_t i = 0; i < s->layout.rank; i++)

@@ -57,6 +57,11 @@ const prn_site *prn_site_at(const prn_sites *s, const prn_op *op,
 static inline const prn_tensor *prn_site_tensor(const prn_site *s) {
   return prn_value_constant(prn_op_result(s->constant, 0));
 }
+/* The axis of the constant, as it lies in memory, that is the one axis with
+ * this role; false when there is none, several, or when views have cut it up.
+ */
+PRN_NODISCARD bool prn_site_memory_axis(const prn_site *s, prn_role role,
+                                        int32_t *axis);
 /* Bit set of the axes with one of the roles in the bit set `roles`. */
 uint32_t prn_site_axes(const prn_site *s, uint32_t roles);
 enum {

@@ -38,12 +38,14 @@ static double distance(const float *a, const float *b, int64_t n) {
   return sqrt(sum);
 }
 
-static prn_status slices(const prn_score *s, int32_t axis, double *out) {
+static prn_status slices(const prn_score *s, int32_t axis, double *out,
+                         bool *any) {
   prn_axis_view v = prn_axis_view_of(s->tensor->type, axis);
   int64_t n = v.outer * v.inner;
   float *all = gather(s, v);
   if (!all)
     return prn_op_error(s->constant, "no memory to compare its channels");
+  *any = true;
   memset(out, 0, (size_t)v.length * sizeof *out);
   for (int64_t i = 0; i < v.length; i++)
     for (int64_t k = 0; k < i; k++) {

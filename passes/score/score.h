@@ -36,8 +36,10 @@ typedef struct prn_score_kind {
   /* Groups are scored by their number instead of by a norm. */
   bool by_index;
   /* Scores of the slices across an axis, for kinds that score nothing smaller,
-   * whose eval is NULL: select-channels alone understands them. */
-  prn_status (*slices)(const prn_score *s, int32_t axis, double *out);
+   * whose eval is NULL: select-channels alone understands them. *any is false
+   * when slices of that axis have none. */
+  prn_status (*slices)(const prn_score *s, int32_t axis, double *out,
+                       bool *any);
 } prn_score_kind;
 
 /* A score being evaluated. */

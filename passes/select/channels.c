@@ -7,29 +7,31 @@
  * normalisations count with their magnitude. Fang et al., "DepGraph: Towards
  * any structural pruning", 2023, section 3.4, and its implementation. Slices
  * become zero in every member, so that compact-channels can remove them. */
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "passes/analysis/coupling.h"
 #include "passes/select/select.h"
 
-#define OPTIONS(X)                                                        \
-  X(FLOAT, ratio, 0.5, "[0,1)", "Fraction that goes")                     \
-  X(ENUM, of, indices, "indices|params|flops",                            \
-    "Of what: of the indices, or of all the model's weights or FLOPs of " \
-    "products, with sizes that are open taken as 1")                      \
-  X(ENUM, normalise, mean, "mean|max|lamp|none",                          \
-    "What a group's scores are divided by before groups are compared: "   \
-    "their mean, their maximum, the sum of what is not smaller, nothing") \
-  X(INT, round_to, 1, "[1,inf)",                                          \
-    "As many stay as are a multiple of this, where there are that many")  \
-  X(ENUM, scope, tensor, "tensor|global",                                 \
-    "Rank the indices of each group, or of all groups together")          \
-  X(ENUM, units, channels, "channels|heads|elements|all",                 \
-    "Groups to choose from: heads are whole blocks of every member, "     \
-    "elements those of every head, channels all others")                  \
-  X(BOOL, mixed, false, "",                                               \
-    "Also dimensions that are normalised, such as the width of a "        \
+#define OPTIONS(X)                                                         \
+  X(FLOAT, ratio, 0.5, "[0,1)", "Fraction that goes")                      \
+  X(ENUM, of, indices, "indices|params|flops",                             \
+    "Of what: of the indices, or of all the model's weights or FLOPs of "  \
+    "products, with sizes that are open taken as 1")                       \
+  X(ENUM, normalise, mean, "mean|max|lamp|standard|none",                  \
+    "What a group's scores are divided by before groups are compared: "    \
+    "their mean, their maximum, the sum of what is not smaller, nothing; " \
+    "standard: first less their mean, then by their deviation")            \
+  X(INT, round_to, 1, "[1,inf)",                                           \
+    "As many stay as are a multiple of this, where there are that many")   \
+  X(ENUM, scope, tensor, "tensor|global",                                  \
+    "Rank the indices of each group, or of all groups together")           \
+  X(ENUM, units, channels, "channels|heads|elements|all",                  \
+    "Groups to choose from: heads are whole blocks of every member, "      \
+    "elements those of every head, channels all others")                   \
+  X(BOOL, mixed, false, "",                                                \
+    "Also dimensions that are normalised, such as the width of a "         \
     "transformer: compaction changes results there")
 #define STATS(X)                            \
   X(groups, "groups that were chosen from") \
@@ -40,7 +42,7 @@ PRN_PASS_TABLES;
 
 enum { PER_GROUP, GLOBAL };
 enum { INDICES, PARAMS, FLOPS };
-enum { MEAN, MAX, LAMP, NONE };
+enum { MEAN, MAX, LAMP, STANDARD, NONE };
 enum { ALL = PRN_GROUP_ELEMENTS + 1 };
 
 typedef struct choice {
@@ -78,7 +80,9 @@ static prn_status norms_of(job *j, const prn_score *s, double ***out) {
     sums[i] = PRN_ARENA_ARRAY(j->env->scratch, double, size[i]);
     for (int64_t k = 0; k < size[i]; k++)
       sums[i][k] = prn_norm_start(s->norm);
-    if (s->kind->slices) PRN_TRY(s->kind->slices(s, i, sums[i]));
+    bool any = true;
+    if (s->kind->slices) PRN_TRY(s->kind->slices(s, i, sums[i], &any));
+    if (!any) sums[i] = NULL;
   }
   if (s->kind->slices) return PRN_OK;
   for (int64_t e = 0, n; e < count; e += n) {
@@ -120,7 +124,8 @@ static prn_status add_member(job *j, choice *ch, const prn_member *m,
   *scored = s != NULL;
   if (!s) return PRN_OK;
   PRN_TRY(norms_of(j, s, &lines));
-  for (int64_t i = 0; i < ch->g->size; i++) {
+  *scored = lines[m->axis] != NULL;
+  for (int64_t i = 0; *scored && i < ch->g->size; i++) {
     adding a = {s->norm, lines[m->axis], prn_norm_start(s->norm)};
     prn_member_places(ch->g, j->c, m, i, add_place, &a);
     ch->scores[i] += a.sum;
@@ -172,15 +177,21 @@ static void lamp(const job *j, choice *ch) {
 /* What makes the scores of different groups comparable. */
 static void normalise(const job *j, choice *ch) {
   const struct opts *o = j->env->opts;
-  double mean = 0, most = 0;
+  double n = (double)ch->g->size, mean = 0, most = 0, square = 0;
   if (o->normalise == LAMP) lamp(j, ch);
   for (int64_t i = 0; i < ch->g->size; i++) {
-    mean += ch->scores[i] / (double)ch->g->size;
+    mean += ch->scores[i] / n;
     if (ch->scores[i] > most) most = ch->scores[i];
   }
-  double by = o->normalise == MEAN ? mean : o->normalise == MAX ? most : 1;
+  for (int64_t i = 0; i < ch->g->size; i++)
+    square += (ch->scores[i] - mean) * (ch->scores[i] - mean) / n;
+  bool standard = o->normalise == STANDARD;
+  double by = o->normalise == MEAN  ? mean
+              : o->normalise == MAX ? most
+              : standard            ? sqrt(square)
+                                    : 1;
   for (int64_t i = 0; i < ch->g->size && by > 0; i++)
-    ch->scores[i] /= by;
+    ch->scores[i] = (ch->scores[i] - (standard ? mean : 0)) / by;
 }
 
 /* False when no member has a score. */
