@@ -19,6 +19,7 @@ import onnxruntime
 from onnx import TensorProto, helper, numpy_helper
 
 BATCHES = (3, 1, 4)  # sizes of the shards
+WIDE = 150  # more channels than moments are computed of at a time
 CASES = ("a64x128", "b96x256", "c40x200", "d48x192rd", "e128x512",
          "r_pprec_360x120")
 SHARE = {"u50": 0.5, "u60": 0.6, "u70": 0.7}
@@ -85,19 +86,19 @@ def network(rng):
     op("Sigmoid", ["c2"], "s2")
     op("GlobalAveragePool", ["s2"], "pool")
     op("Flatten", ["pool"], "flat")
-    op("Gemm", ["flat", weight("gemm", 10, 6)], "g0", transB=1)
+    op("Gemm", ["flat", weight("gemm", WIDE, 6)], "g0", transB=1)
     use("gemm", "flat", -1)
-    op("MatMul", ["flat", weight("matmul", 6, 10)], "m0")
+    op("MatMul", ["flat", weight("matmul", 6, WIDE)], "m0")
     use("matmul", "flat", -1)
     op("Add", ["g0", "m0"], "sum")
     op("Relu", ["sum"], "hidden")
-    op("Transpose", [weight("stored", 5, 10)], "stored_t", perm=[1, 0])
+    op("Transpose", [weight("stored", 5, WIDE)], "stored_t", perm=[1, 0])
     op("MatMul", ["hidden", "stored_t"], "m1")
     use("stored", "hidden", -1)
     op("Transpose", ["hidden"], "columns", perm=[1, 0])
-    op("MatMul", [weight("left", 7, 10), "columns"], "m2")
+    op("MatMul", [weight("left", 7, WIDE), "columns"], "m2")
     use("left", "columns", -2)
-    op("Gemm", ["columns", weight("turned_input", 10, 4)], "m3", transA=1)
+    op("Gemm", ["columns", weight("turned_input", WIDE, 4)], "m3", transA=1)
     use("turned_input", "columns", -2)
     outputs = [helper.make_tensor_value_info(n, TensorProto.FLOAT, None)
                for n in ("m1", "m2", "m3")]
