@@ -5,7 +5,7 @@
 #
 # Takes the tools of build/bin (or PRUNE_BIN). Let the machine rest meanwhile.
 # PRUNE_PEERS: Pythons that have the runtimes to compare with (cpu.py --peers),
-# separated by blanks. zeros makes 6 GB of models in PRUNE_BENCH_CACHE.
+# separated by blanks; PRUNE_ONNXSIM: one that has onnxsim 0.8. zeros makes 6 GB of models in PRUNE_BENCH_CACHE.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 python=${PRUNE_PYTHON:-build/venv/bin/python}
@@ -45,7 +45,8 @@ for page in $what; do
       "cpu.py --prunec=--precision=bf16 --engines none --only bert --seconds 1" \
       winograd.py
     ;;
-  quality) page docs/quality.md 'How exact, how good' 'agreement.py --metrics' ;;
+  quality) page docs/quality.md 'How exact, how good' 'agreement.py --metrics' \
+    "structured.py${PRUNE_ONNXSIM:+ --peer $PRUNE_ONNXSIM}" ;;
   *) echo "no page called $page" >&2; exit 1 ;;
   esac
 done

@@ -103,6 +103,14 @@ static void axes(void **state) {
   prn_sample s = {PRN_F32, 3, dims, turned};
   assert_int_equal(prn_profile_observe(&p, i, &s, 2, &sink), PRN_OK);
   check(&p.at[i], x);
+  double wide[T * N];
+  for (int k = 0; k < T * N; k++)
+    wide[k] = (double)x[k];
+  const int64_t flat[] = {T, N};
+  prn_sample doubles = {PRN_F64, 2, flat, wide};
+  size_t j = prn_profile_add(&p, PRN_STR("doubles"), -1);
+  assert_int_equal(prn_profile_observe(&p, j, &doubles, 2, &sink), PRN_OK);
+  check(&p.at[j], x);
   assert_ptr_equal(prn_profile_find(&p, PRN_STR("image"), 1), &p.at[i]);
   assert_ptr_equal(prn_profile_find_any(&p, PRN_STR("image")), &p.at[i]);
   assert_null(prn_profile_find(&p, PRN_STR("image"), -1));
@@ -234,7 +242,7 @@ static void truncated(void **state) {
 /* Every changed byte is noticed; with a checksum that fits again, the reader
  * still either reads or says why not. */
 static void flipped(void **state) {
-  static const unsigned char flips[] = {1, 0x80, 0xff, 0x40};
+  static const unsigned char flips[] = {1, 0x80};
   image m;
   int messages;
   (void)state;
