@@ -14,7 +14,8 @@ mkdir -p "$LOGS"
 DEBIAN_PACKAGES=(
   gcc libc6-dev cmake ninja-build python3 python3-venv
   llvm-19-dev llvm-19-tools libprotobuf-c-dev protobuf-c-compiler
-  zlib1g-dev libxxhash-dev libjansson-dev libcmocka-dev universal-ctags)
+  zlib1g-dev libxxhash-dev libjansson-dev libcmocka-dev universal-ctags
+  libopenblas0)
 
 # --help shows the comment at the head of the script
 case ${1:-} in

@@ -11,9 +11,7 @@
  * bias", 2019. */
 #include <string.h>
 
-#include "ir/rewrite.h"
-#include "ir/sparsity.h"
-#include "passes/analysis/observed.h"
+#include "passes/compensate/compensate.h"
 
 #define OPTIONS(X)
 #define STATS(X)                            \
@@ -22,40 +20,8 @@
   X(skipped, "masked weights without an observed input, or used twice")
 PRN_PASS_TABLES;
 
-/* ---- what is missing ---- */
-
-/* A weight with its axes of outputs and inputs, as it lies in memory. */
-typedef struct weight {
-  const prn_site *site;
-  const prn_tensor *t;
-  const prn_observation *seen;
-  prn_op *op;
-  prn_axis_view out, in;
-  int64_t groups; /* of a convolution */
-} weight;
-
-static bool open(const prn_pass_env *env, const prn_site *s, weight *w) {
-  int32_t out, in;
-  *w = (weight){.site = s, .t = prn_site_tensor(s), .groups = 1};
-  if (s->num_uses != 1 || !prn_site_memory_axis(s, PRN_ROLE_OUT, &out) ||
-      !prn_site_memory_axis(s, PRN_ROLE_IN, &in))
-    return false;
-  w->op = s->uses[0].op;
-  w->seen = prn_site_observation(prn_pass_profile(env), &s->uses[0]);
-  w->out = prn_axis_view_of(w->t->type, out);
-  w->in = prn_axis_view_of(w->t->type, in);
-  if (prn_op_is(w->op, PRN_OP_onnx_Conv))
-    w->groups = prn_op_int(w->op, "group", 1);
-  return w->seen && w->groups > 0 && w->out.length % w->groups == 0 &&
-         w->seen->channels == w->in.length * w->groups;
-}
-
-static int64_t along(prn_axis_view v, int64_t at) {
-  return at / v.inner % v.length;
-}
-
 /* The mean that each output lost, and whether anything is left of it. */
-static void missing(const weight *w, double *delta, unsigned char *alive) {
+static void missing(const prn_masked *w, double *delta, unsigned char *alive) {
   prn_tensor raw = *w->t;
   float v[512];
   raw.mask = NULL;
@@ -65,166 +31,50 @@ static void missing(const weight *w, double *delta, unsigned char *alive) {
     n = all - at < 512 ? all - at : 512;
     prn_tensor_read_f32(&raw, at, n, v);
     for (int64_t i = 0; i < n; i++) {
-      int64_t o = along(w->out, at + i);
+      int64_t o = prn_masked_along(w->out, at + i);
       if (prn_mask_keeps(w->t->mask->data, at + i)) {
         alive[o] = 1;
         continue;
       }
       int64_t group = o / (w->out.length / w->groups);
-      int64_t c = group * w->in.length + along(w->in, at + i);
+      int64_t c = group * w->in.length + prn_masked_along(w->in, at + i);
       delta[o] += (double)v[i] * w->seen->mean[c];
     }
   }
 }
 
-/* ---- where it goes ---- */
-
-/* The bias as it is: a constant of n numbers that nothing else reads. */
-static const prn_tensor *bias_of(const prn_value *v, int64_t n) {
-  const prn_tensor *t = v ? prn_value_fixed(v) : NULL;
-  bool alone = v && v->uses && !v->uses->next;
-  int32_t last = t ? t->type->rank - 1 : -1;
-  int64_t size;
-  bool fits = t && alone && t->type->dtype == PRN_F32 && last >= 0 &&
-              prn_tensor_count(t) == n &&
-              prn_dim_is_const(t->type->dims[last], &size) && size == n;
-  return fits ? t : NULL;
-}
-
-static const prn_tensor *sum(prn_ctx *ctx, const prn_tensor *old,
-                             const double *delta, int64_t n) {
-  float *v = prn_alloc(prn_array_size((size_t)n, sizeof *v));
-  memset(v, 0, (size_t)n * sizeof *v);
-  if (old) prn_tensor_read_f32(old, 0, n, v);
-  for (int64_t i = 0; i < n; i++)
-    if (!old || !old->mask || prn_mask_keeps(old->mask->data, i))
-      v[i] = (float)((double)v[i] + delta[i]);
-  const prn_type *type = prn_type_static(ctx, PRN_F32, 1, &n);
-  if (old)
-    type = prn_type_with_sparsity(ctx, old->type,
-                                  (prn_sparsity){.kind = PRN_SPARSE_NONE});
-  const prn_tensor *t = prn_tensor_from_data(ctx, type, v);
-  prn_free(v);
-  if (!old) return t;
-  prn_tensor *named = prn_tensor_clone(ctx, t);
-  named->name = old->name;
-  named->mask = old->mask;
-  return named;
-}
-
-static void replace(prn_op *constant, const prn_tensor *t) {
-  prn_op_set_attr(constant, "value", prn_attr_tensor(constant->module->ctx, t));
-  constant->results[0].type = t->type;
-}
-
-static prn_value *constant(prn_op *before, const prn_tensor *t) {
-  prn_ctx *ctx = before->module->ctx;
-  prn_op *c =
-      prn_op_create(before->module, prn_opname_code(ctx, PRN_OP_onnx_Constant),
-                    before->loc, NULL, 0, &t->type, 1);
-  prn_op_insert_before(c, before);
-  prn_op_set_attr(c, "value", prn_attr_tensor(ctx, t));
-  return &c->results[0];
-}
-
-/* The Add behind a product that adds its bias; the slot of the bias. */
-static prn_op *add_behind(const prn_op *op, int64_t n, uint32_t *slot) {
-  const prn_value *y = &op->results[0];
-  if (!y->uses || y->uses->next || !prn_op_is(y->uses->owner, PRN_OP_onnx_Add))
-    return NULL;
-  prn_op *add = y->uses->owner;
-  *slot = prn_use_index(y->uses) ? 0 : 1;
-  return bias_of(prn_op_operand(add, *slot), n) ? add : NULL;
-}
-
-/* A new Add behind a product. */
-static void insert_add(prn_op *op, const prn_tensor *t) {
-  prn_value *y = &op->results[0], *in[2] = {y, NULL};
-  prn_ctx *ctx = op->module->ctx;
-  prn_op *add = prn_op_create(op->module, prn_opname_code(ctx, PRN_OP_onnx_Add),
-                              op->loc, in, 1, &y->type, 1);
-  prn_op_insert_after(add, op);
-  prn_value_replace_uses(y, &add->results[0]);
-  prn_op_set_operand(add, 0, y);
-  prn_op_add_operand(add, constant(add, t));
-}
-
-/* Whether the operator adds operand 2 to each output as it is. */
-static bool has_bias_slot(const prn_op *op) {
-  const prn_attr *beta = prn_op_attr(op, "beta"),
-                 *alpha = prn_op_attr(op, "alpha");
-  if (prn_op_is(op, PRN_OP_onnx_Conv)) return true;
-  return prn_op_is(op, PRN_OP_onnx_Gemm) &&
-         (!beta || (beta->kind == PRN_ATTR_FLOAT && beta->f == 1)) &&
-         (!alpha || (alpha->kind == PRN_ATTR_FLOAT && alpha->f == 1));
-}
-
-/* False when there is no place for it. */
-static bool give(prn_pass_env *env, prn_op *op, double *delta,
-                 const unsigned char *alive, int64_t n) {
-  struct stats *s = env->stats;
-  uint32_t slot = 2;
-  prn_op *at = op;
-  if (prn_op_is(op, PRN_OP_onnx_MatMul))
-    at = add_behind(op, n, &slot);
-  else if (!has_bias_slot(op))
-    return false;
-  prn_value *old =
-      at && slot < at->num_operands ? prn_op_operand(at, slot) : NULL;
-  const prn_tensor *t = bias_of(old, n);
-  if (old && !t) return false;
-  for (int64_t o = 0; o < n && !t; o++)
-    if (!alive[o]) delta[o] = 0;
-  const prn_tensor *now = sum(env->ctx, t, delta, n);
-  s->biases++;
-  s->added += !t;
-  if (t) {
-    replace(old->def, now);
-  } else if (!at) {
-    insert_add(op, now);
-  } else {
-    while (at->num_operands <= slot)
-      prn_op_add_operand(at, NULL);
-    prn_op_set_operand(at, slot, constant(at, now));
-  }
-  return true;
-}
-
-/* ---- */
-
 static void visit(prn_pass_env *env, const prn_site *site) {
   struct stats *s = env->stats;
-  weight w;
-  const prn_tensor *t = prn_site_tensor(site);
-  if (!t || !t->mask || t->type->dtype != PRN_F32 ||
-      !prn_pass_site_selected(env, site->constant))
-    return;
-  if (!open(env, site, &w)) {
+  prn_masked w;
+  bool added;
+  if (!prn_masked_concerns(env, site)) return;
+  if (!prn_masked_open(env, site, &w)) {
     s->skipped++;
-    prn_pass_remark(env, site->constant, PRN_REASON_NotObserved,
-                    "nothing makes up for what '%.*s' lost",
-                    PRN_STR_ARG(site->name));
     return;
   }
   int64_t n = w.out.length;
   double *delta = PRN_ARENA_ARRAY(env->scratch, double, n);
   unsigned char *alive = prn_arena_alloc(env->scratch, (size_t)n);
   missing(&w, delta, alive);
-  if (give(env, w.op, delta, alive, n))
-    prn_pass_remark(env, w.op, PRN_REASON_Compensated,
-                    "its bias makes up for what '%.*s' lost",
-                    PRN_STR_ARG(site->name));
-  else
+  bool any = false;
+  for (int64_t o = 0; o < n; o++)
+    any = any || delta[o] != 0;
+  if (!any) return; /* fitted already, or of zeros */
+  if (!prn_bias_add(env, w.op, delta, alive, n, &added)) {
     s->skipped++;
+    return;
+  }
+  s->biases++;
+  s->added += added;
+  prn_pass_remark(env, w.op, PRN_REASON_Compensated,
+                  "its bias makes up for what '%.*s' lost",
+                  PRN_STR_ARG(site->name));
 }
 
 static prn_status run(prn_pass_env *env, prn_module *m) {
   const prn_sites *sites = prn_pass_weight_sites(env);
   (void)m;
-  if (!prn_pass_profile(env))
-    return prn_pass_error(env, "needs a profile: --profile=FILE, made by "
-                               "prune-run MODEL --inputs=... "
-                               "--profile-out=FILE");
+  PRN_TRY(prn_compensate_check(env));
   for (size_t i = 0; i < sites->size; i++)
     visit(env, &sites->at[i]);
   return PRN_OK;

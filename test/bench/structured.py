@@ -298,6 +298,8 @@ METHODS = {
     "DepGraph, biases": (L2, select("global", "mean"), "--compensate-bias"),
     "fluctuation, biases": (SEEN, select("global", "mean"),
                             "--compensate-bias"),
+    "fluctuation, refit": (SEEN, select("global", "mean"),
+                           "--compensate-refit", "--compensate-bias"),
 }
 JUDGED = ("MNIST CNN", "ResNet-20", "ResNet-8", "char-GPT", "stories260K",
           "all-MiniLM-L6-v2")
@@ -312,8 +314,8 @@ def quality(folder):
         given, profile, out = (os.path.join(folder, n) for n in (
             "in.npz", "p.prof", "out.onnx"))
         np.savez(given, **calibration(model.name))
-        tool("prune-run", base, "--inputs", given, "--profile-out", profile,
-             poll=0)
+        tool("prune-run", base, "--inputs", given, "--profile-moments=full",
+             "--profile-out", profile, poll=0)
         cells = [metric(model, base)]
         for passes in METHODS.values():
             tool("prune-opt", base, "--infer-shapes", f"--profile={profile}",

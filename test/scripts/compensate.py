@@ -1,10 +1,12 @@
 #!/usr/bin/env python3
-"""compensate-bias and score-activation against numpy in float64.
+"""Compensation and score-activation against numpy in float64.
 
     compensate.py FOLDER
 
-The mean of what a layer gives over the calibration data must be what it was,
-whatever was masked; and the channels that go are those that numpy says."""
+After compensate-bias the mean of what a layer gives over the calibration data
+must be what it was, whatever was masked; after compensate-refit no weights on
+the same places are closer to it than numpy's least squares; and the channels
+that go by activations are those that numpy says."""
 import pathlib
 import subprocess
 import sys
@@ -67,6 +69,48 @@ def check_means(folder, make):
     return error <= 1e-5, f"mean differs by {error:.1e}"
 
 
+def closest(x, y, mask, means):
+    """Sum of squares that is left at best, output by output."""
+    left = 0
+    ones = np.ones((len(x), 1))
+    for o in range(y.shape[1]):
+        columns = x[:, mask[:, o]]
+        a = np.hstack([columns, ones]) if means else columns
+        w = np.linalg.lstsq(a, y[:, o], rcond=None)[0]
+        left += ((a @ w - y[:, o]) ** 2).sum()
+    return left
+
+
+def check_refit(folder, make, means):
+    """Correlated inputs, so that others can make up for what is gone."""
+    net, rng = Net(), np.random.default_rng(4)
+    out, shape = make(net)
+    model = folder / f"{make.__name__}.onnx"
+    net.save(model, out)
+    x = rng.standard_normal(shape) @ rng.standard_normal((shape[1],) * 2) + 1
+    x = x.astype(np.float32)
+    np.savez(folder / "in.npz", in0=x)
+    profile, fitted = folder / "p.prof", folder / "fitted.onnx"
+    subprocess.run(["prune-run", model, "--inputs", folder / "in.npz",
+                    "--profile-moments=full", "--profile-out", profile],
+                   check=True)
+    opt(model, "--infer-shapes", f"--profile={profile}", "--score-magnitude",
+        "--select-unstructured=sparsity=0.5,scope=row",
+        f"--compensate-refit=damping=1e-12,means={means}", "-o", fitted)
+    w = next(numpy_helper.to_array(t)
+             for t in onnx.load(fitted).graph.initializer if t.name == "c1")
+    mask = (w if w.shape[0] == shape[1] else w.T) != 0
+    want, got = run(model, x), run(fitted, x)
+    bias = 0 if means == "true" else got.mean(0) * 0
+    c = {t.name: numpy_helper.to_array(t)
+         for t in onnx.load(model).graph.initializer}
+    own = c["c3"] if means == "false" and "c3" in c else bias
+    best = closest(x.astype(np.float64), want - own, mask, means == "true")
+    ours = ((got - want) ** 2).sum()
+    return (ours <= best * (1 + 1e-4) + 1e-6,
+            f"refit, means {means}: {ours:.6f}, at best {best:.6f}")
+
+
 def check_scores(folder):
     """Three layers; the hidden channels of the first are chosen from."""
     net, rng = Net(), np.random.default_rng(3)
@@ -101,6 +145,8 @@ def main():
     folder.mkdir(parents=True, exist_ok=True)
     results = [(make.__name__, *check_means(folder, make))
                for make in (matmul, matmul_add, gemm, conv, conv_groups)]
+    results += [(make.__name__, *check_refit(folder, make, means))
+                for make in (matmul, matmul_add) for means in ("true", "false")]
     results += [("scores", *r) for r in check_scores(folder)]
     for name, good, text in results:
         print(f"{name}: {text}{'' if good else ': wrong'}")
