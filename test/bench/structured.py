@@ -106,8 +106,12 @@ def coverage(folder):
 # ---- beside others ----
 
 ONNXSIM = """
-import sys, onnx, onnxsim.pruning as p
+import sys, onnx, onnxsim, onnxsim.pruning as p
 m = onnx.load(sys.argv[1])
+try:
+    m, _ = onnxsim.simplify(m)
+except Exception:
+    pass
 m = p.apply_structured_pruning(m, sparsity=0.5)
 try:
     m = p.apply_attention_head_pruning(m, sparsity=0.5)
