@@ -227,6 +227,33 @@ static const char *fixes_d(const prn_op *op) {
   return recurrent ? takes_whole : NULL;
 }
 
+static prn_space *named(const prn_relation *r, const factors *f,
+                        const char *name) {
+  for (uint32_t i = 0; i < r->num_names; i++)
+    if (prn_str_is(r->names[i], name)) return f->names[i];
+  return NULL;
+}
+
+/* Biases of queries, keys and values, one after the other, which a row cannot
+ * say: whether operand i is that. */
+static bool tie_biases(prn_couple *c, const prn_op *op, uint32_t i,
+                       const prn_relation *r, const factors *f) {
+  enum { BIAS = 3 };
+  prn_spaces *s = &c->out->spaces;
+  prn_space **d = prn_couple_dims(c, prn_op_operand(op, i));
+  prn_space *hd[2] = {named(r, f, "h"), named(r, f, "d")};
+  prn_space *he[2] = {hd[0], named(r, f, "e")};
+  if (i != BIAS || !prn_op_is(op, PRN_OP_com_microsoft_MultiHeadAttention) ||
+      !d || prn_op_operand(op, i)->type->rank != 1 || !hd[0] || !hd[1] ||
+      !he[1])
+    return false;
+  prn_space *parts[3] = {prn_space_product(s, hd, 2),
+                         prn_space_product(s, hd, 2),
+                         prn_space_product(s, he, 2)};
+  prn_couple_tie(c, op, d[0], prn_space_sum(s, parts, 3));
+  return true;
+}
+
 static void tie_list(prn_couple *c, const prn_op *op, const prn_relation *r) {
   const prn_relation_alt *alt = prn_relation_select(r, op);
   prn_dim sizes[PRN_RELATION_NAMES];
@@ -249,7 +276,7 @@ static void tie_list(prn_couple *c, const prn_op *op, const prn_relation *r) {
       prn_couple_freeze(f.names[i], op, fixes_d(op));
   for (uint32_t i = 0; i < op->num_operands; i++) {
     const prn_value *v = prn_op_operand(op, i);
-    if (!v || is_mentioned(alt, op, v)) continue;
+    if (!v || is_mentioned(alt, op, v) || tie_biases(c, op, i, r, &f)) continue;
     prn_couple_freeze_value(c, v, op, takes_whole);
     bool counts = is_weight_slot(op, i) && !is_single(v->type);
     for (uint32_t k = 0; counts && k < r->num_names; k++)

@@ -209,7 +209,8 @@ def fused_attention(n, heads=4, size=8):
     n.nodes[-1].domain = "com.microsoft"
     a = n.linear(a, width, width)
     q, k, v = (n.op("MatMul", a, n.weight(width, width)) for _ in range(3))
-    m = n.op("MultiHeadAttention", q, k, v, num_heads=heads)
+    m = n.op("MultiHeadAttention", q, k, v, n.weight(3 * width),
+             num_heads=heads)
     n.nodes[-1].domain = "com.microsoft"
     return n.linear(m, width, width)
 
