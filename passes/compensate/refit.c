@@ -20,7 +20,7 @@
 #include <string.h>
 
 #include "passes/compensate/compensate.h"
-#include "passes/compensate/lapack.h"
+#include "passes/solve/lapack.h"
 
 #define OPTIONS(X)                                   \
   X(FLOAT, damping, 0.01, "[0,1e9]",                 \

@@ -139,19 +139,6 @@ static int by_stride(const void *a, const void *b) {
   return (x[1] < y[1]) - (x[1] > y[1]);
 }
 
-/* Groups of a convolution: they divide its output channels, and each has
- * inputs of its own. */
-static int64_t groups_of(const prn_site *s) {
-  const prn_op *op = s->uses[0].op;
-  const prn_attr *group = prn_op_attr(op, "group");
-  bool conv = prn_str_is(op->opname->name, "Conv") ||
-              prn_str_is(op->opname->name, "FusedConv") ||
-              prn_str_is(op->opname->name, "DeformConv");
-  bool turned = prn_str_is(op->opname->name, "ConvTranspose");
-  if (!(conv || turned) || !group || group->kind != PRN_ATTR_INT) return 1;
-  return group->i;
-}
-
 /* The layout with an axis of groups in front: ConvTranspose has one already. */
 static bool split_groups(const prn_site *s, int64_t groups, prn_layout *l) {
   int64_t dims[PRN_LAYOUT_MAX_RANK];
@@ -169,7 +156,7 @@ static bool split_groups(const prn_site *s, int64_t groups, prn_layout *l) {
 /* How the places of the constant lead to the channels of its input, and how
  * many there are; 0 when they do not. */
 static int64_t find_channels(const prn_site *s, triples *t) {
-  int64_t groups = groups_of(s), inputs = 0;
+  int64_t groups = prn_site_groups(s), inputs = 0;
   *t = (triples){.n = 0};
   for (int32_t i = 0; i < s->layout.rank; i++)
     if (s->roles[i] == PRN_ROLE_IN) {

@@ -1,4 +1,4 @@
-#include "passes/compensate/lapack.h"
+#include "passes/solve/lapack.h"
 
 #include <dlfcn.h>
 #include <string.h>
@@ -20,7 +20,10 @@ const prn_lapack *prn_lapack_open(prn_diag_sink *sink) {
   void *lib = dlopen(library, RTLD_NOW | RTLD_LOCAL);
   open = lib && find(lib, "dpotrf_", &found.dpotrf) &&
          find(lib, "dpotrs_", &found.dpotrs) &&
-         find(lib, "dgemm_", &found.dgemm);
+         find(lib, "dpotri_", &found.dpotri) &&
+         find(lib, "dgemm_", &found.dgemm) &&
+         find(lib, "sgemm_", &found.sgemm) &&
+         find(lib, "dtrsm_", &found.dtrsm) && find(lib, "strsm_", &found.strsm);
   if (!open) {
     (void)prn_diag_emit(sink, PRN_ERROR, (prn_loc){0}, PRN_STR(""),
                         "%s is needed (Debian: libopenblas0)", library);

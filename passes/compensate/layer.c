@@ -1,0 +1,210 @@
+#include "passes/compensate/layer.h"
+
+#include <string.h>
+
+#include "ir/sparsity.h"
+
+enum { FEW = 4 }; /* vectors for an input, below which fits are too close */
+
+prn_status prn_layers_check(const prn_pass_env *env) {
+  const prn_profile *p = prn_pass_profile(env);
+  if (p && p->full) return PRN_OK;
+  if (p)
+    return prn_pass_error(env, "the profile has no moments: make it with "
+                               "prune-run --profile-moments=full");
+  return prn_pass_error(env, "needs a profile: --profile=FILE, made by "
+                             "prune-run MODEL --inputs=... "
+                             "--profile-moments=full --profile-out=FILE");
+}
+
+/* ---- reading ---- */
+
+static void *cells(const prn_layer *l, size_t size) {
+  return prn_try_alloc(prn_array_size(
+      prn_array_size((size_t)l->rows, (size_t)l->cols) + 1, size));
+}
+
+static prn_status no_memory(const prn_layer *l) {
+  return prn_op_error(l->site->constant,
+                      "%s: no memory for the %lld x %lld "
+                      "weights of '%.*s'",
+                      l->env->pass->name, (long long)l->rows,
+                      (long long)l->cols, PRN_STR_ARG(l->site->name));
+}
+
+static prn_status read(prn_layer *l) {
+  const prn_tensor *t = prn_site_tensor(l->site);
+  int64_t all = prn_tensor_count(t);
+  prn_tensor raw = *t;
+  float *v = cells(l, sizeof *v);
+  l->target = cells(l, sizeof *l->target);
+  l->gone = t->mask ? cells(l, 1) : NULL;
+  l->x.weights = cells(l, sizeof *l->x.weights);
+  l->x.keep = cells(l, 1);
+  l->x.loss = prn_try_alloc((size_t)(l->rows + 1) * sizeof *l->x.loss);
+  bool ok = v && l->target && (l->gone || !t->mask) && l->x.weights &&
+            l->x.keep && l->x.loss;
+  raw.mask = NULL;
+  if (ok) prn_tensor_read_f32(&raw, 0, all, v);
+  for (int64_t r = 0; ok && r < l->rows; r++)
+    for (int64_t c = 0; c < l->cols; c++) {
+      int64_t at = l->row[r] + l->col[c], to = r * l->cols + c;
+      l->target[to] = v[at];
+      if (l->gone) l->gone[to] = !prn_mask_keeps(t->mask->data, at);
+    }
+  prn_free(v);
+  return ok ? PRN_OK : no_memory(l);
+}
+
+static prn_status check_finite(const prn_layer *l) {
+  int64_t at = prn_tensor_find_nonfinite(prn_site_tensor(l->site));
+  if (at < 0) return PRN_OK;
+  return prn_op_error(
+      l->site->constant, "%s: entry %lld of '%.*s' is not finite",
+      l->env->pass->name, (long long)at, PRN_STR_ARG(l->site->name));
+}
+
+static void warn_few(const prn_layer *l) {
+  if (l->moments.count >= FEW * l->cols) return;
+  prn_pass_warning(l->env,
+                   "'%.*s' is fitted on %lld vectors for %lld inputs: with "
+                   "fewer than %d for each, fits are often worse on other "
+                   "data",
+                   PRN_STR_ARG(l->site->name), (long long)l->moments.count,
+                   (long long)l->cols, (int)FEW);
+}
+
+prn_status prn_layer_open(const prn_pass_env *env, const prn_site *s,
+                          prn_layer *out, const char **why) {
+  const prn_tensor *t = prn_site_tensor(s);
+  *out = (prn_layer){.env = env, .site = s};
+  *why = "its elements are not of f32";
+  if (!t || t->type->dtype != PRN_F32) return PRN_OK;
+  if (!prn_site_moments_of(prn_pass_profile(env), s, &out->moments, why))
+    return PRN_OK;
+  out->row = prn_layout_offsets(&s->layout, prn_site_axes(s, PRN_ROLES_ROW),
+                                &out->rows);
+  out->col = prn_layout_offsets(&s->layout, prn_site_axes(s, PRN_ROLES_COL),
+                                &out->cols);
+  if (!out->row || !out->col) return no_memory(out);
+  *why = "its axes do not fit what was observed";
+  if (out->cols != out->moments.inputs || out->cols == 0 || out->rows == 0 ||
+      out->rows % out->moments.groups != 0 ||
+      out->rows * out->cols != prn_tensor_count(t))
+    return PRN_OK;
+  *why = NULL;
+  PRN_TRY(check_finite(out));
+  warn_few(out);
+  return read(out);
+}
+
+void prn_layer_close(prn_layer *l) {
+  prn_free(l->row);
+  prn_free(l->col);
+  prn_free(l->target);
+  prn_free(l->gone);
+  prn_free(l->second);
+  prn_solution_destroy(&l->x);
+}
+
+/* ---- problems ---- */
+
+prn_status prn_layer_failed(const prn_layer *l, const char *why) {
+  return prn_op_error(l->site->constant, "%s: '%.*s': %s", l->env->pass->name,
+                      PRN_STR_ARG(l->site->name), why);
+}
+
+prn_status prn_layer_problem(prn_layer *l, int64_t group,
+                             const prn_lapack *lapack, double damping,
+                             prn_budget budget, prn_solve *out,
+                             prn_solution *x) {
+  int64_t n = l->cols, rows = l->rows / l->moments.groups;
+  int64_t at = group * rows * n;
+  *out = (prn_solve){.rows = rows,
+                     .cols = n,
+                     .target = l->target + at,
+                     .gone = l->gone ? l->gone + at : NULL,
+                     .budget = budget,
+                     .damping = damping,
+                     .steps = 8,
+                     .dense = {lapack, l->env->threads}};
+  *x = (prn_solution){l->x.weights + at, l->x.keep + at,
+                      l->x.loss + group * rows};
+  if (!l->second)
+    l->second = prn_try_alloc(
+        prn_array_size(prn_array_size((size_t)n, (size_t)n), sizeof(double)));
+  if (!l->second) return no_memory(l);
+  prn_site_moments_read(&l->moments, group, l->second);
+  out->moments = l->second;
+  const char *why = prn_solve_open(out);
+  return why ? prn_layer_failed(l, why) : PRN_OK;
+}
+
+void prn_layer_remark_damping(const prn_layer *l, const prn_solve *s) {
+  if (s->raised > s->damping)
+    prn_pass_remark(l->env, l->site->constant, PRN_REASON_Damped,
+                    "moments needed a damping of %g", s->raised);
+}
+
+/* ---- writing ---- */
+
+static prn_status write_weights(prn_layer *l) {
+  prn_ctx *ctx = l->env->ctx;
+  prn_op *op = l->site->constant;
+  const prn_tensor *old = prn_site_tensor(l->site);
+  const prn_blob *blob;
+  void *data;
+  PRN_TRY(prn_blob_scratch(ctx, (size_t)prn_tensor_count(old) * sizeof(float),
+                           &blob, &data));
+  float *v = data;
+  for (int64_t r = 0; r < l->rows; r++)
+    for (int64_t c = 0; c < l->cols; c++)
+      v[l->row[r] + l->col[c]] = l->x.weights[r * l->cols + c];
+  prn_tensor *t = prn_tensor_clone(ctx, old);
+  t->data = blob;
+  if (t->storage == PRN_STORE_EXTERNAL) t->storage = PRN_STORE_RAW;
+  prn_op_set_attr(op, "value", prn_attr_tensor(ctx, t));
+  return PRN_OK;
+}
+
+static prn_status make_mask(const prn_layer *l, prn_mask *mask) {
+  int64_t all = l->rows * l->cols;
+  unsigned char *bytes = cells(l, 1);
+  if (!bytes) return no_memory(l);
+  for (int64_t r = 0; r < l->rows; r++)
+    for (int64_t c = 0; c < l->cols; c++)
+      bytes[l->row[r] + l->col[c]] = l->x.keep[r * l->cols + c];
+  prn_status status = prn_mask_create(l->env->ctx, all, true, mask);
+  if (status == PRN_OK) prn_mask_put(mask, 0, all, bytes);
+  prn_free(bytes);
+  return status;
+}
+
+prn_status prn_layer_write(prn_layer *l, prn_sparsity claim, uint64_t *pruned) {
+  prn_op *op = l->site->constant;
+  prn_mask mask;
+  int64_t all = l->rows * l->cols, kept = 0, before = all;
+  for (int64_t i = 0; i < all; i++) {
+    kept += l->x.keep[i];
+    before -= l->gone && l->gone[i];
+  }
+  *pruned = (uint64_t)(before - kept);
+  PRN_TRY(write_weights(l));
+  if (kept == all) return PRN_OK;
+  PRN_TRY(make_mask(l, &mask));
+  prn_mask_attach(op, &mask);
+  prn_sparsity now = prn_site_tensor(l->site)->type->sparsity;
+  if (claim.kind > PRN_SPARSE_UNSTRUCTURED || now.kind == PRN_SPARSE_NONE)
+    prn_constant_claim(op, claim);
+  return PRN_OK;
+}
+
+prn_sparsity prn_layer_claim(const prn_layer *l, int64_t n, int64_t m) {
+  const prn_type *type = prn_site_tensor(l->site)->type;
+  int32_t axis;
+  if (!prn_site_memory_axis(l->site, PRN_ROLE_IN, &axis) ||
+      prn_axis_view_of(type, axis).length != l->cols || l->cols % m > n)
+    return (prn_sparsity){.kind = PRN_SPARSE_UNSTRUCTURED};
+  return (prn_sparsity){
+      .kind = PRN_SPARSE_NM, .n = (int32_t)n, .m = (int32_t)m, .axis = axis};
+}

@@ -1,0 +1,139 @@
+/* What passes that prune in one shot share; see prune.h. */
+#include "passes/prune/prune.h"
+
+#include <math.h>
+#include <string.h>
+
+#include "passes/select/select.h"
+
+prn_status prn_prune_check(const prn_pass_env *env, int64_t n, int64_t m) {
+  bool nm = prn_pass_given(env, "n") || prn_pass_given(env, "m");
+  if (nm && prn_pass_given(env, "sparsity"))
+    return prn_pass_error(env, "give either sparsity, or n and m");
+  if (nm && (n < 1 || n >= m))
+    return prn_pass_error(env,
+                          "n = %lld must be at least 1 and smaller than "
+                          "m = %lld",
+                          (long long)n, (long long)m);
+  return PRN_OK;
+}
+
+static void leave(const prn_pass_env *env, const prn_site *s, prn_reason why,
+                  const char *text, prn_prune_counts *out) {
+  out->skipped++;
+  prn_pass_remark(env, s->constant, why, "'%.*s' is not pruned: %s",
+                  PRN_STR_ARG(s->name), text);
+}
+
+static prn_budget budget_of(const prn_prune *p, const prn_layer *l) {
+  int64_t rows = l->rows / l->moments.groups;
+  prn_budget b = {.kind = PRN_BUDGET_LAYER,
+                  .prune = prn_share_of(p->sparsity, rows * l->cols)};
+  if (p->m)
+    b = (prn_budget){.kind = PRN_BUDGET_NM, .n = p->n, .m = p->m};
+  else if (p->row)
+    b = (prn_budget){.kind = PRN_BUDGET_ROW,
+                     .prune = prn_share_of(p->sparsity, l->cols)};
+  return b;
+}
+
+/* What is lost of the outputs' mean squares, damping left out: of a group. */
+static void measure(const prn_solve *s, const prn_solution *x, double *lost,
+                    double *all) {
+  int64_t n = s->cols;
+  float *y = prn_alloc(2 * (size_t)n * sizeof *y);
+  float *d = y + n;
+  for (int64_t r = 0; r < s->rows; r++) {
+    const float *w = x->weights + r * n, *t = s->target + r * n;
+    double added = 0;
+    prn_rows_gemm_f32(&s->dense, 1, n, n, 1, t, n, s->g32, n, 0, y, n);
+    for (int64_t c = 0; c < n; c++) {
+      double raise = s->g[c * n + c] - s->moments[c * n + c];
+      d[c] = w[c] - t[c];
+      added += raise * (double)d[c] * (double)d[c];
+      *all += (double)t[c] * ((double)y[c] - raise * (double)t[c]);
+    }
+    *lost += x->loss[r] - added;
+  }
+  prn_free(y);
+}
+
+static prn_status prune_group(prn_layer *l, const prn_prune *p, int64_t group,
+                              const prn_lapack *lapack, prn_strbuf *how,
+                              double error[2], prn_prune_counts *out) {
+  prn_solve s;
+  prn_solution x;
+  prn_status status =
+      prn_layer_problem(l, group, lapack, p->damping, budget_of(p, l), &s, &x);
+  if (status == PRN_OK) {
+    const char *why = p->solve(l->env->opts, &s, &x, how);
+    if (why) status = prn_layer_failed(l, why);
+    prn_layer_remark_damping(l, &s);
+    out->damped += s.raised > s.damping;
+    if (status == PRN_OK) measure(&s, &x, &error[0], &error[1]);
+  }
+  prn_solve_close(&s);
+  return status;
+}
+
+static prn_status prune_layer(prn_layer *l, const prn_prune *p,
+                              const prn_lapack *lapack, prn_prune_counts *out) {
+  prn_strbuf how = {0};
+  prn_status status = PRN_OK;
+  double error[2] = {0, 0};
+  uint64_t pruned = 0;
+  prn_sparsity claim = {.kind = PRN_SPARSE_UNSTRUCTURED};
+  if (p->m) claim = prn_layer_claim(l, p->n, p->m);
+  for (int64_t g = 0; g < l->moments.groups && status == PRN_OK; g++)
+    status = prune_group(l, p, g, lapack, &how, error, out);
+  if (status == PRN_OK) status = prn_layer_write(l, claim, &pruned);
+  if (status == PRN_OK) {
+    out->weights++;
+    out->pruned += pruned;
+    prn_pass_remark(l->env, l->site->constant, PRN_REASON_Pruned,
+                    "'%.*s' loses %llu of %lld entries and %.4g of its "
+                    "outputs' squares%.*s",
+                    PRN_STR_ARG(l->site->name), (unsigned long long)pruned,
+                    (long long)(l->rows * l->cols),
+                    error[1] > 0 ? fmax(error[0], 0) / error[1] : 0,
+                    PRN_STR_ARG(prn_strbuf_view(&how)));
+  }
+  prn_strbuf_destroy(&how);
+  return status;
+}
+
+static prn_status visit(const prn_pass_env *env, const prn_site *site,
+                        const prn_prune *p, const prn_lapack *lapack,
+                        prn_prune_counts *out) {
+  const char *why;
+  prn_layer l;
+  if (!prn_pass_site_selected(env, site->constant) || !site->prunable) {
+    bool chosen = prn_pass_site_selected(env, site->constant);
+    prn_reason reason = chosen ? site->reason : PRN_REASON_NotSelected;
+    leave(env, site, reason, prn_reasons[reason].text, out);
+    return PRN_OK;
+  }
+  prn_status status = prn_layer_open(env, site, &l, &why);
+  if (status == PRN_OK && why) {
+    leave(env, site, PRN_REASON_NotObserved, why, out);
+  } else if (status == PRN_OK && p->m > l.cols) {
+    leave(env, site, PRN_REASON_NotDivisible, "it has no whole group", out);
+  } else if (status == PRN_OK) {
+    status = prune_layer(&l, p, lapack, out);
+  }
+  prn_layer_close(&l);
+  return status;
+}
+
+prn_status prn_prune_run(const prn_pass_env *env, const prn_prune *p,
+                         prn_prune_counts *out) {
+  const prn_sites *sites = prn_pass_weight_sites(env);
+  PRN_TRY(prn_layers_check(env));
+  const prn_lapack *lapack = prn_lapack_open(prn_ctx_diags(env->ctx));
+  if (!lapack) return PRN_FAIL;
+  for (size_t i = 0; i < sites->size; i++)
+    PRN_TRY(visit(env, &sites->at[i], p, lapack, out));
+  if (out->weights) return PRN_OK;
+  prn_pass_warning(env, "no weight was pruned: --remarks=FILE says why");
+  return PRN_OK;
+}

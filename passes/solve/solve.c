@@ -1,0 +1,216 @@
+/* Opening a problem, what rows lose, and the choice among methods. */
+#include "passes/solve/solve.h"
+
+#include <math.h>
+#include <string.h>
+
+#include "ir/support/arena.h"
+#include "ir/support/parallel.h"
+
+const char prn_solve_no_memory[] = "there is no memory for it";
+
+enum { TRIES = 12, MIN_CHUNK = 32, MAX_CHUNK = 256, EXACT = 1024 };
+
+int64_t prn_solve_chunk(const prn_solve *s) {
+  int64_t chunk = (s->rows + 15) / 16;
+  return chunk < MIN_CHUNK ? MIN_CHUNK : chunk > MAX_CHUNK ? MAX_CHUNK : chunk;
+}
+
+static void *array(int64_t rows, int64_t cols, size_t size) {
+  size_t n;
+  if (!prn_mul_size((size_t)rows, (size_t)cols, &n) ||
+      !prn_mul_size(n, size, &n))
+    return NULL;
+  return prn_try_alloc(n ? n : 1);
+}
+
+/* ---- opening ---- */
+
+static void find_dead(prn_solve *s) {
+  for (int64_t c = 0; c < s->cols; c++)
+    s->dead[c] = s->moments[c * s->cols + c] <= 0;
+  if (s->budget.kind == PRN_BUDGET_FIXED) return;
+  for (int64_t r = 0; r < s->rows; r++)
+    for (int64_t c = 0; c < s->cols; c++)
+      if (s->dead[c]) s->target[r * s->cols + c] = 0;
+}
+
+static double mean_diagonal(const prn_solve *s) {
+  double sum = 0;
+  for (int64_t c = 0; c < s->cols; c++)
+    sum += s->moments[c * s->cols + c];
+  return sum > 0 ? sum / (double)s->cols : 1;
+}
+
+/* G with its diagonal raised. What was never seen gets any diagonal: nothing
+ * else depends on it. */
+static void damp(prn_solve *s, double mean) {
+  int64_t n = s->cols;
+  memcpy(s->g, s->moments, (size_t)(n * n) * sizeof *s->g);
+  for (int64_t c = 0; c < n; c++)
+    s->g[c * n + c] += s->dead[c] ? mean : s->raised * mean;
+}
+
+bool prn_solve_factor(prn_solve *s) {
+  int64_t all = s->cols * s->cols;
+  for (int64_t i = 0; i < all; i++)
+    s->factor[i] = s->g[all - 1 - i];
+  return prn_dense_cholesky(&s->dense, s->cols, s->factor);
+}
+
+const char *prn_solve_open(prn_solve *s) {
+  int64_t n = s->cols;
+  double mean = mean_diagonal(s);
+  bool definite = false;
+  s->swaps = 0;
+  s->g = array(n, n, sizeof *s->g);
+  s->g32 = array(n, n, sizeof *s->g32);
+  s->dead = array(n, 1, sizeof *s->dead);
+  s->factor = array(n, n, sizeof *s->factor);
+  if (!s->g || !s->g32 || !s->dead || !s->factor) return prn_solve_no_memory;
+  find_dead(s);
+  s->raised = s->damping;
+  for (int tries = 0; !definite && tries < TRIES; tries++) {
+    if (tries) s->raised = s->raised > 0 ? 10 * s->raised : 1e-8;
+    damp(s, mean);
+    definite = prn_solve_factor(s);
+  }
+  for (int64_t i = 0; i < n * n; i++)
+    s->g32[i] = (float)s->g[i];
+  return definite ? NULL : "the moments of its inputs are degenerate";
+}
+
+void prn_solve_close(prn_solve *s) {
+  prn_free(s->g);
+  prn_free(s->g32);
+  prn_free(s->dead);
+  prn_free(s->factor);
+}
+
+const char *prn_solution_create(const prn_solve *s, prn_solution *out) {
+  out->weights = array(s->rows, s->cols, sizeof *out->weights);
+  out->keep = array(s->rows, s->cols, 1);
+  out->loss = array(s->rows, 1, sizeof *out->loss);
+  return out->weights && out->keep && out->loss ? NULL : prn_solve_no_memory;
+}
+
+void prn_solution_destroy(prn_solution *x) {
+  prn_free(x->weights);
+  prn_free(x->keep);
+  prn_free(x->loss);
+}
+
+/* ---- what rows lose ---- */
+
+typedef struct losing {
+  const prn_solve *s;
+  prn_solution *x;
+} losing;
+
+/* Large layers in single precision: it costs as much as a method's step. */
+static void losses(void *user, size_t chunk, size_t begin, size_t end) {
+  const losing *l = user;
+  const prn_solve *s = l->s;
+  int64_t n = s->cols, rows = (int64_t)(end - begin);
+  const float *w = l->x->weights + (int64_t)begin * n;
+  const float *t = s->target + (int64_t)begin * n;
+  bool exact = n <= EXACT;
+  size_t size = exact ? sizeof(double) : sizeof(float);
+  void *d = prn_alloc((size_t)(rows * n) * size * 2);
+  double *d64 = d, *g64 = d64 + rows * n;
+  float *d32 = d, *g32 = d32 + rows * n;
+  (void)chunk;
+  for (int64_t i = 0; i < rows * n; i++) {
+    if (exact)
+      d64[i] = (double)w[i] - (double)t[i];
+    else
+      d32[i] = w[i] - t[i];
+  }
+  if (exact)
+    prn_rows_gemm_f64(&s->dense, rows, n, n, 1, d64, n, s->g, n, 0, g64, n);
+  else
+    prn_rows_gemm_f32(&s->dense, rows, n, n, 1, d32, n, s->g32, n, 0, g32, n);
+  for (int64_t r = 0; r < rows; r++) {
+    double sum = 0;
+    for (int64_t i = r * n; i < (r + 1) * n; i++)
+      sum += exact ? d64[i] * g64[i] : (double)d32[i] * (double)g32[i];
+    l->x->loss[(int64_t)begin + r] = sum;
+  }
+  prn_free(d);
+}
+
+const char *prn_solve_loss(const prn_solve *s, prn_solution *x) {
+  losing l = {s, x};
+  prn_parallel_for(s->dense.threads, (size_t)s->rows,
+                   (size_t)prn_solve_chunk(s), losses, &l);
+  return NULL;
+}
+
+/* ---- choosing by absolute values times norms ---- */
+
+const char *prn_solve_wanda(const prn_solve *s, prn_solution *x) {
+  int64_t n = s->cols;
+  for (int64_t r = 0; r < s->rows; r++)
+    for (int64_t c = 0; c < n; c++) {
+      double square = s->dead[c] ? 0 : s->moments[c * n + c];
+      x->weights[r * n + c] =
+          (float)(fabs((double)s->target[r * n + c]) * sqrt(square));
+    }
+  const char *why = prn_solve_project(s, x->weights, x->keep);
+  for (int64_t i = 0; i < s->rows * n; i++)
+    x->weights[i] = x->keep[i] ? s->target[i] : 0;
+  return why;
+}
+
+/* ---- the best of several ---- */
+
+static double total(const prn_solve *s, const prn_solution *x) {
+  double sum = 0;
+  for (int64_t r = 0; r < s->rows; r++)
+    sum += x->loss[r];
+  return sum;
+}
+
+/* The rows of y that lose less, or all of them. Returns how many. */
+static int64_t take_better(const prn_solve *s, prn_solution *x,
+                           const prn_solution *y) {
+  int64_t n = s->cols, taken = 0;
+  bool whole = s->budget.kind == PRN_BUDGET_LAYER;
+  bool all = whole && total(s, y) < total(s, x);
+  for (int64_t r = 0; r < s->rows; r++) {
+    if (whole ? !all : y->loss[r] >= x->loss[r]) continue;
+    memcpy(x->weights + r * n, y->weights + r * n,
+           (size_t)n * sizeof *x->weights);
+    memcpy(x->keep + r * n, y->keep + r * n, (size_t)n);
+    x->loss[r] = y->loss[r];
+    taken++;
+  }
+  return taken;
+}
+
+static const char *obs_fitted(prn_solve *s, prn_solution *x) {
+  const prn_obs_options plain = {.block = 128};
+  const char *why = prn_solve_obs(s, &plain, x);
+  return why ? why : prn_solve_refit(s, x);
+}
+
+static const char *other_fitted(const prn_solve *s, int effort,
+                                prn_solution *x) {
+  const char *why = effort == 1 ? prn_solve_wanda(s, x) : prn_solve_admm(s, x);
+  return why ? why : prn_solve_refit(s, x);
+}
+
+const char *prn_solve_best(prn_solve *s, prn_best *b, prn_solution *x) {
+  prn_solution y = {0};
+  const char *why = obs_fitted(s, x);
+  b->obs = s->rows;
+  if (!why && b->effort != 2) {
+    why = prn_solution_create(s, &y);
+    if (!why) why = other_fitted(s, b->effort, &y);
+    if (!why) b->obs -= take_better(s, x, &y);
+    prn_solution_destroy(&y);
+  }
+  if (!why && b->effort == 4) why = prn_solve_swap(s, x);
+  b->loss = why ? 0 : total(s, x);
+  return why;
+}
