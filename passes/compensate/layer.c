@@ -109,6 +109,19 @@ void prn_layer_close(prn_layer *l) {
 
 /* ---- problems ---- */
 
+/* Moments around the means. */
+static prn_status centre(prn_layer *l, int64_t group) {
+  int64_t n = l->cols;
+  double *mean = prn_try_alloc((size_t)n * sizeof *mean);
+  if (!mean) return no_memory(l);
+  prn_site_means_read(&l->moments, group, mean);
+  for (int64_t r = 0; r < n; r++)
+    for (int64_t c = 0; c < n; c++)
+      l->second[r * n + c] -= mean[r] * mean[c];
+  prn_free(mean);
+  return PRN_OK;
+}
+
 prn_status prn_layer_failed(const prn_layer *l, const char *why) {
   return prn_op_error(l->site->constant, "%s: '%.*s': %s", l->env->pass->name,
                       PRN_STR_ARG(l->site->name), why);
@@ -123,7 +136,7 @@ prn_status prn_layer_problem(prn_layer *l, int64_t group,
   *out = (prn_solve){.rows = rows,
                      .cols = n,
                      .target = l->target + at,
-                     .gone = l->gone ? l->gone + at : NULL,
+                     .gone = l->gone && !l->trades ? l->gone + at : NULL,
                      .budget = budget,
                      .damping = damping,
                      .steps = 8,
@@ -135,6 +148,7 @@ prn_status prn_layer_problem(prn_layer *l, int64_t group,
         prn_array_size(prn_array_size((size_t)n, (size_t)n), sizeof(double)));
   if (!l->second) return no_memory(l);
   prn_site_moments_read(&l->moments, group, l->second);
+  if (l->centred) PRN_TRY(centre(l, group));
   out->moments = l->second;
   const char *why = prn_solve_open(out);
   return why ? prn_layer_failed(l, why) : PRN_OK;
@@ -162,6 +176,7 @@ static prn_status write_weights(prn_layer *l) {
       v[l->row[r] + l->col[c]] = l->x.weights[r * l->cols + c];
   prn_tensor *t = prn_tensor_clone(ctx, old);
   t->data = blob;
+  if (l->trades) t->mask = NULL;
   if (t->storage == PRN_STORE_EXTERNAL) t->storage = PRN_STORE_RAW;
   prn_op_set_attr(op, "value", prn_attr_tensor(ctx, t));
   return PRN_OK;

@@ -18,6 +18,8 @@ typedef struct prn_layer {
   unsigned char *gone; /* rows x cols: masked; NULL: there is no mask */
   prn_solution x;      /* to be filled, and written */
   double *second;      /* moments of the problem that is open */
+  bool centred;        /* problems are of inputs around their means */
+  bool trades;         /* entries that were masked may come back */
 } prn_layer;
 
 /* Fails unless there is a profile with full moments. */
