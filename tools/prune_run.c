@@ -45,6 +45,10 @@ static const prn_cli_option options[] = {
                 "diagonal|full",
                 "With --profile-out: of each channel (default), or also of "
                 "each pair, n x n numbers for n channels."),
+    PRN_CLI_ROW(FLAG, 0, prn_run_settings, profile_layers, "profile-layers",
+                NULL,
+                "With --profile-out: also of how much residual layers change, "
+                "for score-block-influence."),
     PRN_CLI_ROW(FLAG, 0, prn_run_settings, json, "json", NULL,
                 "Print --bench and --compare results as JSON."),
     {PRN_CLI_HEADING, 0, NULL, NULL, "Compiling", 0, 0, 0},

@@ -13,7 +13,7 @@ typedef struct prn_run_settings {
   prn_cli_list inputs, input, dims;
   int64_t threads, random_inputs;
   double bench, rtol;
-  bool json, onnx_test, verbose, profile_kernels, calibrate;
+  bool json, onnx_test, verbose, profile_kernels, profile_layers, calibrate;
 } prn_run_settings;
 
 /* A model that is ready to run. */
