@@ -60,7 +60,8 @@ PRN_NODISCARD prn_status prn_run_profile(prn_runner *r,
                                          const prn_arrays *outputs,
                                          const prn_run_settings *s);
 
-/* How two arrays differ, in float64. */
+/* How two arrays differ, in float64. Infinities and NaNs that both hold in the
+ * same place are no difference, and count for nothing. */
 typedef struct prn_difference {
   double max_abs;           /* largest |a - b| */
   double rel_l2;            /* ||a - b|| / ||b||, 0 when both are 0 */
