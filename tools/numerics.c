@@ -113,6 +113,7 @@ static int write_in(const prn_numerics *n, prn_module *m, const char *folder,
  * the tool wait until it is nameless. */
 static int write_model(const prn_numerics *n, prn_module *m, prn_strbuf *why) {
   const char *dir = getenv("TMPDIR");
+  if (!dir || !*dir) dir = "/tmp";
   prn_strbuf folder = {0};
   sigset_t ending, old;
   int fd = -1;
@@ -120,14 +121,13 @@ static int write_model(const prn_numerics *n, prn_module *m, prn_strbuf *why) {
   (void)sigaddset(&ending, SIGINT);
   (void)sigaddset(&ending, SIGTERM);
   (void)sigaddset(&ending, SIGHUP);
-  prn_strbuf_fmt(&folder, "%s/prune-XXXXXX", dir && *dir ? dir : "/tmp");
+  prn_strbuf_fmt(&folder, "%s/prune-XXXXXX", dir);
   (void)sigprocmask(SIG_BLOCK, &ending, &old);
   if (mkdtemp(folder.data)) {
     fd = write_in(n, m, folder.data, why);
     (void)rmdir(folder.data);
   } else {
-    prn_strbuf_fmt(why, "cannot make a folder '%s': %s", folder.data,
-                   strerror(errno));
+    prn_strbuf_fmt(why, "cannot write to '%s': %s", dir, strerror(errno));
   }
   (void)sigprocmask(SIG_SETMASK, &old, NULL);
   prn_strbuf_destroy(&folder);
