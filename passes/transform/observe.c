@@ -58,5 +58,6 @@ const prn_pass prn_pass_observe = {
     .writes = PRN_DIALECT_ONNX,
     .needs = PRN_SHAPES | PRN_SITES,
     .keeps = PRN_SHAPES | PRN_WEIGHTS,
+    .exact = true,
     PRN_PASS_COMMON,
 };
