@@ -91,5 +91,6 @@ const prn_pass prn_pass_compact_layers = {
     .reads = PRN_DIALECT_ONNX,
     .writes = PRN_DIALECT_ONNX,
     .needs = PRN_SHAPES,
+    .exact = true,
     PRN_PASS_COMMON,
 };

@@ -91,5 +91,6 @@ const prn_pass prn_pass_observe_layers = {
     .writes = PRN_DIALECT_ONNX,
     .needs = PRN_SHAPES,
     .keeps = PRN_SHAPES | PRN_WEIGHTS,
+    .exact = true,
     PRN_PASS_COMMON,
 };
