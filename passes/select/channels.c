@@ -277,7 +277,7 @@ static void amounts(const job *j, ranking *r, double share, int64_t *goes) {
 }
 
 /* The model's cost when so many indices go. */
-static double cost(const job *j, prn_cost of, const int64_t *goes) {
+static double cost(const job *j, prn_model_cost of, const int64_t *goes) {
   int64_t *left = PRN_ARENA_ARRAY(j->env->scratch, int64_t, j->c->size);
   for (size_t i = 0; i < j->c->size; i++)
     left[i] = j->c->groups[i].size;
@@ -287,7 +287,8 @@ static double cost(const job *j, prn_cost of, const int64_t *goes) {
 }
 
 /* The least share of indices that takes the ratio of what the cost is now. */
-static double share_for(const job *j, ranking *r, prn_cost of, int64_t *goes) {
+static double share_for(const job *j, ranking *r, prn_model_cost of,
+                        int64_t *goes) {
   const struct opts *o = j->env->opts;
   double low = 0, high = 1;
   double most = (1 - o->ratio) * prn_coupling_cost(j->c, of, NULL);
@@ -306,9 +307,9 @@ static void choose(const job *j) {
   const struct opts *o = j->env->opts;
   int64_t *goes = PRN_ARENA_ARRAY(j->env->scratch, int64_t, j->size);
   ranking r = o->scope == GLOBAL ? rank_all(j) : (ranking){0};
-  prn_cost of = o->of == FLOPS   ? PRN_COST_FLOPS
-                : o->of == BYTES ? PRN_COST_BYTES
-                                 : PRN_COST_PARAMS;
+  prn_model_cost of = o->of == FLOPS   ? PRN_MODEL_FLOPS
+                      : o->of == BYTES ? PRN_MODEL_BYTES
+                                       : PRN_MODEL_PARAMS;
   double share = o->of == INDICES ? o->ratio : share_for(j, &r, of, goes);
   amounts(j, &r, share, goes);
   if (o->of != INDICES && share >= 1)
