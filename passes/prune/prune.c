@@ -4,6 +4,7 @@
 #include <math.h>
 #include <string.h>
 
+#include "passes/allocate/allocate.h"
 #include "passes/select/select.h"
 
 prn_status prn_prune_check(const prn_pass_env *env, int64_t n, int64_t m) {
@@ -27,13 +28,14 @@ static void leave(const prn_pass_env *env, const prn_site *s, prn_reason why,
 
 static prn_budget budget_of(const prn_prune *p, const prn_layer *l) {
   int64_t rows = l->rows / l->moments.groups;
+  double share = prn_share_given(l->site->constant, p->sparsity);
   prn_budget b = {.kind = PRN_BUDGET_LAYER,
-                  .prune = prn_share_of(p->sparsity, rows * l->cols)};
+                  .prune = prn_share_of(share, rows * l->cols)};
   if (p->m)
     b = (prn_budget){.kind = PRN_BUDGET_NM, .n = p->n, .m = p->m};
   else if (p->row)
     b = (prn_budget){.kind = PRN_BUDGET_ROW,
-                     .prune = prn_share_of(p->sparsity, l->cols)};
+                     .prune = prn_share_of(share, l->cols)};
   return b;
 }
 
@@ -87,6 +89,7 @@ static prn_status prune_layer(prn_layer *l, const prn_prune *p,
   for (int64_t g = 0; g < l->moments.groups && status == PRN_OK; g++)
     status = prune_group(l, p, g, lapack, &how, error, out);
   if (status == PRN_OK) status = prn_layer_write(l, claim, &pruned);
+  prn_share_give(l->site->constant, -1);
   if (status == PRN_OK) {
     out->weights++;
     out->pruned += pruned;

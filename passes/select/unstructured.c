@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "passes/allocate/allocate.h"
 #include "passes/select/select.h"
 
 #define OPTIONS(X)                                                           \
@@ -40,20 +41,20 @@ typedef struct threshold {
 
 /* Which rank among n keys (gone of them by earlier masks) the threshold has,
  * and how many go; -1 when none goes. */
-static int64_t threshold_rank(const prn_pass_env *env, int64_t n, int64_t gone,
-                              int64_t *k) {
+static int64_t threshold_rank(const prn_pass_env *env, double sparsity,
+                              int64_t n, int64_t gone, int64_t *k) {
   const struct opts *o = env->opts;
   int64_t base = o->of == REMAINING ? n - gone : n;
   int64_t before = n - base;
   bool counted = prn_pass_given(env, "count");
   *k = before + (counted ? (o->count < base ? o->count : base)
-                         : prn_share_of(o->sparsity, base));
+                         : prn_share_of(sparsity, base));
   if (counted || o->ties == EXACT) return *k - 1;
   if (o->ties == LE) {
-    int64_t rank = before + (int64_t)(o->sparsity * (double)base);
+    int64_t rank = before + (int64_t)(sparsity * (double)base);
     return rank < n ? rank : n - 1;
   }
-  int64_t keep = prn_share_of(1 - o->sparsity, base);
+  int64_t keep = prn_share_of(1 - sparsity, base);
   return n - (keep < 1 ? 1 : keep);
 }
 
@@ -134,6 +135,12 @@ static prn_status mask_by(const prn_pass_env *env, const prn_target *t,
   return PRN_OK;
 }
 
+/* What was allocated to a weight, or asked for. */
+static double share_of(const prn_pass_env *env, const prn_target *t, size_t n) {
+  const struct opts *o = env->opts;
+  return n == 1 ? prn_share_given(t->site->constant, o->sparsity) : o->sparsity;
+}
+
 /* One threshold for n weights together. */
 static prn_status select_together(const prn_pass_env *env, const prn_target *t,
                                   size_t n) {
@@ -142,7 +149,8 @@ static prn_status select_together(const prn_pass_env *env, const prn_target *t,
     count += t[i].count;
     gone += t[i].gone;
   }
-  int64_t rank = threshold_rank(env, count, gone, &k), in_bin = rank;
+  int64_t rank = threshold_rank(env, share_of(env, t, n), count, gone, &k),
+          in_bin = rank;
   if (rank < 0) {
     for (size_t i = 0; i < n; i++) {
       prn_pass_remark(env, t[i].site->constant, PRN_REASON_NothingToDo,
@@ -257,7 +265,8 @@ static void select_row(const prn_pass_env *env, grid *g, int64_t r) {
   int64_t gone = 0, k, below = 0;
   for (int64_t i = 0; i < g->cols; i++)
     gone += keys[i] == PRN_KEY_GONE;
-  int64_t rank = threshold_rank(env, g->cols, gone, &k);
+  int64_t rank =
+      threshold_rank(env, share_of(env, g->t, 1), g->cols, gone, &k);
   threshold t = {PRN_KEY_GONE, 0};
   if (rank >= 0) {
     memcpy(g->sorted, keys, (size_t)g->cols * sizeof *keys);
@@ -301,9 +310,11 @@ static prn_status run(prn_pass_env *env, prn_module *m) {
     s->entries += (uint64_t)targets.at[i].count;
   if (o->scope == GLOBAL && targets.size)
     return select_together(env, targets.at, targets.size);
-  for (size_t i = 0; i < targets.size; i++)
+  for (size_t i = 0; i < targets.size; i++) {
     PRN_TRY(o->scope == ROW ? select_by_row(env, &targets.at[i])
                             : select_together(env, &targets.at[i], 1));
+    prn_share_give(targets.at[i].site->constant, -1);
+  }
   return PRN_OK;
 }
 

@@ -1,0 +1,231 @@
+/* allocate-loss: weights get zeros where these lose least, within a budget.
+ *
+ * Of every weight a table says what it would lose and cost with so many zeros:
+ * the share of its outputs' squares that SparseGPT loses, measured at a few
+ * shares on the moments of a profile, and entries, multiplications or the
+ * estimated time of the fastest kernel. Dynamic programming then finds the
+ * shares with the least sum of losses whose costs fit the budget. */
+#include <math.h>
+
+#include "passes/allocate/allocate.h"
+#include "passes/compensate/layer.h"
+#include "passes/lower/plan.h"
+
+#define OPTIONS(X)                                                         \
+  X(FLOAT, sparsity, 0.5, "[0,1)", "Fraction of all cost that goes")       \
+  X(ENUM, of, params, "params|flops|latency",                              \
+    "What costs: entries, multiplications, or estimated time")             \
+  X(INT, step, 10, "[2,50]", "Per cent between the shares that are measured") \
+  X(FLOAT, damping, 0.01, "[0,1e9]",                                       \
+    "Added to the diagonal of the moments, as a share of its mean")        \
+  X(FLOAT, power, 1, "[0.1,4]",                                            \
+    "Losses are added up as this power of theirs")                         \
+  X(INT, rows, 128, "[1,1048576]",                                         \
+    "Latency: rows of the largest product (tokens, pixels)")               \
+  X(STRING, machine, , "",                                                 \
+    "Latency: x86-64-v2, x86-64-v3 (default), x86-64-v4, aarch64")
+#define STATS(X)                      \
+  X(weights, "weights given a share") \
+  X(skipped, "weights without moments")
+PRN_PASS_TABLES;
+
+enum { PARAMS, FLOPS, LATENCY };
+enum { MEASURED = 50 };
+
+typedef struct job {
+  const prn_pass_env *env;
+  const prn_lapack *lapack;
+  prn_machine machine;
+  prn_op **constants;
+  prn_prospect *all;
+  double *vectors, *rows, *cols;
+  size_t n;
+} job;
+
+/* ---- losses ---- */
+
+/* What SparseGPT loses of a problem's outputs' squares; *all: these. */
+static const char *loss_of(prn_solve *s, prn_solution *x, double *lost,
+                           double *all) {
+  const prn_obs_options plain = {.block = 128};
+  const char *why = prn_solve_obs(s, &plain, x);
+  if (!why) why = prn_solve_loss(s, x);
+  if (why) return why;
+  int64_t n = s->cols;
+  double *y = prn_alloc((size_t)n * sizeof *y);
+  for (int64_t r = 0; r < s->rows; r++) {
+    const float *t = s->target + r * n;
+    for (int64_t c = 0; c < n; c++)
+      y[c] = (double)t[c];
+    for (int64_t c = 0; all && c < n; c++) {
+      double sum = 0;
+      for (int64_t k = 0; k < n; k++)
+        sum += s->g[c * n + k] * y[k];
+      *all += y[c] * sum;
+    }
+    *lost += x->loss[r];
+  }
+  prn_free(y);
+  return NULL;
+}
+
+static prn_status measure_share(job *j, prn_layer *l, int share, double *lost,
+                                double *all) {
+  const struct opts *o = j->env->opts;
+  int64_t rows = l->rows / l->moments.groups;
+  prn_budget b = {.kind = PRN_BUDGET_LAYER,
+                  .prune = rows * l->cols * share / 100};
+  prn_status status = PRN_OK;
+  *lost = 0;
+  for (int64_t g = 0; g < l->moments.groups && status == PRN_OK; g++) {
+    prn_solve s;
+    prn_solution x;
+    status = prn_layer_problem(l, g, j->lapack, o->damping, b, &s, &x);
+    const char *why = status == PRN_OK ? loss_of(&s, &x, lost, all) : NULL;
+    if (why) status = prn_layer_failed(l, why);
+    prn_solve_close(&s);
+  }
+  return status;
+}
+
+static prn_status measure(job *j, prn_layer *l, prn_prospect *out) {
+  const struct opts *o = j->env->opts;
+  int at[MEASURED + 1];
+  double loss[MEASURED + 1], all = 0;
+  size_t n = 0;
+  for (int share = (int)o->step; share < PRN_SHARES;
+       share += (int)o->step, n++) {
+    at[n] = share;
+    PRN_TRY(measure_share(j, l, share, &loss[n], n ? NULL : &all));
+  }
+  for (size_t i = 0; i < n; i++)
+    loss[i] = all > 0 ? pow(fmax(loss[i], 0) / all, o->power) : 0;
+  prn_prospect_between(at, loss, n, out);
+  return PRN_OK;
+}
+
+/* ---- costs ---- */
+
+/* The product with zeros at random places. */
+static double time_of(const job *j, size_t i, double most, double share) {
+  const struct opts *o = j->env->opts;
+  prn_plan_choice choices[PRN_PLAN_MAX];
+  double m = j->vectors[i] / most * (double)o->rows;
+  int64_t n = (int64_t)j->rows[i], k = (int64_t)j->cols[i];
+  prn_plan_product p = {.m = m < 1 ? 1 : (int64_t)m,
+                        .n = n,
+                        .k = k,
+                        .batches = 1,
+                        .rows = true,
+                        .dtype = PRN_F32,
+                        .nk = true};
+  double cells = (double)n * (double)k;
+  p.stats.nnz = (int64_t)(cells * (1 - share));
+  for (int r = 1; r <= PRN_PACK_STATS_ROWS; r++)
+    p.stats.filled[r] =
+        (int64_t)(cells / r * (1 - pow(share, r)) + 0.5);
+  (void)prn_plan(&j->machine, &p, choices);
+  return choices[0].cost;
+}
+
+static void find_costs(job *j) {
+  const struct opts *o = j->env->opts;
+  double most = 1;
+  for (size_t i = 0; i < j->n; i++)
+    most = fmax(most, j->vectors[i]);
+  for (size_t i = 0; i < j->n; i++)
+    for (int s = 0; s < PRN_SHARES; s++) {
+      double share = s / 100.0, left = j->rows[i] * j->cols[i] * (1 - share);
+      j->all[i].cost[s] = o->of == LATENCY ? time_of(j, i, most, share)
+                          : o->of == FLOPS ? left * j->vectors[i]
+                                           : left;
+    }
+}
+
+/* ---- */
+
+static prn_status visit(job *j, const prn_site *site) {
+  struct stats *s = j->env->stats;
+  const char *why;
+  prn_layer l;
+  if (!prn_pass_site_selected(j->env, site->constant) || !site->prunable)
+    return PRN_OK;
+  prn_status status = prn_layer_open(j->env, site, &l, &why);
+  if (status == PRN_OK && why) {
+    s->skipped++;
+    prn_pass_remark(j->env, site->constant, PRN_REASON_NotObserved,
+                    "'%.*s' gets no share: %s", PRN_STR_ARG(site->name), why);
+  } else if (status == PRN_OK) {
+    size_t i = j->n++;
+    j->constants[i] = site->constant;
+    j->rows[i] = (double)(l.rows / l.moments.groups);
+    j->cols[i] = (double)l.cols;
+    j->vectors[i] = (double)l.moments.count * (double)l.moments.groups;
+    status = measure(j, &l, &j->all[i]);
+  }
+  prn_layer_close(&l);
+  return status;
+}
+
+static prn_status share_out(job *j) {
+  const struct opts *o = j->env->opts;
+  struct stats *s = j->env->stats;
+  int *chosen = PRN_ARENA_ARRAY(j->env->scratch, int, j->n);
+  double dense = 0;
+  for (size_t i = 0; i < j->n; i++)
+    dense += j->all[i].cost[0];
+  if (!prn_allocate(j->all, j->n, dense * (1 - o->sparsity), chosen))
+    prn_pass_warning(j->env, "the budget cannot be met: every weight gets as "
+                             "many zeros as possible");
+  for (size_t i = 0; i < j->n; i++) {
+    prn_share_give(j->constants[i], chosen[i] / 100.0);
+    prn_pass_remark(j->env, j->constants[i], PRN_REASON_Allocated,
+                    "%s gets %d %% zeros, and loses %.3g",
+                    prn_value_str(&j->constants[i]->results[0]), chosen[i],
+                    j->all[i].loss[chosen[i]]);
+  }
+  s->weights += j->n;
+  return PRN_OK;
+}
+
+static prn_status check(prn_pass_env *env) {
+  const struct opts *o = env->opts;
+  prn_machine unused;
+  if (!o->machine.size || prn_machine_find(o->machine, &unused)) return PRN_OK;
+  return prn_pass_error(env, "machine '%.*s' has no cost table",
+                        PRN_STR_ARG(o->machine));
+}
+
+static prn_status run(prn_pass_env *env, prn_module *m) {
+  const struct opts *o = env->opts;
+  const prn_sites *sites = prn_pass_weight_sites(env);
+  job j = {.env = env};
+  (void)m;
+  PRN_TRY(prn_layers_check(env));
+  if (!(j.lapack = prn_lapack_open(prn_ctx_diags(env->ctx)))) return PRN_FAIL;
+  (void)prn_machine_find(o->machine.size ? o->machine : PRN_STR("x86-64-v3"),
+                         &j.machine);
+  j.constants = PRN_ARENA_ARRAY(env->scratch, prn_op *, sites->size);
+  j.all = PRN_ARENA_ARRAY(env->scratch, prn_prospect, sites->size);
+  j.vectors = PRN_ARENA_ARRAY(env->scratch, double, 3 * sites->size);
+  j.rows = j.vectors + sites->size;
+  j.cols = j.rows + sites->size;
+  for (size_t i = 0; i < sites->size; i++)
+    PRN_TRY(visit(&j, &sites->at[i]));
+  find_costs(&j);
+  return share_out(&j);
+}
+
+const prn_pass prn_pass_allocate_loss = {
+    .name = "allocate-loss",
+    .summary = "Give weights zeros where these lose least, within a budget",
+    .doc = "Needs a profile with full moments. select-unstructured, prune-obs "
+           "or prune-admm then take each weight's share instead of their "
+           "sparsity.",
+    .reads = PRN_DIALECT_ONNX,
+    .writes = PRN_DIALECT_ONNX,
+    .needs = PRN_SHAPES | PRN_SITES,
+    .keeps = PRN_ALL_ANALYSES,
+    .check = check,
+    PRN_PASS_COMMON,
+};
