@@ -25,7 +25,7 @@ import shrink_graphs
 
 LIMITS = {"tensor(float)": 1e-5, "tensor(float16)": 1e-2,
           "tensor(double)": 1e-9}
-REFUSAL = re.compile(r"error: .*'?onnx\.\w+|error: .*(cannot|can not)")
+REFUSAL = re.compile("error: .*(cannot shrink|no weight has a score)")
 
 
 class Failure(Exception):
@@ -51,8 +51,7 @@ def opt(*args):
     text = lines[0] if lines else run.stderr[-300:]
     if run.returncode != 1:
         raise Failure("crash", f"{run.returncode}: {run.stderr[-2000:]}")
-    if "error: cannot shrink" in text or re.search(r"error: .*: cannot shrink",
-                                                   text):
+    if REFUSAL.search(text):
         raise Refused(text)
     raise Failure("error", text)
 
@@ -72,10 +71,17 @@ def outputs(path, feed):
     return s.run(None, feed), [o.type for o in s.get_outputs()]
 
 
+def is_checked(path):
+    """Outputs whose rank nobody knows are none to onnx.checker."""
+    return all(o.type.tensor_type.HasField("shape")
+               for o in onnx.load(path).graph.output)
+
+
 def compare(masked, small, feed):
     want, kinds = outputs(masked, feed)
     try:
-        onnx.checker.check_model(str(small))
+        if is_checked(masked):
+            onnx.checker.check_model(str(small))
         got, _ = outputs(small, feed)
     except Exception as e:  # pylint: disable=broad-except
         raise Failure("invalid", str(e).strip().splitlines()[-1][:300]) from e

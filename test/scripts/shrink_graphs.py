@@ -915,7 +915,8 @@ def grow(rng, opset, dtype, is_open, steps):
     for _ in range(steps):
         at = rng.choice(len(some), p=p / p.sum())
         some[at][2](g)
-        g.values = [v for v in g.values if np.prod(v.shape) <= 3000]
+        g.values = [v for v in g.values
+                    if v.rank and np.prod(v.shape) <= 3000]
     used = {i for n in g.nodes for i in n.input}
     ends = [v for v in g.values if v.name not in used and v.name[0] == "v"]
     for v in ends[-4:]:
