@@ -76,6 +76,14 @@ static prn_status set_some(const prn_removal *r, prn_op *op, uint32_t slot,
   return PRN_OK;
 }
 
+/* Whether an entry of 0, which copies the size of x's axis i, may have become
+ * another one: Reshape tells apart what lies on either side. */
+static bool copies_change(const prn_removal *r, const prn_op *op, int32_t i) {
+  const prn_value *x = prn_op_operand(op, 0), *y = &op->results[0];
+  return i < rank_of(x) &&
+         prn_dim_cmp(prn_removal_dim(r, x, i), prn_removal_dim(r, y, i)) != 0;
+}
+
 /* Writes the sizes of the result that change into a shape with an entry for
  * each of its axes; entries that are worked out or copied stay. */
 static prn_status set_shape(const prn_removal *r, prn_op *op, uint32_t slot,
@@ -89,10 +97,13 @@ static prn_status set_shape(const prn_removal *r, prn_op *op, uint32_t slot,
   int32_t n = prn_couple_ints(op, slot, attr, to, MAX_RANK);
   for (int32_t i = 0; i < rank; i++) {
     prn_dim d = prn_removal_dim(r, y, i);
-    change[i] =
-        prn_dim_cmp(d, y->type->dims[i]) != 0 && prn_dim_is_const(d, &now[i]);
-    if (n == rank && change[i] && to[i] != -1 && (to[i] || !copies))
+    bool copy = copies && (n != rank || to[i] == 0);
+    bool other = copy && copies_change(r, op, i);
+    change[i] = (other || prn_dim_cmp(d, y->type->dims[i]) != 0) &&
+                prn_dim_is_const(d, &now[i]);
+    if (n == rank && change[i] && to[i] != -1 && (!copy || other))
       to[i] = now[i];
+    if (n == rank && other && !change[i]) return refuse(op, "its shape");
   }
   if (n != rank) return set_some(r, op, slot, change, now, rank);
   set_ints(r, op, slot, attr, to, rank);
