@@ -78,6 +78,10 @@ static bool is_reduction(const prn_op *op, uint32_t *axes) {
   return false;
 }
 
+bool prn_couple_sums(const prn_op *op, uint32_t *axes) {
+  return takes_zeros(op) && is_reduction(op, axes);
+}
+
 /* The result is like x, and all axes from `from` on are mixed, which before
  * opset 13 is what softmax does. */
 static void along(prn_couple *c, const prn_op *op, int64_t from) {
@@ -154,9 +158,9 @@ static bool tie_term(prn_couple *c, const prn_op *op, const prn_value *v,
     unsigned char l = (unsigned char)term.data[i];
     if (l == ' ') continue;
     bool letter = (l >= 'a' && l <= 'z') || (l >= 'A' && l <= 'Z');
-    if (!letter || !d || axis >= rank_of(v)) return false;
+    if (!letter || !d || axis >= rank_of(v) || !d[axis]) return false;
     int64_t n;
-    bool one = d[axis] && prn_dim_is_const(d[axis]->size, &n) && n == 1;
+    bool one = prn_dim_is_const(d[axis]->size, &n) && n == 1;
     if (!letters[l] && !one) letters[l] = d[axis];
     if (!one) prn_couple_tie(c, op, letters[l], d[axis]);
     axis++;

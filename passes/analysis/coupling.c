@@ -39,7 +39,7 @@ void prn_couple_freeze_value(prn_couple *c, const prn_value *v,
 
 void prn_couple_tie(prn_couple *c, const prn_op *op, prn_space *a,
                     prn_space *b) {
-  if (!a || !b || prn_space_equate(&c->out->spaces, a, b)) return;
+  if (a && b && prn_space_equate(&c->out->spaces, a, b)) return;
   prn_couple_freeze(a, op, "is regrouped");
   prn_couple_freeze(b, op, "is regrouped");
 }
@@ -175,6 +175,15 @@ static void tie_place(prn_couple *c, const prn_op *op,
   if (p->dim->mixed && x) prn_space_mix(x, (prn_space_why){op, mixes});
 }
 
+/* Of a slot whose value has no known rank. */
+static void freeze_names(const prn_relation_slot *slot, const prn_op *op,
+                         const factors *f) {
+  for (uint32_t i = 0; i < slot->n; i++)
+    for (uint32_t k = 0; k < slot->dims[i].n; k++)
+      if (slot->dims[i].names[k] >= 0)
+        prn_couple_freeze(f->names[slot->dims[i].names[k]], op, takes_whole);
+}
+
 static void tie_slot(prn_couple *c, const prn_op *op,
                      const prn_relation_slot *slot, factors *f) {
   const prn_value *v = prn_relation_value(slot, op);
@@ -183,6 +192,7 @@ static void tie_slot(prn_couple *c, const prn_op *op,
     prn_relation_place p = prn_relation_at(slot, op, v->type->rank, i);
     tie_place(c, op, &p, d[i], f);
   }
+  if (v && !d) freeze_names(slot, op, f);
 }
 
 static bool is_mentioned(const prn_relation_alt *alt, const prn_op *op,
@@ -441,6 +451,19 @@ static bool is_neutral(const prn_value *v) {
   return true;
 }
 
+/* Sizes and positions are no weights. */
+static bool is_weight(const prn_tensor *t) {
+  prn_dtype d = t->type->dtype;
+  bool counts =
+      d == PRN_I64 || d == PRN_I32 || d == PRN_BOOL || d == PRN_STRING;
+  return !counts && prn_tensor_count(t) > 0;
+}
+
+bool prn_couple_is_masked(const prn_value *v) {
+  const prn_tensor *t = prn_value_constant(v);
+  return t && is_weight(t) && is_neutral(v);
+}
+
 static void collect_atom(void *user, prn_space *atom) {
   collector *s = user;
   prn_coupling *c = s->c;
@@ -468,14 +491,6 @@ static void collect_atom(void *user, prn_space *atom) {
   g->members[g->num_members++] =
       (prn_member){s->constant, s->axis, places, is_neutral(v)};
   g->params += prn_tensor_count(prn_value_constant(v)) / axis * places;
-}
-
-/* Sizes and positions are no weights. */
-static bool is_weight(const prn_tensor *t) {
-  prn_dtype d = t->type->dtype;
-  bool counts =
-      d == PRN_I64 || d == PRN_I32 || d == PRN_BOOL || d == PRN_STRING;
-  return !counts && prn_tensor_count(t) > 0;
 }
 
 static void collect(prn_coupling *c, const prn_op *graph) {
@@ -520,6 +535,7 @@ static prn_status compute(prn_analyses *all, prn_module *m, void **out) {
   PRN_EACH_OP(op, m->body) {
     if (!prn_op_is(op, PRN_OP_onnx_graph)) continue;
     visit_graph(&s, op);
+    prn_couple_zeros(&s, op);
     collect(c, op);
     prn_couple_costs(&s, op);
   }
