@@ -22,6 +22,7 @@ import onnxruntime
 from onnx import helper
 
 import shrink_graphs
+import shrink_grow
 
 LIMITS = {"tensor(float)": 1e-5, "tensor(float16)": 1e-2,
           "tensor(double)": 1e-9}
@@ -150,8 +151,8 @@ def case_of(seed, index):
     dtype = ["f4"] * 8 + ["f2", "f8"]
     dtype = dtype[rng.integers(len(dtype))]
     while True:
-        graph = shrink_graphs.grow(rng, opset, dtype, rng.random() < 0.3,
-                                   int(rng.integers(2, 14)))
+        graph = shrink_grow.grow(rng, opset, dtype, rng.random() < 0.3,
+                                   int(rng.integers(2, [8, 14, 14, 25][index % 4])))
         if graph:
             return graph.model(), graph.feed, way
 
