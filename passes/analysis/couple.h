@@ -28,6 +28,8 @@ void prn_couple_opaque(prn_couple *c, const prn_op *op);
 /* The axes of operands and results that broadcast together, as far as they
  * have the result's size. */
 void prn_couple_elementwise(prn_couple *c, const prn_op *op);
+/* The same of operand 0 alone: the others say how. */
+void prn_couple_broadcast(prn_couple *c, const prn_op *op);
 /* Integers of a constant operand or of an attribute, whichever is there; -1
  * when they are not constant, else their number, at most `most`. */
 int32_t prn_couple_ints(const prn_op *op, uint32_t operand, const char *attr,

@@ -191,6 +191,14 @@ static void einsum(prn_couple *c, const prn_op *op) {
     prn_couple_opaque(c, op);
 }
 
+/* An axis of stacked matrices, which may be broadcast. */
+static void tie_batch(prn_couple *c, const prn_op *op, prn_space *x,
+                      prn_space *z) {
+  int64_t n;
+  bool one = x && prn_dim_is_const(x->size, &n) && n == 1;
+  if (!one) prn_couple_tie(c, op, x, z);
+}
+
 /* a[..., m, k] b[..., k, n], each with its last two axes swapped on request. */
 static void fused_matmul(prn_couple *c, const prn_op *op) {
   const prn_value *a = prn_op_operand(op, 0), *b = prn_op_operand(op, 1);
@@ -208,11 +216,8 @@ static void fused_matmul(prn_couple *c, const prn_op *op) {
   prn_couple_tie(c, op, x[ra - 2 + ta], z[rz - 2]);
   prn_couple_tie(c, op, y[rb - 1 - tb], z[rz - 1]);
   for (int32_t i = 3; i <= rz; i++) {
-    prn_space *p = i <= ra ? x[ra - i] : NULL, *q = i <= rb ? y[rb - i] : NULL;
-    if (p && prn_dim_cmp(p->size, z[rz - i]->size) == 0)
-      prn_couple_tie(c, op, p, z[rz - i]);
-    if (q && prn_dim_cmp(q->size, z[rz - i]->size) == 0)
-      prn_couple_tie(c, op, q, z[rz - i]);
+    if (i <= ra) tie_batch(c, op, x[ra - i], z[rz - i]);
+    if (i <= rb) tie_batch(c, op, y[rb - i], z[rz - i]);
   }
 }
 

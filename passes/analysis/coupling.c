@@ -117,11 +117,16 @@ void prn_couple_elementwise(prn_couple *c, const prn_op *op) {
     tie_right(c, op, &op->results[i], to);
 }
 
+void prn_couple_broadcast(prn_couple *c, const prn_op *op) {
+  tie_right(c, op, prn_op_operand(op, 0), &op->results[0]);
+}
+
 /* ---- relations of a row ---- */
 
 typedef struct factors {
   prn_space *names[PRN_RELATION_NAMES]; /* NULL: of no known size */
   prn_space *rest[32];                  /* of "*", from the right */
+  bool open[32];                        /* somebody's size is not known there */
 } factors;
 
 /* What a product of names and numbers stands for; NULL when a size is open. */
@@ -143,13 +148,24 @@ static prn_space *product_of(prn_couple *c, const prn_op *op,
 
 static void tie_rest(prn_couple *c, const prn_op *op, prn_space *x, int32_t at,
                      factors *f) {
-  if (!x || is_number(x->size, 1)) return;
-  if (at >= (int32_t)PRN_COUNT(f->rest))
+  if (x && is_number(x->size, 1)) return;
+  if (at >= (int32_t)PRN_COUNT(f->rest)) {
     prn_couple_freeze(x, op, takes_whole);
-  else if (!f->rest[at])
+    return;
+  }
+  f->open[at] = f->open[at] || !x;
+  if (!f->rest[at])
     f->rest[at] = x;
-  else
+  else if (x)
     tie_broadcast(c, op, x, f->rest[at]);
+  if (f->open[at]) prn_couple_freeze(f->rest[at], op, takes_whole);
+}
+
+static void freeze_names(const prn_relation_dim *d, const prn_op *op,
+                         const factors *f) {
+  for (uint32_t k = 0; k < d->n; k++)
+    if (d->names[k] >= 0)
+      prn_couple_freeze(f->names[d->names[k]], op, takes_whole);
 }
 
 static void tie_place(prn_couple *c, const prn_op *op,
@@ -168,7 +184,7 @@ static void tie_place(prn_couple *c, const prn_op *op,
     if (x && y && is_number(x->size, 1) && !is_number(y->size, 1) &&
         !p->slot->is_result)
       return; /* broadcast */
-    if (!y) prn_couple_freeze(x, op, takes_whole);
+    if (!x || !y) freeze_names(p->dim, op, f);
     prn_couple_tie(c, op, x, y);
   }
   }
@@ -176,12 +192,10 @@ static void tie_place(prn_couple *c, const prn_op *op,
 }
 
 /* Of a slot whose value has no known rank. */
-static void freeze_names(const prn_relation_slot *slot, const prn_op *op,
-                         const factors *f) {
+static void freeze_slot(const prn_relation_slot *slot, const prn_op *op,
+                        const factors *f) {
   for (uint32_t i = 0; i < slot->n; i++)
-    for (uint32_t k = 0; k < slot->dims[i].n; k++)
-      if (slot->dims[i].names[k] >= 0)
-        prn_couple_freeze(f->names[slot->dims[i].names[k]], op, takes_whole);
+    freeze_names(&slot->dims[i], op, f);
 }
 
 static void tie_slot(prn_couple *c, const prn_op *op,
@@ -192,7 +206,7 @@ static void tie_slot(prn_couple *c, const prn_op *op,
     prn_relation_place p = prn_relation_at(slot, op, v->type->rank, i);
     tie_place(c, op, &p, d[i], f);
   }
-  if (v && !d) freeze_names(slot, op, f);
+  if (v && !d) freeze_slot(slot, op, f);
 }
 
 static bool is_mentioned(const prn_relation_alt *alt, const prn_op *op,

@@ -114,13 +114,33 @@ static prn_status reshape(const prn_removal *r, prn_op *op) {
   return set_shape(r, op, 1, "shape", !prn_op_int(op, "allowzero", 0));
 }
 
+/* The last axes are those that the shape has entries for. */
+static prn_status expand_computed(const prn_removal *r, prn_op *op) {
+  const prn_value *y = &op->results[0], *shape = prn_op_operand(op, 1);
+  int64_t now[MAX_RANK] = {0}, n;
+  unsigned char change[MAX_RANK] = {0};
+  bool any = false;
+  int32_t rank = rank_of(y);
+  if (rank_of(shape) != 1 || !prn_dim_is_const(shape->type->dims[0], &n) ||
+      n < 0 || n > rank || n > MAX_RANK)
+    return refuse(op, "its shape");
+  for (int64_t i = 0; i < n; i++) {
+    int32_t axis = (int32_t)(rank - n + i);
+    prn_dim d = prn_removal_dim(r, y, axis);
+    change[i] = prn_dim_cmp(d, y->type->dims[axis]) != 0 &&
+                prn_dim_is_const(d, &now[i]);
+    any = any || change[i];
+  }
+  return any ? set_some(r, op, 1, change, now, (int32_t)n) : PRN_OK;
+}
+
 /* An entry of 1 leaves an axis as it is; there may be fewer than axes. */
 static prn_status expand(const prn_removal *r, prn_op *op) {
   const prn_value *y = &op->results[0];
   int64_t to[MAX_RANK];
   int32_t n = prn_couple_ints(op, 1, NULL, to, MAX_RANK), rank = rank_of(y);
   if (!changes(r, y)) return PRN_OK;
-  if (n < 0) return set_shape(r, op, 1, NULL, false);
+  if (n < 0) return expand_computed(r, op);
   for (int32_t i = 0; i < n; i++)
     if (to[i] != 1) (void)new_size(r, y, i + rank - n, &to[i]);
   set_ints(r, op, 1, NULL, to, n);
