@@ -192,11 +192,8 @@ static prn_status slice(const prn_removal *r, prn_op *op) {
   int32_t ne = prn_couple_ints(op, 2, "ends", ends, MAX_RANK);
   int32_t na = prn_couple_ints(op, 3, old ? "axes" : NULL, axes, MAX_RANK);
   bool changed = false;
-  if (!changes(r, x)) return PRN_OK;
-  if (n < 0 || n != ne || (na && na != n)) {
-    if (changes(r, y)) return refuse(op, "where it begins");
-    return PRN_OK;
-  }
+  if (!changes(r, x) || n < 0 || (na && na != n))
+    return PRN_OK; /* what it cuts is frozen then */
   for (int32_t i = 0; i < n; i++) {
     int64_t a = na ? axes[i] : i;
     if (a < 0) a += rank_of(x);
@@ -207,6 +204,7 @@ static prn_status slice(const prn_removal *r, prn_op *op) {
     if (same || !prn_dim_is_const(x->type->dims[a], &all) ||
         !new_size(r, y, (int32_t)a, &size))
       continue;
+    if (ne != n) return refuse(op, "where it ends");
     int64_t at = starts[i] < 0 ? starts[i] + all : starts[i];
     at = at < 0 ? 0 : at > all ? all : at;
     starts[i] = kept_before(r, space, at);
