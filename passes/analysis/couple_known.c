@@ -259,6 +259,7 @@ static void attention(prn_couple *c, const prn_op *op) {
       prn_arena_copy(&c->out->arena, names, sizeof names);
   prn_couple_tie(c, op, in[0], out[0]);
   prn_couple_tie(c, op, in[1], out[1]);
+  mix(op, in[1]);
   prn_couple_tie(c, op, in[2], weights[0]);
   prn_couple_tie(c, op, weights[1], prn_space_sum(s, qkv, 3));
   prn_couple_tie(c, op, out[2], qkv[2]);

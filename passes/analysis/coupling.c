@@ -251,6 +251,16 @@ static const char *fixes_d(const prn_op *op) {
   return recurrent ? takes_whole : NULL;
 }
 
+/* Where MaxPool found its elements counts channels; only MaxUnpool, whose
+ * result has lost the same ones, may see that. */
+static void keep_indices(prn_couple *c, const prn_op *op) {
+  if (!prn_op_is(op, PRN_OP_onnx_MaxPool) || op->num_results < 2) return;
+  PRN_EACH_USE(u, &op->results[1])
+    if (!prn_op_is(u->owner, PRN_OP_onnx_MaxUnpool))
+      prn_couple_freeze_value(c, &op->results[1], op,
+                              "is counted in where elements were");
+}
+
 static void tie_list(prn_couple *c, const prn_op *op, const prn_relation *r) {
   const prn_relation_alt *alt = prn_relation_select(r, op);
   prn_dim sizes[PRN_RELATION_NAMES];
@@ -282,6 +292,7 @@ static void tie_list(prn_couple *c, const prn_op *op, const prn_relation *r) {
   for (uint32_t i = 0; i < op->num_results; i++)
     if (!is_mentioned(alt, op, &op->results[i]))
       prn_couple_freeze_value(c, &op->results[i], op, takes_whole);
+  keep_indices(c, op);
 }
 
 /* ---- operations ---- */
