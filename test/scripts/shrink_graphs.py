@@ -133,6 +133,14 @@ class Graph:
         consts, nodes, more = [], [], []
         for name, array in self.consts.items():
             t = numpy_helper.from_array(array, name)
+            if array.ndim == 1 and self.opset >= 12 and self.chance(0.1):
+                kind = {"f": "value_floats", "i": "value_ints"}.get(
+                    array.dtype.kind if array.itemsize * 2 ** (
+                        array.dtype.kind == "f") == 8 else "")
+                if kind:
+                    nodes.append(helper.make_node("Constant", [], [name],
+                                                  **{kind: array.tolist()}))
+                    continue
             if self.chance(0.25):
                 nodes.append(helper.make_node("Constant", [], [name], value=t))
                 continue

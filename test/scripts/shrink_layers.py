@@ -203,6 +203,34 @@ def recurrent(g):
     g.out(last, (d, b, h))
 
 
+@step(1.5, 13)
+def quantised(g):
+    """A weight of 8 bits."""
+    x = g.value(2, 3, 4)
+    if not x or g.dtype != "f4":
+        return
+    image = x.rank == 4 and g.chance(0.5)
+    i, o = x.shape[1 if image else -1], g.size(2, 8)
+    shape, axis = ((o, i, 1, 1), 0) if image else ((i, o), 1)
+    w = g.const(g.rng.integers(-100, 100, shape).astype(np.int8))
+    if g.chance(0.6):
+        scale = g.const(g.rng.uniform(0.01, 0.02, o).astype("f4"))
+        zero = [g.const(g.rng.integers(-3, 3, o).astype(np.int8))]
+    else:
+        scale, zero = g.const(np.float32(0.01)), [g.const(np.int8(2))]
+    w = g.op("DequantizeLinear", w, scale, *(zero if g.chance(0.5) else []),
+             axis=axis)
+    if image:
+        bias = [g.weight(o)] if g.chance(0.5) else []
+        g.out(g.op("Conv", x, w, *bias),
+              (x.shape[0], o) + x.shape[2:])
+    else:
+        y = g.op("MatMul", x, w)
+        if g.chance(0.5):
+            y = g.op("Add", y, g.weight(o))
+        g.out(y, x.shape[:-1] + (o,))
+
+
 # ---- elementwise ----
 
 def activate(g, x):

@@ -353,6 +353,19 @@ def pool(g):
     g.out(y, (n, c, h // 2, w // 2))
 
 
+@step(0.5)
+def pool_indices(g):
+    """Where elements were: numbers that count channels."""
+    x = g.value(4)
+    if not x or g.dtype != "f4" or min(x.shape[2:]) < 2:
+        return
+    n, c, h, w = x.shape
+    y, at = g.op("MaxPool", x, kernel_shape=[2, 2], strides=[2, 2], outputs=2)
+    g.out(y, (n, c, h // 2, w // 2))
+    at = g.op("Cast", at, to=TensorProto.FLOAT)
+    g.out(g.op("Sin", at), (n, c, h // 2, w // 2))
+
+
 @step(2)
 def global_pool(g):
     x = g.value(4)
