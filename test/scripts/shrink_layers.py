@@ -193,6 +193,8 @@ def recurrent(g):
     more = [g.weight(d, 2 * gates * h)] if g.chance(0.7) else []
     if more and g.chance(0.3):
         more += ["", g.weight(d, b, h)]
+        if kind == "LSTM":
+            more += [g.weight(d, b, h), g.weight(d, 3 * h)][:g.size(0, 2)]
     y, last = g.op(kind, x, g.weight(d, gates * h, i), g.weight(d, gates * h, h),
                    *more, outputs=2, **attrs)
     if not both and g.chance(0.7):
