@@ -91,8 +91,8 @@ def prune(method, pattern, base, profile, inputs, out, peer):
             raise Failed(lines[-1])
         return
     tool("prune-opt", base, "--infer-shapes", f"--profile={profile}",
-         f"--calibration={inputs}" if "sequential" in METHODS[method][0]
-         else "--verify-each",
+         *([f"--calibration={inputs}"] if "sequential" in METHODS[method][0]
+           else []),
          f"--pass-pipeline={passes(method, pattern)}", "-o", out, poll=0)
 
 
