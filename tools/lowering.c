@@ -124,16 +124,10 @@ static prn_status run(const prn_registry *r, const prn_lowering *how,
 /* Lists in how->observe what the outputs that `observe` made show. */
 static prn_status list_observed(const prn_lowering *how, prn_module *m) {
   prn_analyses *a = prn_analyses_create(m);
-  prn_arena arena = {0};
   prn_status status = prn_analyses_need(a, PRN_SHAPES | PRN_SITES);
-  if (status == PRN_OK) {
-    prn_site_inputs all =
-        prn_sites_observable(prn_analyses_get(a, PRN_ANALYSIS_SITES), &arena);
-    for (size_t i = 0; i < all.size; i++)
-      (void)prn_profile_add(how->observe, all.at[i].value->name,
-                            all.at[i].axis);
-  }
-  prn_arena_destroy(&arena);
+  if (status == PRN_OK)
+    prn_sites_observe(prn_analyses_get(a, PRN_ANALYSIS_SITES), NULL, 0,
+                      how->observe);
   prn_analyses_destroy(a);
   return status;
 }
@@ -143,10 +137,10 @@ static prn_status observe(const prn_registry *r, const prn_lowering *how,
                           const prn_profile *profile, prn_pipeline *p,
                           prn_module *m) {
   prn_strbuf nothing = {0}, text = {0};
-  bool full = how->observe->full;
+  int64_t block = how->observe->block;
   PRN_TRY(run(r, how, profile, &nothing, p, m));
   prn_profile_clear(how->observe);
-  how->observe->full = full;
+  how->observe->block = block;
   how->observe->model = prn_module_fingerprint(m);
   prn_strbuf_cstr(&text, "observe");
   PRN_TRY(run(r, how, NULL, &text, prn_pipeline_create(m->ctx), m));

@@ -28,7 +28,7 @@ PRN_NODISCARD prn_status prn_check_prefix(prn_diag_sink *sink,
 
 /* Reads the model at path and lowers it. With how->observe, what weights are
  * multiplied with become outputs after the passes that run first; *observe,
- * which keeps its `full`, is then the model's, with an observation for each of
+ * which keeps its `block`, is then the model's, with an observation for each of
  * these outputs. Models that are in the nn or mem
  * dialect already start from there. */
 PRN_NODISCARD prn_status prn_lower_file(prn_ctx *ctx, const char *path,

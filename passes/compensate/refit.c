@@ -8,9 +8,9 @@
  * and the bias takes over the means, w m - w_S m_S. Without `means`, C is the
  * second moment and the bias stays. Outputs with the same mask are solved
  * together, so that channels, which are gone for all outputs, take one
- * factorisation a weight. Needs a profile with full moments
- * (--profile-moments=full). Of convolutions only windows of one element are
- * fitted; others are left to compensate-bias.
+ * factorisation a weight. Needs a profile with moments (--profile-moments);
+ * convolutions are fitted on what their windows saw, group by group, and
+ * weights that several operators share on what all of them saw.
  *
  * C gets `damping` times its mean diagonal added, and more when it is not
  * positive definite, which a remark says. Frantar and Alistarh, "Optimal brain
@@ -30,57 +30,60 @@
   X(fitted, "weights fitted anew")                              \
   X(solved, "systems solved")                                   \
   X(damped, "of them, that needed more damping than asked for") \
-  X(skipped, "masked weights without full moments, or with windows")
+  X(skipped, "masked weights without moments")
 PRN_PASS_TABLES;
 
 enum { FEW = 4 }; /* vectors for an input, below which fits are too close */
 
+/* One group of a weight. */
 typedef struct fit {
   prn_pass_env *env;
   const prn_lapack *lapack;
-  prn_masked w;
+  prn_arena *arena;
+  const prn_masked *w;
+  prn_op *op;              /* to be named in messages */
   int64_t n, outputs;      /* inputs, outputs */
-  const double *cov;       /* n x n */
+  int64_t first;           /* of the outputs */
+  prn_site_moments seen;   /* second: around the means, if they are fitted */
   unsigned char **support; /* of outputs: a byte for every input */
   double *raw, *fitted;    /* outputs x n */
+  double *target;          /* outputs x n: C w' */
 } fit;
 
 /* ---- the weight as a matrix [outputs, n] ---- */
 
 static int64_t place(const fit *f, int64_t o, int64_t i) {
-  return o * f->w.out.inner + i * f->w.in.inner;
+  return prn_masked_at(f->w, f->first + o, i);
 }
 
-static void read_raw(fit *f) {
-  int64_t all = prn_tensor_count(f->w.t);
-  prn_tensor raw = *f->w.t;
-  double *v = PRN_ARENA_ARRAY(f->env->scratch, double, all);
-  f->raw = PRN_ARENA_ARRAY(f->env->scratch, double, all);
-  raw.mask = NULL;
-  prn_tensor_read_f64(&raw, 0, all, v);
-  for (int64_t o = 0; o < f->outputs; o++)
-    for (int64_t i = 0; i < f->n; i++)
-      f->raw[o * f->n + i] = v[place(f, o, i)];
-}
-
-static void read_support(fit *f) {
-  f->support = PRN_ARENA_ARRAY(f->env->scratch, unsigned char *, f->outputs);
+/* From the elements of the weight without its mask. */
+static void read_weight(fit *f, const float *v) {
+  f->raw = PRN_ARENA_ARRAY(f->arena, double, f->outputs * f->n);
+  f->fitted = PRN_ARENA_ARRAY(f->arena, double, f->outputs * f->n);
+  f->support = PRN_ARENA_ARRAY(f->arena, unsigned char *, f->outputs);
   for (int64_t o = 0; o < f->outputs; o++) {
-    f->support[o] = prn_arena_alloc(f->env->scratch, (size_t)f->n);
-    for (int64_t i = 0; i < f->n; i++)
-      f->support[o][i] = prn_mask_keeps(f->w.t->mask->data, place(f, o, i));
+    f->support[o] = prn_arena_alloc(f->arena, (size_t)f->n);
+    for (int64_t i = 0; i < f->n; i++) {
+      int64_t at = place(f, o, i);
+      f->raw[o * f->n + i] = (double)v[at];
+      f->support[o][i] = prn_mask_keeps(f->w->t->mask->data, at);
+    }
   }
 }
 
-static const double *covariance(const fit *f, bool means) {
-  const prn_observation *seen = f->w.seen;
-  int64_t n = f->n;
-  double *c = PRN_ARENA_ARRAY(f->env->scratch, double, n *n);
-  for (int64_t i = 0; i < n; i++)
-    for (int64_t k = 0; k < n; k++)
-      c[i * n + k] = seen->moments[i * n + k] -
-                     (means ? seen->mean[i] * seen->mean[k] : 0);
-  return c;
+static void centre(prn_site_moments *m) {
+  for (int64_t i = 0; i < m->n; i++)
+    for (int64_t k = 0; k < m->n; k++)
+      m->second[i * m->n + k] -= m->mean[i] * m->mean[k];
+}
+
+/* C w', of all inputs and outputs. */
+static void find_targets(fit *f) {
+  int n = (int)f->n, m = (int)f->outputs;
+  const double one = 1, zero = 0;
+  f->target = PRN_ARENA_ARRAY(f->arena, double, f->outputs * f->n);
+  f->lapack->dgemm("N", "N", &n, &m, &n, &one, f->seen.second, &n, f->raw, &n,
+                   &zero, f->target, &n);
 }
 
 /* ---- one system ---- */
@@ -93,29 +96,6 @@ typedef struct system_of {
   int64_t count;
 } system_of;
 
-/* Rows of C at S times the outputs' weights: C[S, :] w'. */
-static bool right_sides(const fit *f, const system_of *s, double *b) {
-  int size = (int)s->size, count = (int)s->count, n = (int)f->n;
-  const double one = 1, zero = 0;
-  double *rows =
-      prn_try_alloc(prn_array_size((size_t)(s->size * f->n), sizeof *rows));
-  double *w =
-      prn_try_alloc(prn_array_size((size_t)(s->count * f->n), sizeof *w));
-  for (int64_t r = 0; rows && r < s->size; r++)
-    memcpy(rows + r * f->n, f->cov + s->at[r] * f->n,
-           (size_t)f->n * sizeof *rows);
-  for (int64_t k = 0; w && k < s->count; k++)
-    memcpy(w + k * f->n, f->raw + s->outputs[k] * f->n,
-           (size_t)f->n * sizeof *w);
-  bool ok = rows && w;
-  if (ok)
-    f->lapack->dgemm("T", "N", &size, &count, &n, &one, rows, &n, w, &n, &zero,
-                     b, &size);
-  prn_free(rows);
-  prn_free(w);
-  return ok;
-}
-
 /* Solves with as much damping as it takes. */
 static prn_status solve(const fit *f, const system_of *s, double *a,
                         double *b) {
@@ -124,19 +104,19 @@ static prn_status solve(const fit *f, const system_of *s, double *a,
   int n = (int)s->size, m = (int)s->count, info = 1;
   double mean = 0, damping = o->damping;
   for (int64_t i = 0; i < f->n; i++)
-    mean += f->cov[i * f->n + i] / (double)f->n;
+    mean += f->seen.second[i * f->n + i] / (double)f->n;
   for (int tries = 0; info && tries < 12; tries++) {
     for (int64_t r = 0; r < s->size; r++)
       for (int64_t c = 0; c < s->size; c++)
-        a[r * s->size + c] =
-            f->cov[s->at[r] * f->n + s->at[c]] + (r == c ? damping * mean : 0);
+        a[r * s->size + c] = f->seen.second[s->at[r] * f->n + s->at[c]] +
+                             (r == c ? damping * mean : 0);
     f->lapack->dpotrf("L", &n, a, &n, &info);
     if (info && tries == 0) stats->damped++;
     if (info) damping = damping > 0 ? 10 * damping : 1e-8;
   }
-  if (info) return prn_op_error(f->w.op, "its inputs' moments are degenerate");
+  if (info) return prn_op_error(f->op, "its inputs' moments are degenerate");
   if (damping > o->damping)
-    prn_pass_remark(f->env, f->w.op, PRN_REASON_Damped,
+    prn_pass_remark(f->env, f->op, PRN_REASON_Damped,
                     "moments needed a damping of %g", damping);
   f->lapack->dpotrs("L", &n, &m, a, &n, b, &n, &info);
   stats->solved++;
@@ -149,10 +129,13 @@ static prn_status fit_system(fit *f, const system_of *s) {
   double *b =
       prn_try_alloc(prn_array_size((size_t)(s->size * s->count), sizeof *b));
   prn_status status = PRN_FAIL;
-  if (a && b && right_sides(f, s, b)) {
+  for (int64_t k = 0; b && k < s->count; k++)
+    for (int64_t r = 0; r < s->size; r++)
+      b[k * s->size + r] = f->target[s->outputs[k] * f->n + s->at[r]];
+  if (a && b) {
     status = solve(f, s, a, b);
   } else {
-    (void)prn_op_error(f->w.op, "no memory to fit its weights");
+    (void)prn_op_error(f->op, "no memory to fit its weights");
   }
   for (int64_t k = 0; status == PRN_OK && k < s->count; k++)
     for (int64_t r = 0; r < s->size; r++)
@@ -172,8 +155,8 @@ static int by_support(const void *a, const void *b, void *user) {
 }
 
 static prn_status fit_all(fit *f) {
-  int64_t *order = PRN_ARENA_ARRAY(f->env->scratch, int64_t, f->outputs);
-  int64_t *at = PRN_ARENA_ARRAY(f->env->scratch, int64_t, f->n);
+  int64_t *order = PRN_ARENA_ARRAY(f->arena, int64_t, f->outputs);
+  int64_t *at = PRN_ARENA_ARRAY(f->arena, int64_t, f->n);
   for (int64_t o = 0; o < f->outputs; o++)
     order[o] = o;
   qsort_r(order, (size_t)f->outputs, sizeof *order, by_support, f);
@@ -192,25 +175,6 @@ static prn_status fit_all(fit *f) {
   return PRN_OK;
 }
 
-/* ---- writing ---- */
-
-static void write(fit *f, double *delta, unsigned char *alive) {
-  const prn_observation *seen = f->w.seen;
-  prn_ctx *ctx = f->env->ctx;
-  float *v = PRN_ARENA_ARRAY(f->env->scratch, float, prn_tensor_count(f->w.t));
-  for (int64_t o = 0; o < f->outputs; o++)
-    for (int64_t i = 0; i < f->n; i++) {
-      double now = f->fitted[o * f->n + i];
-      delta[o] += (f->raw[o * f->n + i] - now) * seen->mean[i];
-      alive[o] |= f->support[o][i];
-      v[place(f, o, i)] = (float)now;
-    }
-  prn_tensor *t = prn_tensor_clone(ctx, f->w.t);
-  t->data = prn_tensor_from_data(ctx, t->type, v)->data;
-  if (t->storage == PRN_STORE_EXTERNAL) t->storage = PRN_STORE_RAW;
-  prn_op_set_attr(f->w.site->constant, "value", prn_attr_tensor(ctx, t));
-}
-
 /* Outputs whose weights nothing touched keep them. */
 static void keep_whole(fit *f) {
   for (int64_t o = 0; o < f->outputs; o++) {
@@ -221,43 +185,135 @@ static void keep_whole(fit *f) {
   }
 }
 
-static prn_status visit(prn_pass_env *env, const prn_lapack *lapack,
-                        const prn_site *site) {
-  const struct opts *o = env->opts;
-  struct stats *s = env->stats;
-  fit f = {.env = env, .lapack = lapack};
-  bool added;
-  if (!prn_masked_concerns(env, site)) return PRN_OK;
-  bool open = prn_masked_open(env, site, &f.w);
-  f.n = open ? f.w.in.length : 0;
-  f.outputs = open ? f.w.out.length : 0;
-  if (!open || !f.w.seen->moments || f.w.groups != 1 ||
-      f.n * f.outputs != prn_tensor_count(f.w.t)) {
-    s->skipped++;
+/* ---- a weight ---- */
+
+/* What is fitted of a weight that is done, and what its outputs lost. */
+typedef struct result {
+  float *v;             /* elements */
+  double *lost;         /* [outputs of all groups][inputs] */
+  unsigned char *alive; /* [outputs of all groups] */
+} result;
+
+static void keep_result(const fit *f, result *r) {
+  for (int64_t o = 0; o < f->outputs; o++)
+    for (int64_t i = 0; i < f->n; i++) {
+      double now = f->fitted[o * f->n + i];
+      r->lost[(f->first + o) * f->n + i] = f->raw[o * f->n + i] - now;
+      r->alive[f->first + o] |= f->support[o][i];
+      r->v[place(f, o, i)] = (float)now;
+    }
+}
+
+static prn_status fit_group(fit *f, int64_t group, const char **why,
+                            const float *raw, result *r) {
+  const struct opts *o = f->env->opts;
+  if (!prn_site_moments_of(prn_pass_profile(f->env), f->w->site, &f->w->m,
+                           group, &f->seen, why))
     return PRN_OK;
-  }
-  if (f.w.seen->count < FEW * f.n)
-    prn_pass_warning(env,
+  if (group == 0 && f->seen.count < FEW * f->n)
+    prn_pass_warning(f->env,
                      "'%.*s' is fitted on %lld vectors for %lld inputs: with "
                      "fewer than %d for each, fits are often worse on other "
                      "data",
-                     PRN_STR_ARG(site->name), (long long)f.w.seen->count,
-                     (long long)f.n, (int)FEW);
-  f.cov = covariance(&f, o->means);
-  f.fitted = PRN_ARENA_ARRAY(env->scratch, double, f.n *f.outputs);
-  read_raw(&f);
-  read_support(&f);
-  keep_whole(&f);
-  PRN_TRY(fit_all(&f));
-  double *delta = PRN_ARENA_ARRAY(env->scratch, double, f.outputs);
-  unsigned char *alive = prn_arena_alloc(env->scratch, (size_t)f.outputs);
-  write(&f, delta, alive);
-  s->fitted++;
-  if (o->means && !prn_bias_add(env, f.w.op, delta, alive, f.outputs, &added))
-    prn_pass_remark(env, f.w.op, PRN_REASON_NotObserved,
-                    "no bias can take over the mean of '%.*s'",
-                    PRN_STR_ARG(site->name));
+                     PRN_STR_ARG(f->w->site->name), (long long)f->seen.count,
+                     (long long)f->n, (int)FEW);
+  if (o->means) centre(&f->seen);
+  f->first = group * f->outputs;
+  read_weight(f, raw);
+  keep_whole(f);
+  find_targets(f);
+  prn_status status = fit_all(f);
+  if (status == PRN_OK) keep_result(f, r);
+  prn_site_moments_free(&f->seen);
+  return status;
+}
+
+/* The biases of all uses take over the means. */
+static void give_means(prn_pass_env *env, const prn_masked *w, const result *r,
+                       prn_arena *arena) {
+  const prn_site_matrix *m = &w->m;
+  int64_t n = m->groups * m->outputs;
+  double *mean = PRN_ARENA_ARRAY(arena, double, m->inputs);
+  double *delta = PRN_ARENA_ARRAY(arena, double, n);
+  bool added;
+  for (size_t u = 0; u < w->site->num_uses; u++) {
+    const prn_site_use *use = &w->site->uses[u];
+    for (int64_t o = 0; o < n; o++) {
+      delta[o] = 0;
+      if (o % m->outputs == 0 && !prn_use_means_of(prn_pass_profile(env), use,
+                                                   m, o / m->outputs, mean))
+        return; /* prn_masked_open found them */
+      for (int64_t i = 0; i < m->inputs; i++)
+        delta[o] += r->lost[o * m->inputs + i] * mean[i];
+    }
+    if (!prn_bias_add(env, use->op, delta, r->alive, n, &added))
+      prn_pass_remark(env, use->op, PRN_REASON_NotObserved,
+                      "no bias can take over the mean of '%.*s'",
+                      PRN_STR_ARG(w->site->name));
+  }
+}
+
+static void write(const prn_pass_env *env, const prn_masked *w,
+                  const float *v) {
+  prn_tensor *t = prn_tensor_clone(env->ctx, w->t);
+  t->data = prn_tensor_from_data(env->ctx, t->type, v)->data;
+  if (t->storage == PRN_STORE_EXTERNAL) t->storage = PRN_STORE_RAW;
+  prn_op_set_attr(w->site->constant, "value", prn_attr_tensor(env->ctx, t));
+}
+
+/* *why: NULL when it was fitted. */
+static prn_status fit_weight(prn_pass_env *env, const prn_lapack *lapack,
+                             const prn_masked *w, prn_arena *arena,
+                             const char **why) {
+  const struct opts *o = env->opts;
+  int64_t all = prn_tensor_count(w->t), outputs = w->m.groups * w->m.outputs;
+  float *raw = PRN_ARENA_ARRAY(arena, float, all);
+  prn_tensor plain = *w->t;
+  result r = {PRN_ARENA_ARRAY(arena, float, all),
+              PRN_ARENA_ARRAY(arena, double, outputs * w->m.inputs),
+              prn_arena_alloc(arena, (size_t)outputs)};
+  plain.mask = NULL;
+  prn_tensor_read_f32(&plain, 0, all, raw);
+  for (int64_t g = 0; g < w->m.groups; g++) {
+    prn_arena scratch = {0};
+    fit f = {.env = env,
+             .lapack = lapack,
+             .arena = &scratch,
+             .w = w,
+             .op = w->site->uses[0].op,
+             .n = w->m.inputs,
+             .outputs = w->m.outputs};
+    prn_status status = fit_group(&f, g, why, raw, &r);
+    prn_arena_destroy(&scratch);
+    PRN_TRY(status);
+    if (*why) return PRN_OK;
+  }
+  write(env, w, r.v);
+  if (o->means) give_means(env, w, &r, arena);
   return PRN_OK;
+}
+
+static prn_status visit(prn_pass_env *env, const prn_lapack *lapack,
+                        const prn_site *site) {
+  struct stats *s = env->stats;
+  const char *why = NULL;
+  prn_arena arena = {0};
+  prn_masked w;
+  prn_status status = PRN_OK;
+  if (!prn_masked_concerns(env, site)) return PRN_OK;
+  bool fits = prn_masked_open(env, site, &arena, &w) &&
+              w.m.inputs * w.m.outputs * w.m.groups == prn_tensor_count(w.t);
+  if (fits) status = fit_weight(env, lapack, &w, &arena, &why);
+  if (status == PRN_OK && fits && !why)
+    s->fitted++;
+  else
+    s->skipped++;
+  if (why)
+    prn_pass_remark(env, site->constant, PRN_REASON_NotObserved,
+                    "'%.*s' is not fitted: its input %s",
+                    PRN_STR_ARG(site->name), why);
+  prn_arena_destroy(&arena);
+  return status;
 }
 
 static prn_status run(prn_pass_env *env, prn_module *m) {
@@ -274,7 +330,7 @@ static prn_status run(prn_pass_env *env, prn_module *m) {
 const prn_pass prn_pass_compensate_refit = {
     .name = "compensate-refit",
     .summary = "Fit the weights that stay to what all of them gave",
-    .doc = "After a select pass, before compaction. Needs a profile with full "
+    .doc = "After a select pass, before compaction. Needs a profile with "
            "moments (prune-run --profile-moments=full).",
     .reads = PRN_DIALECT_ONNX,
     .writes = PRN_DIALECT_ONNX,
