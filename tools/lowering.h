@@ -20,6 +20,7 @@ typedef struct prn_lowering {
   unsigned threads;
   prn_profile *observe; /* NULL, or one that gets what to observe: below */
   bool observe_layers;  /* also how much residual layers change */
+  prn_cli_list values;  /* names: these alone, and nothing else is computed */
   bool verbose; /* to stderr: what was planned, statistics of the passes */
 } prn_lowering;
 

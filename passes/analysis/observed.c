@@ -127,17 +127,19 @@ bool prn_site_window(const prn_site_use *use, prn_profile_window *out) {
   return true;
 }
 
-static bool counts(const prn_site *s, const prn_str *names, size_t n) {
+static bool counts(prn_str name, const prn_str *names, size_t n) {
   for (size_t i = 0; i < n; i++)
-    if (prn_str_glob(names[i], s->name)) return true;
-  return names == NULL;
+    if (prn_str_eq(names[i], name)) return true;
+  return n == 0;
 }
 
 /* Values first, so that profiles with and without moments list them alike. */
-static void observe_use(const prn_site_use *use, bool windows, prn_profile *p) {
+static void observe_use(const prn_site_use *use, const prn_str *names, size_t n,
+                        bool windows, prn_profile *p) {
   prn_site_input in;
   prn_profile_window w;
-  if (!prn_site_input_of(use->op, use->slot, &in) || prn_site_input_hidden(&in))
+  if (!prn_site_input_of(use->op, use->slot, &in) ||
+      prn_site_input_hidden(&in) || !counts(in.value->name, names, n))
     return;
   bool known = prn_site_window(use, &w);
   if (windows && known && w.axes) {
@@ -155,8 +157,7 @@ void prn_sites_observe(const prn_sites *s, const prn_str *names, size_t n,
   for (int windows = 0; windows < (p->block ? 2 : 1); windows++)
     for (size_t i = 0; i < s->size; i++)
       for (size_t k = 0; k < s->at[i].num_uses; k++)
-        if (counts(&s->at[i], names, n))
-          observe_use(&s->at[i].uses[k], windows, p);
+        observe_use(&s->at[i].uses[k], names, n, windows, p);
 }
 
 const prn_observation *prn_site_observation(const prn_profile *p,

@@ -27,7 +27,7 @@ PRN_NODISCARD bool prn_site_window(const prn_site_use *use,
 
 /* Adds an observation of every input that can be observed to a profile, and
  * where it has moments also one for each window through which weights see it.
- * names: NULL, or patterns of which one fits the weights that count. */
+ * names: the values to observe; all when n is 0. */
 void prn_sites_observe(const prn_sites *s, const prn_str *names, size_t n,
                        prn_profile *p);
 
