@@ -14,68 +14,99 @@ void prn_profile_clear(prn_profile *p) {
   *p = (prn_profile){0};
 }
 
-static void key_of(prn_str value, int32_t axis, prn_strbuf *key) {
+/* No two have the same: what is before the colon holds none. */
+static void key_of(prn_str value, int32_t axis, const prn_profile_window *w,
+                   prn_strbuf *key) {
   prn_strbuf_fmt(key, "%d ", (int)axis);
+  if (w) prn_window_print(w, key);
+  prn_strbuf_char(key, ':');
   prn_strbuf_str(key, value);
 }
 
-const prn_observation *prn_profile_find(const prn_profile *p, prn_str value,
-                                        int32_t axis) {
+const prn_observation *prn_profile_find_window(const prn_profile *p,
+                                               prn_str value, int32_t axis,
+                                               const prn_profile_window *w) {
   prn_strbuf key = {0};
-  key_of(value, axis, &key);
+  key_of(value, axis, w, &key);
   size_t place = (uintptr_t)prn_map_get(&p->index, prn_strbuf_view(&key));
   prn_strbuf_destroy(&key);
   return place ? &p->at[place - 1] : NULL;
 }
 
+const prn_observation *prn_profile_find(const prn_profile *p, prn_str value,
+                                        int32_t axis) {
+  return prn_profile_find_window(p, value, axis, NULL);
+}
+
 const prn_observation *prn_profile_find_any(const prn_profile *p,
                                             prn_str value) {
   for (size_t i = 0; i < p->size; i++)
-    if (prn_str_eq(p->at[i].value, value)) return &p->at[i];
+    if (!p->at[i].window.axes && prn_str_eq(p->at[i].value, value))
+      return &p->at[i];
   return NULL;
 }
 
-size_t prn_profile_add(prn_profile *p, prn_str value, int32_t axis) {
-  const prn_observation *known = prn_profile_find(p, value, axis);
+size_t prn_profile_add_window(prn_profile *p, prn_str value, int32_t axis,
+                              const prn_profile_window *w) {
+  const prn_observation *known = prn_profile_find_window(p, value, axis, w);
   prn_strbuf key = {0};
   if (known) return (size_t)(known - p->at);
   if (p->size == p->cap) {
     p->cap = p->cap ? 2 * p->cap : 32;
     p->at = prn_realloc(p->at, prn_array_size(sizeof *p->at, p->cap));
   }
-  key_of(value, axis, &key);
+  key_of(value, axis, w, &key);
   const char *text = prn_arena_copy(&p->arena, key.data, key.size);
   prn_str name = {text + key.size - value.size, value.size};
-  p->at[p->size++] = (prn_observation){.value = name, .axis = axis};
+  p->at[p->size++] =
+      (prn_observation){.value = name,
+                        .axis = axis,
+                        .window = w ? *w : (prn_profile_window){0},
+                        .block = p->block};
   *prn_map_slot(&p->index, (prn_str){text, key.size}) =
       (void *)(uintptr_t)p->size;
   prn_strbuf_destroy(&key);
   return p->size - 1;
 }
 
-/* ---- numbers ---- */
-
-bool prn_profile_block_size(int64_t channels, bool full, size_t *doubles) {
-  size_t n = (size_t)channels, vectors, square = 0;
-  return channels > 0 && prn_mul_size(n, PRN_PROFILE_VECTORS, &vectors) &&
-         (!full || prn_mul_size(n, n, &square)) &&
-         prn_add_size(vectors, square, doubles) &&
-         *doubles <= SIZE_MAX / sizeof(double) / 2;
+size_t prn_profile_add(prn_profile *p, prn_str value, int32_t axis) {
+  return prn_profile_add_window(p, value, axis, NULL);
 }
 
-void prn_profile_place(prn_observation *o, const double *block, bool full) {
+/* ---- numbers ---- */
+
+size_t prn_profile_group_moments(const prn_observation *o) {
+  size_t n = (size_t)prn_observation_group(o),
+         b = (size_t)prn_observation_block(o);
+  return b ? n / b * b * b + n % b * (n % b) : 0;
+}
+
+bool prn_profile_block_size(const prn_observation *o, size_t *doubles) {
+  size_t n = (size_t)o->channels, vectors, most;
+  int64_t groups = o->window.axes ? o->window.groups : 1;
+  if (o->channels <= 0 || o->channels % groups != 0 ||
+      !prn_mul_size(n, PRN_PROFILE_VECTORS, &vectors) ||
+      !prn_mul_size(n, (size_t)prn_observation_block(o), &most) ||
+      most > SIZE_MAX / sizeof(double) / 4 ||
+      vectors > SIZE_MAX / sizeof(double) / 4)
+    return false;
+  *doubles = vectors + (size_t)groups * prn_profile_group_moments(o);
+  return true;
+}
+
+void prn_profile_place(prn_observation *o, const double *block) {
   size_t n = (size_t)o->channels;
   o->mean = block;
   o->variance = block + n;
   o->absolute = block + 2 * n;
   o->positive = block + 3 * n;
-  o->moments = full ? block + PRN_PROFILE_VECTORS * n : NULL;
+  o->moments = o->block ? block + PRN_PROFILE_VECTORS * n : NULL;
 }
 
-double *prn_profile_own(prn_observation *o, bool full) {
+double *prn_profile_own(prn_observation *o) {
   size_t n;
   if (o->own) return o->own;
-  if (!prn_profile_block_size(o->channels, full, &n)) return NULL;
+  if (!prn_profile_block_size(o, &n)) return NULL;
   double *block = prn_try_alloc(n * sizeof *block);
   if (!block) return NULL;
   if (o->count)
@@ -83,8 +114,22 @@ double *prn_profile_own(prn_observation *o, bool full) {
   else
     memset(block, 0, n * sizeof *block);
   o->own = block;
-  prn_profile_place(o, block, full);
+  prn_profile_place(o, block);
   return block;
+}
+
+void prn_observation_moments(const prn_observation *o, int64_t g, double *out) {
+  int64_t n = prn_observation_group(o), b = prn_observation_block(o);
+  const double *mean = o->mean + g * n,
+               *from = o->moments + (size_t)g * prn_profile_group_moments(o);
+  for (int64_t i = 0; b < n && i < n; i++)
+    for (int64_t j = 0; j < n; j++)
+      out[i * n + j] = mean[i] * mean[j];
+  for (int64_t at = 0; at < n; at += b) {
+    int64_t size = n - at < b ? n - at : b;
+    for (int64_t i = 0; i < size; i++, from += size)
+      memcpy(out + (at + i) * n + at, from, (size_t)size * sizeof *out);
+  }
 }
 
 void prn_profile_combine(double *into, int64_t n_into, const double *from,
@@ -108,19 +153,37 @@ static const char *name_of(const prn_profile *p) {
   return p->path ? p->path : "the profile";
 }
 
+void prn_profile_moments_print(const prn_profile *p, prn_strbuf *b) {
+  if (p->block == 0)
+    prn_strbuf_cstr(b, "diagonal moments");
+  else if (p->block == PRN_PROFILE_FULL)
+    prn_strbuf_cstr(b, "full moments");
+  else
+    prn_strbuf_fmt(b, "moments of %lld channels", (long long)p->block);
+}
+
 static prn_status merge_one(prn_profile *into, const prn_observation *from,
                             prn_diag_sink *sink) {
   prn_loc loc = {.file = name_of(into)};
-  size_t i = prn_profile_add(into, from->value, from->axis), size;
+  size_t i = prn_profile_add_window(into, from->value, from->axis,
+                                    &from->window),
+         size;
   prn_observation *o = &into->at[i];
-  if (o->count == 0) o->channels = from->channels;
+  if (o->count == 0) {
+    o->channels = from->channels;
+    o->block = from->block;
+  }
   if (o->channels != from->channels)
     return prn_diag_emit(sink, PRN_ERROR, loc, PRN_STR(""),
                          "'%.*s' has %lld channels here and %lld elsewhere",
                          PRN_STR_ARG(o->value), (long long)o->channels,
                          (long long)from->channels);
-  double *block = prn_profile_own(o, into->full);
-  if (!block || !prn_profile_block_size(o->channels, into->full, &size))
+  if (prn_observation_block(o) != prn_observation_block(from))
+    return prn_diag_emit(sink, PRN_ERROR, loc, PRN_STR(""),
+                         "'%.*s' has other moments here than elsewhere",
+                         PRN_STR_ARG(o->value));
+  double *block = prn_profile_own(o);
+  if (!block || !prn_profile_block_size(o, &size))
     return prn_diag_emit(sink, PRN_ERROR, loc, PRN_STR(""),
                          "no memory for the statistics of '%.*s'",
                          PRN_STR_ARG(o->value));
@@ -145,11 +208,17 @@ prn_status prn_profile_merge(prn_profile *into, const prn_profile *from,
         "the profile is of model %016llx, but that of '%s' is of model %016llx",
         (unsigned long long)from->model, name_of(into),
         (unsigned long long)into->model);
-  if (into->full != from->full)
-    return prn_diag_emit(sink, PRN_ERROR, loc, PRN_STR(""),
-                         "the profile has %s moments, but that of '%s' has %s",
-                         from->full ? "full" : "diagonal", name_of(into),
-                         into->full ? "full" : "diagonal");
+  if (into->block != from->block) {
+    prn_strbuf mine = {0}, other = {0};
+    prn_profile_moments_print(from, &mine);
+    prn_profile_moments_print(into, &other);
+    (void)prn_diag_emit(sink, PRN_ERROR, loc, PRN_STR(""),
+                        "the profile has %s, but that of '%s' has %s",
+                        mine.data, name_of(into), other.data);
+    prn_strbuf_destroy(&mine);
+    prn_strbuf_destroy(&other);
+    return PRN_FAIL;
+  }
   for (size_t i = 0; i < from->size; i++)
     if (from->at[i].count) PRN_TRY(merge_one(into, &from->at[i], sink));
   return PRN_OK;

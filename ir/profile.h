@@ -8,7 +8,14 @@
  *   variance  of x around the mean (over T, not T - 1)
  *   absolute  mean of |x|
  *   positive  share of x > 0; 1 - positive is the APoZ of a ReLU
- *   moments   optional: X'X / T, n x n, row-major, symmetric
+ *   moments   optional: X'X / T, symmetric, row-major: n x n numbers, or
+ *             those of runs of some neighbours only (a block diagonal)
+ *
+ * An observation with a window sees what a convolution multiplies with: T
+ * counts the places of its output, and the channels are the rows of the matrix
+ * that im2col makes, channel by channel and within one in the order of the
+ * kernel; what lies in the padding is 0. Of groups, each has moments of its
+ * own.
  *
  * Statistics are combined by Chan, Golub and LeVeque's rule ("Updating formulae
  * and a pairwise algorithm for computing sample variances", 1979), which does
@@ -17,16 +24,26 @@
  * rounding: any split of the data, over runs or over profiles that are merged,
  * gives the same.
  *
- * File, little-endian, version 1; everything is aligned to 8 bytes:
+ * File, little-endian, version 2; everything is aligned to 8 bytes:
  *
  *   0   "PRNPROF\n"
- *   8   u32 version (1), u32 number of observations
+ *   8   u32 version (2), u32 number of observations
  *   16  u64 fingerprint of the model (ir/fingerprint.h)
- *   24  the observations:
- *         u32 bytes of the name, i32 axis, u64 n, u64 T, u32 flags (1: has
- *         moments), u32 0; the name, zeros up to a multiple of 8;
- *         f64[n] mean, variance, absolute, positive; f64[n][n] moments
+ *   24  u64 channels that moments are of at most: 0 none, 2^63-1 all
+ *   32  the observations:
+ *         u32 bytes of the name, i32 axis, u64 n, u64 T, u64 channels of a
+ * block of moments (0: none), u32 axes of the window (0: none), u32 whether
+ *         pads follow from sizes (0: no, 1: SAME_UPPER, 2: SAME_LOWER);
+ *         with a window of a axes: u64 groups, u64[a] kernel, strides,
+ *         dilations, u64[2a] pads;
+ *         the name, zeros up to a multiple of 8;
+ *         f64[n] mean, variance, absolute, positive; f64[] moments, group by
+ *         group, of blocks of that size and a smaller one for what is left
  *       u64 XXH64 (seed 0) of everything before
+ *
+ * Version 1, which is still read, has no windows and no blocks: its header ends
+ * after 24 bytes, and observations begin with u32 bytes of the name, i32 axis,
+ * u64 n, u64 T, u32 flags (1: n x n moments follow), u32 0.
  *
  * A profile that is read keeps its file mapped and its numbers there. */
 #ifndef PRN_IR_PROFILE_H
@@ -37,25 +54,50 @@
 #include "ir/support/map.h"
 #include "ir/type.h"
 
+enum { PRN_WINDOW_AXES = 3 };
+#define PRN_PROFILE_FULL INT64_MAX
+
+/* How pads follow from the sizes of an image, as auto_pad has it. */
+enum { PRN_WINDOW_PADS, PRN_WINDOW_SAME_UPPER, PRN_WINDOW_SAME_LOWER };
+
+/* Through which places a convolution sees its input. What is not used is 0. */
+typedef struct prn_profile_window {
+  int32_t axes; /* spatial; 0: there is no window */
+  int32_t same;
+  int64_t groups;
+  int64_t kernel[PRN_WINDOW_AXES], strides[PRN_WINDOW_AXES],
+      dilations[PRN_WINDOW_AXES];
+  int64_t pads[2 * PRN_WINDOW_AXES]; /* begins, then ends */
+} prn_profile_window;
+
+/* Places in a window; 1 without one. */
+int64_t prn_window_places(const prn_profile_window *w);
+/* Whether the numbers can be those of a convolution, unused ones 0. */
+bool prn_window_valid(const prn_profile_window *w);
+/* "3x3 stride 2,2 pads 1,1,1,1"; nothing without a window. */
+void prn_window_print(const prn_profile_window *w, prn_strbuf *b);
+
 typedef struct prn_observation {
   prn_str value; /* name of the value in the model */
   int32_t axis;  /* as operators count: 1 for convolutions, -1 the last, ... */
-  int64_t channels;
-  int64_t count; /* vectors; 0: nothing was seen, and there are no numbers */
+  prn_profile_window window;
+  int64_t channels; /* with a window: times the places in it */
+  int64_t count;    /* vectors; 0: nothing was seen, and there are no numbers */
+  int64_t block; /* channels that moments are of, at most; 0: there are none */
   const double *mean, *variance, *absolute, *positive; /* [channels] */
-  const double *moments; /* [channels][channels], or NULL */
-  double *own;           /* heap block of all of them; NULL: in the file */
+  const double *moments;                               /* of blocks, or NULL */
+  double *own; /* heap block of all of them; NULL: in the file */
 } prn_observation;
 
 typedef struct prn_profile {
   uint64_t model; /* fingerprint */
-  bool full;      /* observations have moments */
+  int64_t block;  /* what new observations have: 0, a number, or FULL */
   prn_observation *at;
   size_t size, cap;
   const char *path; /* of the file it was read from, or NULL */
   prn_file *file;
   prn_arena arena; /* names */
-  prn_map index;   /* name and axis -> place in at, from 1 */
+  prn_map index;   /* name, axis and window -> place in at, from 1 */
 } prn_profile;
 
 /* Mean of x*x of a channel. */
@@ -65,6 +107,19 @@ static inline double prn_observation_square(const prn_observation *o,
   return o->variance[channel] + mean * mean;
 }
 
+/* Channels of a group: those that are summed over together. */
+static inline int64_t prn_observation_group(const prn_observation *o) {
+  return o->window.axes ? o->channels / o->window.groups : o->channels;
+}
+/* Channels of a block of moments; 0 when there are none. */
+static inline int64_t prn_observation_block(const prn_observation *o) {
+  int64_t n = prn_observation_group(o);
+  return o->block < n ? o->block : n;
+}
+/* The moments of group g as a matrix of n x n, n the channels of a group; what
+ * blocks leave out is the product of the means, as if it were independent. */
+void prn_observation_moments(const prn_observation *o, int64_t g, double *out);
+
 /* ---- making ---- */
 
 /* Zero bytes are a valid empty profile. Frees what it holds and empties it. */
@@ -72,11 +127,17 @@ void prn_profile_clear(prn_profile *p);
 /* The index of the observation of a value (the name is copied), added when
  * there is none. */
 size_t prn_profile_add(prn_profile *p, prn_str value, int32_t axis);
+/* The same through a window, which is valid; NULL: none. */
+size_t prn_profile_add_window(prn_profile *p, prn_str value, int32_t axis,
+                              const prn_profile_window *w);
 /* The observation of a value along an axis; NULL when there is none. */
 const prn_observation *prn_profile_find(const prn_profile *p, prn_str value,
                                         int32_t axis);
-/* The observation of a value along any axis, the first; NULL when there is
- * none. */
+const prn_observation *prn_profile_find_window(const prn_profile *p,
+                                               prn_str value, int32_t axis,
+                                               const prn_profile_window *w);
+/* The observation of a value along any axis, without a window, the first; NULL
+ * when there is none. */
 const prn_observation *prn_profile_find_any(const prn_profile *p,
                                             prn_str value);
 
@@ -97,11 +158,13 @@ PRN_NODISCARD prn_status prn_profile_observe(prn_profile *p, size_t index,
                                              unsigned threads,
                                              prn_diag_sink *sink);
 /* Adds what another profile saw of the same model. Reports and fails when the
- * models differ, or one has full moments and the other has not. Names both by
- * their paths. */
+ * models differ, or what moments they have. Names both by their paths. */
 PRN_NODISCARD prn_status prn_profile_merge(prn_profile *into,
                                            const prn_profile *from,
                                            prn_diag_sink *sink);
+
+/* "full moments", "diagonal moments" or "moments of 64 channels". */
+void prn_profile_moments_print(const prn_profile *p, prn_strbuf *b);
 
 /* ---- files ---- */
 

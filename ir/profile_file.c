@@ -6,11 +6,13 @@
 #include "ir/support/xxh64.h"
 
 enum {
-  VERSION = 1,
-  HEADER = 24,
-  RECORD = 32, /* before the name */
+  VERSION = 2,
+  OLD = 1, /* version */
+  HEADER = 32,
+  OLD_HEADER = 24,
+  RECORD = 40, /* before the window */
+  OLD_RECORD = 32,
   CHECKSUM = 8,
-  MOMENTS = 1, /* flag */
 };
 
 static const char magic[] = "PRNPROF\n";
@@ -22,6 +24,7 @@ typedef struct reader {
   const char *path;
   const char *data;
   size_t at, size; /* without the checksum */
+  uint64_t version;
   prn_profile *out;
 } reader;
 
@@ -55,54 +58,111 @@ static bool plausible(const prn_observation *o, size_t doubles) {
   return true;
 }
 
-/* One observation; the space behind r->at is checked before it is used. */
-static prn_status read_record(reader *r, uint32_t number) {
+/* A window of `axes` axes from its words; numbers too large for one are none
+ * that a window has. */
+static bool read_window(const char *p, uint64_t axes, uint64_t same,
+                        prn_profile_window *w) {
+  int64_t *lists[] = {w->kernel, w->strides, w->dilations, w->pads,
+                      w->pads + axes};
+  *w = (prn_profile_window){.axes = (int32_t)axes, .same = (int32_t)same};
+  if (axes == 0) return same == 0;
+  if (same > PRN_WINDOW_SAME_LOWER) return false;
+  w->groups = (int64_t)get(p, 8);
+  for (size_t l = 0; l < PRN_COUNT(lists); l++)
+    for (size_t i = 0; i < axes; i++)
+      lists[l][i] = (int64_t)get(p + 8 * (1 + l * axes + i), 8);
+  return prn_window_valid(w);
+}
+
+/* What comes before the numbers, and how many bytes it takes; 0 when it is
+ * malformed. */
+static size_t read_head(const reader *r, prn_observation *o) {
   const char *p = r->data + r->at;
-  size_t left = r->size - r->at, doubles;
-  if (left < RECORD)
-    return fail(r, "the file ends in observation %u", (unsigned)number);
-  size_t name = get(p, 4), flags = get(p + 24, 4);
-  int32_t axis = (int32_t)(uint32_t)get(p + 4, 4);
-  uint64_t channels = get(p + 8, 8), count = get(p + 16, 8);
-  left -= RECORD;
-  if (name == 0 || name > left || padded(name) > left || flags > MOMENTS ||
-      get(p + 28, 4) != 0 || channels > left / sizeof(double) || count == 0 ||
-      count > INT64_MAX ||
-      !prn_profile_block_size((int64_t)channels, flags & MOMENTS, &doubles) ||
-      doubles > (left - padded(name)) / sizeof(double))
-    return fail(r, "observation %u is malformed", (unsigned)number);
-  prn_str value = {p + RECORD, name};
-  if (r->out->size == 0) r->out->full = flags & MOMENTS;
-  if (r->out->full != (bool)(flags & MOMENTS) ||
-      prn_profile_find(r->out, value, axis))
-    return fail(r, "observation %u contradicts another", (unsigned)number);
-  size_t place = prn_profile_add(r->out, value, axis);
-  prn_observation *o = &r->out->at[place];
+  size_t left = r->size - r->at, head = r->version == OLD ? OLD_RECORD : RECORD;
+  uint64_t axes = 0, same = 0, block, name = get(p, 4),
+           channels = get(p + 8, 8), count = get(p + 16, 8);
+  *o = (prn_observation){.axis = (int32_t)(uint32_t)get(p + 4, 4)};
+  if (r->version == OLD) {
+    if (get(p + 24, 4) > 1 || get(p + 28, 4) != 0) return 0;
+    block = get(p + 24, 4) ? channels : 0;
+  } else {
+    block = get(p + 24, 8);
+    axes = get(p + 32, 4);
+    same = get(p + 36, 4);
+  }
+  if (axes > PRN_WINDOW_AXES) return 0;
+  const char *window = p + head;
+  if (axes) head += 8 * (1 + 5 * axes);
+  if (head > left || !read_window(window, axes, same, &o->window)) return 0;
+  left -= head;
+  if (name == 0 || name > left || padded(name) > left ||
+      channels > left / sizeof(double) || count == 0 || count > INT64_MAX ||
+      block > channels)
+    return 0;
+  o->value = (prn_str){p + head, name};
   o->channels = (int64_t)channels;
   o->count = (int64_t)count;
-  r->at += RECORD + padded(name);
-  prn_profile_place(o, (const double *)(const void *)(r->data + r->at),
-                    r->out->full);
+  o->block = (int64_t)block;
+  return head + padded(name);
+}
+
+/* One observation; the space behind r->at is checked before it is used. */
+static prn_status read_record(reader *r, uint32_t number) {
+  prn_observation head;
+  size_t doubles, bytes = 0, least = r->version == OLD ? OLD_RECORD : RECORD;
+  if (r->size - r->at < least)
+    return fail(r, "the file ends in observation %u", (unsigned)number);
+  bytes = read_head(r, &head);
+  if (!bytes || !prn_profile_block_size(&head, &doubles) ||
+      prn_observation_group(&head) < head.block ||
+      (head.window.axes &&
+       prn_observation_group(&head) % prn_window_places(&head.window) != 0) ||
+      doubles > (r->size - r->at - bytes) / sizeof(double))
+    return fail(r, "observation %u is malformed", (unsigned)number);
+  if (r->version == OLD && r->out->size == 0)
+    r->out->block = head.block ? PRN_PROFILE_FULL : 0;
+  if (head.block > r->out->block ||
+      (r->version == OLD && !head.block != !r->out->block) ||
+      prn_profile_find_window(r->out, head.value, head.axis, &head.window))
+    return fail(r, "observation %u contradicts another", (unsigned)number);
+  size_t place =
+      prn_profile_add_window(r->out, head.value, head.axis, &head.window);
+  prn_observation *o = &r->out->at[place];
+  o->channels = head.channels;
+  o->count = head.count;
+  o->block = head.block;
+  r->at += bytes;
+  prn_profile_place(o, (const double *)(const void *)(r->data + r->at));
   r->at += doubles * sizeof(double);
   if (!plausible(o, doubles))
-    return fail(r, "'%.*s' has statistics that cannot be", PRN_STR_ARG(value));
+    return fail(r, "'%.*s' has statistics that cannot be",
+                PRN_STR_ARG(o->value));
   return PRN_OK;
 }
 
 static prn_status read_all(reader *r) {
   if (r->size < sizeof magic - 1 || memcmp(r->data, magic, sizeof magic - 1))
     return fail(r, "not a profile");
-  if (r->size < HEADER + CHECKSUM) return fail(r, "the profile is cut short");
-  uint64_t version = get(r->data + 8, 4);
+  if (r->size < OLD_HEADER + CHECKSUM)
+    return fail(r, "the profile is cut short");
+  r->version = get(r->data + 8, 4);
   uint32_t n = (uint32_t)get(r->data + 12, 4);
-  if (version != VERSION)
-    return fail(r, "the profile is of version %llu; this tool reads version %d",
-                (unsigned long long)version, (int)VERSION);
+  if (r->version != VERSION && r->version != OLD)
+    return fail(r,
+                "the profile is of version %llu; this tool reads versions %d "
+                "and %d",
+                (unsigned long long)r->version, (int)OLD, (int)VERSION);
   r->size -= CHECKSUM;
   if (prn_xxh64(r->data, r->size, 0) != get(r->data + r->size, CHECKSUM))
     return fail(r, "the profile is damaged: its checksum does not match");
   r->out->model = get(r->data + 16, 8);
-  r->at = HEADER;
+  r->at = r->version == OLD ? OLD_HEADER : HEADER;
+  if (r->version == VERSION) {
+    if (r->size < HEADER) return fail(r, "the profile is cut short");
+    uint64_t block = get(r->data + OLD_HEADER, 8);
+    if (block > INT64_MAX) return fail(r, "the profile's header is malformed");
+    r->out->block = (int64_t)block;
+  }
   for (uint32_t i = 0; i < n; i++)
     PRN_TRY(read_record(r, i));
   if (r->at != r->size)
@@ -152,20 +212,32 @@ static void write_bytes(writer *w, const void *data, size_t size) {
   prn_out_write(w->out, data, size);
 }
 
-static void write_record(writer *w, const prn_observation *o, bool full) {
+static void put_window(prn_strbuf *b, const prn_profile_window *w) {
+  const int64_t *lists[] = {w->kernel, w->strides, w->dilations, w->pads,
+                            w->pads + w->axes};
+  if (w->axes == 0) return;
+  put(b, (uint64_t)w->groups, 8);
+  for (size_t l = 0; l < PRN_COUNT(lists); l++)
+    for (int32_t i = 0; i < w->axes; i++)
+      put(b, (uint64_t)lists[l][i], 8);
+}
+
+static void write_record(writer *w, const prn_observation *o) {
   prn_strbuf b = {0};
   size_t doubles;
   put(&b, o->value.size, 4);
   put(&b, (uint32_t)o->axis, 4);
   put(&b, (uint64_t)o->channels, 8);
   put(&b, (uint64_t)o->count, 8);
-  put(&b, full ? MOMENTS : 0, 4);
-  put(&b, 0, 4);
+  put(&b, (uint64_t)prn_observation_block(o), 8);
+  put(&b, (uint32_t)o->window.axes, 4);
+  put(&b, (uint32_t)o->window.same, 4);
+  put_window(&b, &o->window);
   prn_strbuf_str(&b, o->value);
   put(&b, 0, (int)(padded(o->value.size) - o->value.size));
   write_bytes(w, b.data, b.size);
   prn_strbuf_destroy(&b);
-  if (prn_profile_block_size(o->channels, full, &doubles))
+  if (prn_profile_block_size(o, &doubles))
     write_bytes(w, o->mean, doubles * sizeof(double));
 }
 
@@ -182,9 +254,10 @@ prn_status prn_profile_write(prn_diag_sink *sink, const prn_profile *p,
   put(&head, VERSION, 4);
   put(&head, n, 4);
   put(&head, p->model, 8);
+  put(&head, (uint64_t)p->block, 8);
   write_bytes(&w, head.data, head.size);
   for (size_t i = 0; i < p->size; i++)
-    if (p->at[i].count) write_record(&w, &p->at[i], p->full);
+    if (p->at[i].count) write_record(&w, &p->at[i]);
   put(&tail, prn_xxh64_end(&w.sum), CHECKSUM);
   prn_out_write(w.out, tail.data, tail.size);
   prn_strbuf_destroy(&head);

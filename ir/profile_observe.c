@@ -1,196 +1,184 @@
 /* Statistics of one sample of a value, added to what was seen before.
  *
- * A sample is taken in tiles of some vectors, as doubles, vector by vector. A
- * tile's own statistics are combined with those before, so that sums stay
- * short. Second moments are sums while a sample is taken and means otherwise;
- * only blocks on and above the diagonal are computed, each by one thread. */
+ * Vectors are taken in slabs, as panels of some channels each (see
+ * ir/profile_vectors.h), by whichever thread comes first: a panel's statistics
+ * and the products of two panels are sums in the order of the vectors, whoever
+ * takes them. The sums of a slab are combined with those before, so that sums
+ * stay short. Second moments are computed on and above the diagonal. */
 #include <math.h>
 #include <string.h>
 
-#include "ir/profile_block.h"
+#include "ir/profile_vectors.h"
 #include "ir/support/parallel.h"
-#include "ir/tensor.h"
 
 enum {
-  TILE_DOUBLES = 1 << 16, /* of a tile without moments */
-  TILE_VECTORS = 256,     /* at most; of one with moments always */
-  BLOCK = 64,             /* rows and columns of moments at a time */
-  QUAD = 4,
+  SLAB = 256,             /* vectors */
+  MAX_SLABS = 16,         /* at a time */
+  TILE_DOUBLES = 1 << 19, /* of all panels, where a slab is not more */
+  TOGETHER = 4,           /* panels that a thread takes at once */
+  WORTH = 1 << 20,        /* multiplications, for which threads are started */
 };
 
+/* Neighbouring channels of one block of moments. */
+typedef struct panel {
+  int64_t first, lanes; /* of all channels */
+  size_t end;           /* behind the last panel of its block */
+  int64_t row;          /* of the first channel, in its block */
+  int64_t side;         /* of the block */
+  size_t moments;       /* where the block is */
+} panel;
+
 typedef struct taker {
-  const prn_sample *sample;
-  int64_t outer, channels, inner; /* sizes before, of and behind the axis */
-  int64_t rows;                   /* vectors of a tile */
-  double *tile;                   /* [rows][channels] */
-  double *stats;                  /* of the tile: PRN_PROFILE_VECTORS */
-  double *moments;                /* sums, or NULL */
+  prn_vectors v;
+  prn_observation *o;
+  panel *panels;
+  size_t size;
+  int64_t rows;    /* vectors that tiles have room for */
+  double *tiles;   /* [panels][rows][LANES]; NULL without moments */
+  double *moments; /* of the observation, or NULL */
+  int64_t at, n;   /* vectors that are being taken */
+  bool last;
 } taker;
 
-/* ---- a tile ---- */
+/* ---- panels ---- */
 
-static double element(const prn_sample *s, int64_t i) {
-  if (s->dtype == PRN_F32) return (double)((const float *)s->data)[i];
-  return prn_element_to_f64(s->dtype, s->data, i);
+static double *tile_of(const taker *t, size_t p) {
+  return t->tiles + (int64_t)p * t->rows * PRN_LANES;
 }
 
-/* Vectors [at, at+n). */
-static void load(const taker *t, int64_t at, int64_t n) {
-  for (int64_t r = 0; r < n; r++) {
-    int64_t o = (at + r) / t->inner, in = (at + r) % t->inner;
-    double *row = t->tile + r * t->channels;
-    int64_t base = o * t->channels * t->inner + in;
-    for (int64_t c = 0; c < t->channels; c++)
-      row[c] = element(t->sample, base + c * t->inner);
-  }
+/* The panels of block [first, first + side). */
+static void cut_block(taker *t, int64_t first, int64_t side, size_t moments) {
+  size_t end = t->size + (size_t)((side + PRN_LANES - 1) / PRN_LANES);
+  for (int64_t row = 0; row < side; row += PRN_LANES)
+    t->panels[t->size++] =
+        (panel){.first = first + row,
+                .lanes = side - row < PRN_LANES ? side - row : PRN_LANES,
+                .end = end,
+                .row = row,
+                .side = side,
+                .moments = moments};
 }
 
-static void summarise(const taker *t, int64_t n) {
-  size_t c = (size_t)t->channels;
-  double *mean = t->stats, *variance = mean + c, *absolute = mean + 2 * c,
-         *positive = mean + 3 * c, scale = 1 / (double)n;
-  memset(mean, 0, PRN_PROFILE_VECTORS * c * sizeof *mean);
-  for (int64_t r = 0; r < n; r++) {
-    const double *x = t->tile + (size_t)r * c;
-    for (size_t i = 0; i < c; i++) {
-      mean[i] += x[i];
-      absolute[i] += fabs(x[i]);
-      positive[i] += x[i] > 0 ? 1 : 0;
+/* Without moments one block does. */
+static bool cut(taker *t) {
+  int64_t n = prn_observation_group(t->o), b = prn_observation_block(t->o);
+  if (b == 0) n = b = t->o->channels;
+  size_t blocks = (size_t)((t->o->channels / n) * (n / b + (n % b != 0)));
+  size_t most = blocks + (size_t)(t->o->channels / PRN_LANES) + 1, moments = 0;
+  t->panels = prn_try_alloc(prn_array_size(sizeof *t->panels, most + blocks));
+  for (int64_t g = 0; t->panels && g < t->o->channels; g += n)
+    for (int64_t at = 0; at < n; at += b) {
+      int64_t side = n - at < b ? n - at : b;
+      cut_block(t, g + at, side, moments);
+      moments += (size_t)side * (size_t)side;
     }
+  return t->panels != NULL;
+}
+
+/* ---- statistics ---- */
+
+/* Combines what was taken of a slab with what n_into vectors gave. */
+static void combine(const taker *t, const panel *p, double (*stats)[PRN_LANES],
+                    int64_t n_into, int64_t n_from) {
+  size_t c = (size_t)t->o->channels;
+  double share = (double)n_from / ((double)n_into + (double)n_from);
+  for (int64_t l = 0; l < p->lanes; l++) {
+    double *into = t->o->own + p->first + l;
+    double delta = stats[0][l] - into[0];
+    into[0] += share * delta;
+    into[c] +=
+        share * (stats[1][l] - into[c]) + share * (1 - share) * delta * delta;
+    into[2 * c] += share * (stats[2][l] - into[2 * c]);
+    into[3 * c] += share * (stats[3][l] - into[3 * c]);
   }
-  for (size_t i = 0; i < c; i++) {
-    mean[i] *= scale;
-    absolute[i] *= scale;
-    positive[i] *= scale;
-  }
-  for (int64_t r = 0; r < n; r++) {
-    const double *x = t->tile + (size_t)r * c;
-    for (size_t i = 0; i < c; i++)
-      variance[i] += (x[i] - mean[i]) * (x[i] - mean[i]);
-  }
-  for (size_t i = 0; i < c; i++)
-    variance[i] *= scale;
+}
+
+/* Loads vectors [at, at+n) of some panels, and their statistics. */
+static void take_panels(void *user, size_t chunk, size_t begin, size_t end) {
+  const taker *t = user;
+  double own[SLAB * PRN_LANES], stats[PRN_PROFILE_VECTORS][PRN_LANES];
+  (void)chunk;
+  for (int64_t s = 0; s < t->n; s += SLAB)
+    for (size_t i = begin; i < end; i++) {
+      const panel *p = &t->panels[i];
+      int64_t n = t->n - s < SLAB ? t->n - s : SLAB;
+      double *x = t->tiles ? tile_of(t, i) + s * PRN_LANES : own;
+      prn_vectors_load(&t->v, p->first, p->lanes, t->at + s, n, x);
+      prn_panel_statistics(x, n, stats);
+      combine(t, p, stats, t->o->count + s, n);
+    }
 }
 
 /* ---- second moments ---- */
 
-typedef struct product {
-  const taker *t;
-  int64_t n;     /* vectors */
-  size_t blocks; /* along a side */
-} product;
-
-/* moments[i..i+4, from..to) += sums over the tile's vectors. */
-static void add_rows(const product *p, size_t i, size_t rows, size_t from,
-                     size_t to) {
-  size_t c = (size_t)p->t->channels;
-  double sums[QUAD][BLOCK] = {{0}};
-  for (int64_t r = 0; r < p->n; r++) {
-    const double *x = p->t->tile + (size_t)r * c;
-    double a[QUAD] = {0};
-    memcpy(a, x + i, rows * sizeof *a);
-    for (size_t j = from; j < to; j++)
-      for (size_t k = 0; k < QUAD; k++)
-        sums[k][j - from] += a[k] * x[j];
+/* Adds the products of two panels to their place, and beyond the diagonal when
+ * nothing more comes. */
+static void add_products(const taker *t, const panel *p, const panel *q,
+                         double (*sums)[PRN_LANES]) {
+  double *m = t->moments + p->moments, n = (double)t->n;
+  double share = n / ((double)t->o->count + n);
+  for (int64_t i = 0; i < p->lanes; i++) {
+    double *row = m + (p->row + i) * p->side + q->row;
+    for (int64_t j = 0; j < q->lanes; j++)
+      row[j] += share * (sums[i][j] / n - row[j]);
   }
-  for (size_t k = 0; k < rows; k++)
-    for (size_t j = from; j < to; j++)
-      p->t->moments[(i + k) * c + j] += sums[k][j - from];
+  for (int64_t j = 0; t->last && j < q->lanes; j++)
+    for (int64_t i = 0; i < p->lanes; i++)
+      m[(q->row + j) * p->side + p->row + i] =
+          m[(p->row + i) * p->side + q->row + j];
 }
 
-/* Block rows, numbered; those far down have fewer blocks. */
-static void add_block_row(void *user, size_t chunk, size_t begin, size_t end) {
-  const product *p = user;
-  size_t c = (size_t)p->t->channels;
+static void multiply_panels(void *user, size_t chunk, size_t begin,
+                            size_t end) {
+  const taker *t = user;
   (void)chunk;
-  for (size_t b = begin; b < end; b++)
-    for (size_t j = b; j < p->blocks; j++) {
-      size_t to = (j + 1) * BLOCK < c ? (j + 1) * BLOCK : c;
-      size_t stop = (b + 1) * BLOCK < c ? (b + 1) * BLOCK : c;
-      for (size_t i = b * BLOCK; i < stop; i += QUAD)
-        add_rows(p, i, stop - i < QUAD ? stop - i : QUAD, j * BLOCK, to);
-    }
-}
-
-static void add_moments(const taker *t, int64_t n, unsigned threads) {
-  product p = {t, n, ((size_t)t->channels + BLOCK - 1) / BLOCK};
-  prn_parallel_for(threads, p.blocks, 1, add_block_row, &p);
-}
-
-static void scale_moments(const taker *t, double by) {
-  size_t c = (size_t)t->channels;
-  for (size_t i = 0; i < c; i++)
-    for (size_t j = i; j < c; j++) {
-      double v = t->moments[i * c + j] * by;
-      t->moments[i * c + j] = v;
-      t->moments[j * c + i] = v;
+  for (size_t j = begin; j < t->panels[end - 1].end; j++)
+    for (size_t i = begin; i < end && i <= j; i++) {
+      double sums[PRN_LANES][PRN_LANES] = {{0}};
+      if (j >= t->panels[i].end) continue;
+      for (int64_t s = 0; s < t->n; s += SLAB)
+        prn_panel_product(tile_of(t, i) + s * PRN_LANES,
+                          tile_of(t, j) + s * PRN_LANES,
+                          t->n - s < SLAB ? t->n - s : SLAB, sums);
+      add_products(t, &t->panels[i], &t->panels[j], sums);
     }
 }
 
 /* ---- a sample ---- */
 
-PRN_PRINTF(3, 4)
-static prn_status fail(prn_diag_sink *sink, const prn_observation *o,
-                       const char *fmt, ...) {
-  prn_strbuf b = {0};
-  va_list ap;
-  va_start(ap, fmt);
-  prn_strbuf_vfmt(&b, fmt, ap);
-  va_end(ap);
-  (void)prn_diag_emit(sink, PRN_ERROR, (prn_loc){0}, PRN_STR(""),
-                      "value '%.*s' %s", PRN_STR_ARG(o->value), b.data);
-  prn_strbuf_destroy(&b);
-  return PRN_FAIL;
-}
-
-static prn_status measure(const prn_sample *s, prn_observation *o, taker *t,
-                          prn_diag_sink *sink) {
-  int64_t axis = o->axis < 0 ? o->axis + s->rank : o->axis;
-  *t = (taker){.sample = s, .outer = 1, .inner = 1};
-  if (!prn_dtype_is_float(s->dtype))
-    return fail(sink, o, "is of type %s, not of floats",
-                prn_dtype_name(s->dtype));
-  if (axis < 0 || axis >= s->rank)
-    return fail(sink, o, "has %d dimensions and no axis %d", (int)s->rank,
-                (int)o->axis);
-  for (int32_t i = 0; i < s->rank; i++)
-    if (i != axis) *(i < axis ? &t->outer : &t->inner) *= s->dims[i];
-  t->channels = s->dims[axis];
-  if (o->count && o->channels != t->channels)
-    return fail(sink, o, "has %lld channels where it had %lld before",
-                (long long)t->channels, (long long)o->channels);
-  return PRN_OK;
-}
-
-/* Memory for tiles and for the observation; false when there is none. */
-static bool prepare(taker *t, prn_observation *o, bool full) {
+/* Memory for panels, tiles and the observation; false when there is none. */
+static bool prepare(taker *t) {
   size_t size;
-  o->channels = t->channels;
-  double *block = prn_profile_own(o, full);
-  t->rows = full ? TILE_VECTORS : TILE_DOUBLES / t->channels;
-  if (t->rows > TILE_VECTORS) t->rows = TILE_VECTORS;
-  if (t->rows < 1) t->rows = 1;
-  if (!block || !prn_mul_size((size_t)t->channels,
-                              (size_t)t->rows + PRN_PROFILE_VECTORS, &size))
+  t->o->channels = t->v.width;
+  double *block = prn_profile_own(t->o);
+  if (!block || !cut(t)) return false;
+  t->rows = t->v.count;
+  if (prn_observation_block(t->o) == 0) return true;
+  t->rows = TILE_DOUBLES / (int64_t)(t->size * PRN_LANES) / SLAB;
+  t->rows = SLAB * (t->rows < 1           ? 1
+                    : t->rows > MAX_SLABS ? MAX_SLABS
+                                          : t->rows);
+  if (!prn_mul_size(t->size, (size_t)t->rows * PRN_LANES * sizeof *t->tiles,
+                    &size))
     return false;
-  t->tile = prn_try_alloc(size * sizeof *t->tile);
-  t->stats = t->tile + t->rows * t->channels;
-  if (full) t->moments = block + PRN_PROFILE_VECTORS * (size_t)t->channels;
-  return t->tile != NULL;
+  t->tiles = prn_try_alloc(size);
+  t->moments = block + PRN_PROFILE_VECTORS * (size_t)t->o->channels;
+  return t->tiles != NULL;
 }
 
-static void take(const taker *t, prn_observation *o, unsigned threads) {
-  int64_t vectors = t->outer * t->inner;
-  if (t->moments) scale_moments(t, (double)o->count);
-  for (int64_t at = 0; at < vectors; at += t->rows) {
-    int64_t n = vectors - at < t->rows ? vectors - at : t->rows;
-    load(t, at, n);
-    summarise(t, n);
-    prn_profile_combine(o->own, o->count, t->stats, n, t->channels);
-    if (t->moments) add_moments(t, n, threads);
-    o->count += n;
+static void take(taker *t, unsigned threads) {
+  int64_t run = prn_observation_block(t->o);
+  for (; t->at < t->v.count; t->at += t->n) {
+    double work = (double)t->o->channels * (double)(run + 8);
+    int64_t left = t->v.count - t->at;
+    t->n = left < t->rows ? left : t->rows;
+    t->last = t->n == left;
+    unsigned use = work * (double)t->n < WORTH ? 1 : threads;
+    prn_parallel_for(use, t->size, TOGETHER, take_panels, t);
+    if (t->moments)
+      prn_parallel_for(use, t->size, TOGETHER, multiply_panels, t);
+    t->o->count += t->n;
   }
-  if (t->moments) scale_moments(t, 1 / (double)o->count);
 }
 
 static bool all_finite(const prn_observation *o) {
@@ -202,14 +190,18 @@ static bool all_finite(const prn_observation *o) {
 prn_status prn_profile_observe(prn_profile *p, size_t index,
                                const prn_sample *sample, unsigned threads,
                                prn_diag_sink *sink) {
-  prn_observation *o = &p->at[index];
-  taker t;
-  PRN_TRY(measure(sample, o, &t, sink));
-  if (t.outer == 0 || t.inner == 0 || t.channels == 0) return PRN_OK;
-  if (!prepare(&t, o, p->full))
-    return fail(sink, o, "has %lld channels: no memory for their statistics",
-                (long long)t.channels);
-  take(&t, o, threads);
-  prn_free(t.tile);
-  return all_finite(o) ? PRN_OK : fail(sink, o, "holds a NaN or an infinity");
+  taker t = {.o = &p->at[index]};
+  PRN_TRY(prn_vectors_of(sample, t.o, &t.v, sink));
+  if (t.v.count == 0 || t.v.width == 0) return PRN_OK;
+  bool ready = prepare(&t);
+  if (ready) take(&t, threads);
+  prn_free(t.tiles);
+  prn_free(t.panels);
+  if (!ready)
+    return prn_observation_error(
+        sink, t.o, "has %lld channels: no memory for their statistics",
+        (long long)t.v.width);
+  return all_finite(t.o)
+             ? PRN_OK
+             : prn_observation_error(sink, t.o, "holds a NaN or an infinity");
 }

@@ -7,8 +7,16 @@
 
 enum { MAX_DEPTH = 64 };
 
+/* Weights whose turn it is, among those of the turns around it. */
+typedef struct turn {
+  const prn_map *names;
+  const struct turn *around;
+} turn;
+
 struct prn_pass_run {
   const prn_run_config *config;
+  const prn_profile *profile; /* of the data, as it is now */
+  const turn *turn;           /* NULL: everybody's */
   prn_module *module;
   prn_analyses *analyses;
   prn_arena scratch;
@@ -83,7 +91,24 @@ void prn_pass_remark(const prn_pass_env *env, const prn_op *op,
 }
 
 const prn_profile *prn_pass_profile(const prn_pass_env *env) {
-  return env->state->config->profile;
+  return env->state->profile;
+}
+
+bool prn_pass_has_data(const prn_pass_env *env) {
+  return env->state->config->observer != NULL;
+}
+
+prn_status prn_pass_run_on_data(const prn_pass_env *env, prn_module *m,
+                            const prn_str *values, size_t n, int64_t block,
+                            prn_profile *out) {
+  prn_observer *o = env->state->config->observer;
+  return o->observe(o, m, values, n, block, out);
+}
+
+bool prn_pass_has_turn(const prn_pass_env *env, prn_str name) {
+  for (const turn *t = env->state->turn; t; t = t->around)
+    if (!prn_map_find(t->names, name)) return false;
+  return true;
 }
 
 prn_status prn_profile_check(const prn_profile *p, const prn_module *m) {
@@ -209,6 +234,19 @@ prn_status prn_pass_run_body(prn_pass_env *env) {
   return status;
 }
 
+prn_status prn_pass_run_body_on(prn_pass_env *env, const prn_profile *profile,
+                                const prn_map *names) {
+  prn_pass_run *run = env->state;
+  const prn_profile *before = run->profile;
+  turn now = {names, run->turn};
+  run->profile = profile;
+  run->turn = &now;
+  prn_status status = prn_pass_run_body(env);
+  run->profile = before;
+  run->turn = now.around;
+  return status;
+}
+
 static prn_status check_items(prn_pass_run *run, prn_ctx *ctx,
                               const prn_pipeline *p) {
   prn_status status = PRN_OK;
@@ -225,7 +263,8 @@ static prn_status check_items(prn_pass_run *run, prn_ctx *ctx,
 
 prn_status prn_pipeline_run(const prn_pipeline *p, prn_module *m,
                             const prn_run_config *config) {
-  prn_pass_run run = {.config = config, .module = m};
+  prn_pass_run run = {
+      .config = config, .profile = config->profile, .module = m};
   prn_status status = check_items(&run, m->ctx, p);
   if (status == PRN_OK) {
     run.analyses = prn_analyses_create(m);

@@ -27,6 +27,15 @@ struct prn_instrument {
 
 typedef struct prn_remarks prn_remarks;
 
+/* Somebody who runs the module as it is now on the user's data, and keeps
+ * statistics of these inputs of weights, with moments of `block` channels. */
+typedef struct prn_observer prn_observer;
+struct prn_observer {
+  prn_status (*observe)(prn_observer *self, prn_module *m,
+                        const prn_str *values, size_t n, int64_t block,
+                        prn_profile *out);
+};
+
 typedef struct prn_run_config {
   unsigned threads; /* 0: 1 */
   bool verify_each; /* also compares the analyses that passes keep */
@@ -36,6 +45,7 @@ typedef struct prn_run_config {
   size_t num_instruments;
   prn_remarks *remarks;       /* NULL: nobody listens */
   const prn_profile *profile; /* NULL: there is none */
+  prn_observer *observer;     /* NULL: nobody has data */
   prn_strbuf *out;            /* what passes print; NULL: thrown away */
 } prn_run_config;
 

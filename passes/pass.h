@@ -153,7 +153,8 @@ void prn_pass_print(const prn_pass_env *env, const char *fmt, ...);
 /* Whether the user wrote this option (rather than leaving its default). */
 bool prn_pass_given(const prn_pass_env *env, const char *option);
 
-/* Whether the enclosing sites("glob"){...} select this constant. Passes that
+/* Whether the enclosing sites("glob"){...} select this constant, and it is its
+ * turn (prune-sequential). Passes that
  * change or score weights ask for each. True outside of any sites. */
 bool prn_pass_site_selected(const prn_pass_env *env, const prn_op *constant);
 
@@ -162,11 +163,29 @@ static inline const prn_weights *prn_pass_weights(const prn_pass_env *env) {
 }
 
 /* What was observed of the model when it ran on the user's data (--profile);
- * NULL when no profile was given. It fits the model as it was read. */
+ * NULL when no profile was given. It fits the model as it was read, or within
+ * prune-sequential as it is before the block. */
 const prn_profile *prn_pass_profile(const prn_pass_env *env);
+
+/* Whether there is data (--calibration) that the module can run on. */
+bool prn_pass_has_data(const prn_pass_env *env);
+/* Runs the module as it is now on the data, and keeps statistics of these
+ * inputs of weights, with moments of `block` channels, as prn_profile has it.
+ * *out is overwritten, and empty after a failure. */
+PRN_NODISCARD prn_status prn_pass_run_on_data(const prn_pass_env *env,
+                                          prn_module *m, const prn_str *values,
+                                          size_t n, int64_t block,
+                                          prn_profile *out);
 
 /* Runs the pipeline that a nesting pass holds in {...}. */
 PRN_NODISCARD prn_status prn_pass_run_body(prn_pass_env *env);
+/* The same with another profile, and for those weights only whose names are
+ * keys. */
+PRN_NODISCARD prn_status prn_pass_run_body_on(prn_pass_env *env,
+                                              const prn_profile *profile,
+                                              const prn_map *names);
+/* Whether a weight of this name is among them. */
+bool prn_pass_has_turn(const prn_pass_env *env, prn_str name);
 
 /* ---- remarks ---- */
 

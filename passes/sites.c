@@ -33,6 +33,7 @@ static prn_str site_name(const prn_op *constant) {
 
 bool prn_pass_site_selected(const prn_pass_env *env, const prn_op *constant) {
   const prn_pipeline_item *group;
+  if (!prn_pass_has_turn(env, site_name(constant))) return false;
   for (unsigned i = 0; (group = prn_pass_group(env, i)); i++) {
     const struct opts *o = group->opts;
     if (group->pass == &prn_pass_sites &&

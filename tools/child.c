@@ -77,24 +77,33 @@ static void read_all(int fd, prn_strbuf *b) {
   }
 }
 
-prn_status prn_child_run(prn_diag_sink *sink, const char *const *argv,
-                         const int *keep, size_t num_keep, prn_child *out) {
+prn_status prn_child_run_to(prn_diag_sink *sink, const char *const *argv,
+                            const int *keep, size_t num_keep, int stdout_fd,
+                            prn_child *out) {
   *out = (prn_child){0};
-  int files[2] = {memfd_create("out", MFD_CLOEXEC),
-                  memfd_create("err", MFD_CLOEXEC)};
-  int e = files[0] < 0 || files[1] < 0 ? errno : 0;
+  int err = memfd_create("err", MFD_CLOEXEC);
+  int e = err < 0 ? errno : 0;
   pid_t pid;
   char **copy = copy_args(argv);
-  if (!e) e = spawn(copy, keep, num_keep, files[0], files[1], &pid);
+  if (!e) e = spawn(copy, keep, num_keep, stdout_fd, err, &pid);
   if (!e) e = wait_for(pid, &out->status);
-  if (!e) {
-    read_all(files[0], &out->out);
-    read_all(files[1], &out->err);
-  }
+  if (!e) read_all(err, &out->err);
   free_args(copy);
-  for (size_t i = 0; i < PRN_COUNT(files); i++)
-    if (files[i] >= 0) (void)close(files[i]);
+  if (err >= 0) (void)close(err);
   if (!e) return PRN_OK;
   return prn_diag_emit(sink, PRN_ERROR, (prn_loc){0}, PRN_STR(""),
                        "cannot run '%s': %s", argv[0], strerror(e));
+}
+
+prn_status prn_child_run(prn_diag_sink *sink, const char *const *argv,
+                         const int *keep, size_t num_keep, prn_child *out) {
+  int fd = memfd_create("out", MFD_CLOEXEC);
+  *out = (prn_child){0};
+  if (fd < 0)
+    return prn_diag_emit(sink, PRN_ERROR, (prn_loc){0}, PRN_STR(""),
+                         "cannot run '%s': %s", argv[0], strerror(errno));
+  prn_status status = prn_child_run_to(sink, argv, keep, num_keep, fd, out);
+  if (status == PRN_OK) read_all(fd, &out->out);
+  (void)close(fd);
+  return status;
 }

@@ -15,6 +15,12 @@ typedef struct prn_child {
 PRN_NODISCARD prn_status prn_child_run(prn_diag_sink *sink,
                                        const char *const *argv, const int *keep,
                                        size_t num_keep, prn_child *out);
+/* The same, with what it writes to standard output in a descriptor of the
+ * caller's rather than in `out`. */
+PRN_NODISCARD prn_status prn_child_run_to(prn_diag_sink *sink,
+                                          const char *const *argv,
+                                          const int *keep, size_t num_keep,
+                                          int stdout_fd, prn_child *out);
 void prn_child_destroy(prn_child *c);
 
 #endif

@@ -139,17 +139,26 @@ static prn_status list_observed(const prn_lowering *how, prn_module *m) {
   prn_analyses *a = prn_analyses_create(m);
   prn_arena arena = {0};
   prn_status status = prn_analyses_need(a, PRN_SHAPES | PRN_SITES);
-  if (status == PRN_OK) {
-    prn_site_inputs all =
-        prn_sites_observable(prn_analyses_get(a, PRN_ANALYSIS_SITES), &arena);
-    for (size_t i = 0; i < all.size; i++)
-      (void)prn_profile_add(how->observe, all.at[i].value->name,
-                            all.at[i].axis);
-  }
+  prn_str *names = PRN_ARENA_ARRAY(&arena, prn_str, how->values.size);
+  for (size_t i = 0; i < how->values.size; i++)
+    names[i] = prn_str_from(how->values.at[i]);
+  if (status == PRN_OK)
+    prn_sites_observe(prn_analyses_get(a, PRN_ANALYSIS_SITES), names,
+                      how->values.size, how->observe);
   if (status == PRN_OK && how->observe_layers) list_angles(how, m, &arena);
   prn_arena_destroy(&arena);
   prn_analyses_destroy(a);
   return status;
+}
+
+static void observing_text(const prn_lowering *how, prn_strbuf *b) {
+  prn_strbuf_cstr(b, "observe");
+  for (size_t i = 0; i < how->values.size; i++) {
+    prn_strbuf_cstr(b, i ? ", " : "{values=[");
+    prn_strbuf_quoted(b, prn_str_from(how->values.at[i]));
+  }
+  if (how->values.size) prn_strbuf_cstr(b, "] only}");
+  if (how->observe_layers) prn_strbuf_cstr(b, ",observe-layers");
 }
 
 /* Runs p, and has what it leaves observed. */
@@ -157,15 +166,17 @@ static prn_status observe(const prn_registry *r, const prn_lowering *how,
                           const prn_profile *profile, prn_pipeline *p,
                           prn_module *m) {
   prn_strbuf nothing = {0}, text = {0};
-  bool full = how->observe->full;
+  int64_t block = how->observe->block;
   PRN_TRY(run(r, how, profile, &nothing, p, m));
   prn_profile_clear(how->observe);
-  how->observe->full = full;
+  how->observe->block = block;
   how->observe->model = prn_module_fingerprint(m);
-  prn_strbuf_cstr(&text,
-                  how->observe_layers ? "observe,observe-layers" : "observe");
+  observing_text(how, &text);
   PRN_TRY(run(r, how, NULL, &text, prn_pipeline_create(m->ctx), m));
-  return list_observed(how, m);
+  PRN_TRY(list_observed(how, m));
+  if (how->values.size == 0) return PRN_OK;
+  prn_strbuf_cstr(&text, "dce");
+  return run(r, how, NULL, &text, prn_pipeline_create(m->ctx), m);
 }
 
 static prn_status lower_common(const prn_registry *r, const prn_lowering *how,

@@ -20,6 +20,7 @@ typedef struct prn_lowering {
   unsigned threads;
   prn_profile *observe; /* NULL, or one that gets what to observe: below */
   bool observe_layers;  /* also how much residual layers change */
+  prn_cli_list values;  /* names: these alone, and nothing else is computed */
   bool verbose; /* to stderr: what was planned, statistics of the passes */
 } prn_lowering;
 
@@ -29,7 +30,7 @@ PRN_NODISCARD prn_status prn_check_prefix(prn_diag_sink *sink,
 
 /* Reads the model at path and lowers it. With how->observe, what weights are
  * multiplied with become outputs after the passes that run first; *observe,
- * which keeps its `full`, is then the model's, with an observation for each of
+ * which keeps its `block`, is then the model's, with an observation for each of
  * these outputs. Models that are in the nn or mem
  * dialect already start from there. */
 PRN_NODISCARD prn_status prn_lower_file(prn_ctx *ctx, const char *path,

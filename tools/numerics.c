@@ -1,21 +1,18 @@
 #include "tools/numerics.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <math.h>
-#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
 #include "tools/child.h"
-#include "tools/model_io.h"
+#include "tools/handover.h"
 
 enum {
   MAX_SEEDS = 1000,
   MAX_NOTES = 20,
   SIZES = 3, /* choices of sizes of open dimensions */
-  MAX_PATH = 32
 };
 
 /* ---- messages ---- */
@@ -60,92 +57,13 @@ static prn_status blame(prn_numerics *n, const prn_pass_event *e,
   return PRN_FAIL;
 }
 
-/* ---- models without names ---- */
-
-typedef struct held {
-  prn_strbuf first; /* error */
-} held;
-
-static void hold(void *user, const prn_diag *d) {
-  held *h = user;
-  if (d->severity != PRN_ERROR || h->first.size) return;
-  prn_strbuf_fmt(&h->first, "%.*s%s%.*s", PRN_STR_ARG(d->subject),
-                 d->subject.size ? ": " : "", PRN_STR_ARG(d->text));
-}
-
-/* Writes m; errors go to *why. */
-static prn_status export_quietly(const prn_numerics *n, prn_module *m,
-                                 const char *path, prn_strbuf *why) {
-  prn_diag_sink *sink = sink_of(n), was = *sink;
-  prn_write_options o = {.format = PRN_FORMAT_ONNX,
-                         .data = PRN_ONNX_DATA_EMBED};
-  held h = {0};
-  sink->handler = hold;
-  sink->user = &h;
-  prn_status status = prn_model_write(m, path, &o);
-  sink->handler = was.handler;
-  sink->user = was.user;
-  sink->errors = was.errors;
-  sink->warnings = was.warnings;
-  if (status != PRN_OK)
-    prn_strbuf_fmt(why, "it cannot be written as ONNX: %s",
-                   h.first.data ? h.first.data : "no reason given");
-  prn_strbuf_destroy(&h.first);
-  return status;
-}
-
-static int write_in(const prn_numerics *n, prn_module *m, const char *folder,
-                    prn_strbuf *why) {
-  prn_strbuf path = {0};
-  int fd = -1;
-  prn_strbuf_fmt(&path, "%s/model.onnx", folder);
-  if (export_quietly(n, m, path.data, why) == PRN_OK) {
-    fd = open(path.data, O_RDONLY | O_CLOEXEC);
-    if (fd < 0)
-      prn_strbuf_fmt(why, "cannot read '%s': %s", path.data, strerror(errno));
-    (void)unlink(path.data);
-  }
-  prn_strbuf_destroy(&path);
-  return fd;
-}
-
-/* The module as a nameless file, or -1 and why. Signals by which users end
- * the tool wait until it is nameless. */
-static int write_model(const prn_numerics *n, prn_module *m, prn_strbuf *why) {
-  const char *dir = getenv("TMPDIR");
-  if (!dir || !*dir) dir = "/tmp";
-  prn_strbuf folder = {0};
-  sigset_t ending, old;
-  int fd = -1;
-  (void)sigemptyset(&ending);
-  (void)sigaddset(&ending, SIGINT);
-  (void)sigaddset(&ending, SIGTERM);
-  (void)sigaddset(&ending, SIGHUP);
-  prn_strbuf_fmt(&folder, "%s/prune-XXXXXX", dir);
-  (void)sigprocmask(SIG_BLOCK, &ending, &old);
-  if (mkdtemp(folder.data)) {
-    fd = write_in(n, m, folder.data, why);
-    (void)rmdir(folder.data);
-  } else {
-    prn_strbuf_fmt(why, "cannot write to '%s': %s", dir, strerror(errno));
-  }
-  (void)sigprocmask(SIG_SETMASK, &old, NULL);
-  prn_strbuf_destroy(&folder);
-  return fd;
-}
-
-static const char *fd_path(int fd, char path[MAX_PATH]) {
-  (void)snprintf(path, MAX_PATH, "/proc/self/fd/%d", fd);
-  return path;
-}
-
 /* Whether two models are the same bytes. */
 static bool same_bytes(const prn_numerics *n, int a, int b) {
-  char pa[MAX_PATH], pb[MAX_PATH];
+  char pa[PRN_HANDOVER_PATH], pb[PRN_HANDOVER_PATH];
   prn_file *fa = NULL, *fb = NULL;
   bool same = false;
-  if (prn_file_open(sink_of(n), fd_path(a, pa), &fa) == PRN_OK &&
-      prn_file_open(sink_of(n), fd_path(b, pb), &fb) == PRN_OK)
+  if (prn_file_open(sink_of(n), prn_handover_path(a, pa), &fa) == PRN_OK &&
+      prn_file_open(sink_of(n), prn_handover_path(b, pb), &fb) == PRN_OK)
     same = prn_str_eq(prn_file_bytes(fa), prn_file_bytes(fb));
   prn_file_release(fa);
   prn_file_release(fb);
@@ -194,20 +112,20 @@ typedef struct worst {
 /* Runs the model before, and the one after unless it is -1. */
 static prn_status run(const prn_numerics *n, int after, int64_t seed,
                       size_t choice, prn_child *out) {
-  char a[MAX_PATH], b[MAX_PATH], number[MAX_PATH];
+  char a[PRN_HANDOVER_PATH], b[PRN_HANDOVER_PATH], number[PRN_HANDOVER_PATH];
   const int keep[] = {n->before, after};
   const char **argv =
       prn_alloc(prn_array_size(sizeof *argv, 8 + 2 * n->num_dims));
   size_t k = 0;
   (void)snprintf(number, sizeof number, "%lld", (long long)seed);
   argv[k++] = n->tool.data;
-  argv[k++] = fd_path(n->before, a);
+  argv[k++] = prn_handover_path(n->before, a);
   argv[k++] = "--json";
   argv[k++] = "--random-inputs";
   argv[k++] = number;
   if (after >= 0) {
     argv[k++] = "--compare";
-    argv[k++] = fd_path(after, b);
+    argv[k++] = prn_handover_path(after, b);
   }
   prn_strbuf text = {0};
   for (size_t i = 0; i < n->num_dims; i++) {
@@ -225,42 +143,12 @@ static prn_status run(const prn_numerics *n, int after, int64_t seed,
   return status;
 }
 
-/* The line at s.data[*at]; false at the end. */
-static bool next_line(prn_str s, size_t *at, prn_str *line) {
-  if (*at >= s.size) return false;
-  const char *from = s.data + *at, *stop = memchr(from, '\n', s.size - *at);
-  line->data = from;
-  line->size = stop ? (size_t)(stop - from) : s.size - *at;
-  *at += line->size + 1;
-  return true;
-}
-
-/* "node 'x' (Op): text" of the first error that the program printed. */
-static void first_error(const prn_child *c, prn_strbuf *b) {
-  prn_str line, all = prn_strbuf_view(&c->err);
-  static const char mark[] = "error: ";
-  for (size_t at = 0; next_line(all, &at, &line);) {
-    const char *e = memmem(line.data, line.size, mark, sizeof mark - 1);
-    if (!e) continue;
-    const char *end = line.data + line.size, *where = line.data;
-    if (prn_str_starts(line, "/proc/self/fd/")) {
-      const char *colon = memchr(where, ' ', line.size);
-      if (colon && colon < e) where = colon + 1;
-    }
-    prn_strbuf_str(b, (prn_str){where, (size_t)(e - where)});
-    e += sizeof mark - 1;
-    prn_strbuf_str(b, (prn_str){e, (size_t)(end - e)});
-    return;
-  }
-  prn_strbuf_fmt(b, "prune-run ended with status %d", c->status);
-}
-
 /* Reads {"output": "y", "comparable": true, ... "rel_l2": 1e-7, ...}. */
 static void read_line(const prn_numerics *n, prn_str line, int64_t seed,
                       worst *w) {
   static const char head[] = "{\"output\": ", key[] = "\"rel_l2\": ";
   prn_strbuf name = {0};
-  char number[MAX_PATH] = "";
+  char number[PRN_HANDOVER_PATH] = "";
   size_t at = sizeof head - 1;
   if (!prn_str_starts(line, head)) return;
   bool ok = prn_strbuf_unquote(&name, line, &at);
@@ -270,7 +158,7 @@ static void read_line(const prn_numerics *n, prn_str line, int64_t seed,
   if (value) {
     value += sizeof key - 1;
     size_t size = (size_t)(line.data + line.size - value);
-    memcpy(number, value, size < MAX_PATH ? size : MAX_PATH - 1);
+    memcpy(number, value, size < PRN_HANDOVER_PATH ? size : PRN_HANDOVER_PATH - 1);
   }
   double error = comparable && value ? strtod(number, NULL) : (double)INFINITY;
   if (isnan(error)) error = (double)INFINITY;
@@ -283,7 +171,7 @@ static void read_line(const prn_numerics *n, prn_str line, int64_t seed,
 static void read_output(const prn_numerics *n, const prn_child *c, int64_t seed,
                         worst *w) {
   prn_str line, all = prn_strbuf_view(&c->out);
-  for (size_t at = 0; next_line(all, &at, &line);)
+  for (size_t at = 0; prn_child_line(all, &at, &line);)
     read_line(n, line, seed, w);
 }
 
@@ -298,7 +186,7 @@ static verdict find_fault(const prn_numerics *n, const prn_child *both,
   if (run(n, -1, seed, choice, &alone) != PRN_OK) return NO_CHILD;
   verdict v = alone.status == 0 ? BROKEN : UNKNOWN;
   why->size = 0;
-  first_error(v == BROKEN ? both : &alone, why);
+  prn_child_error(v == BROKEN ? both : &alone, why);
   prn_child_destroy(&alone);
   return v;
 }
@@ -411,7 +299,7 @@ static void before(prn_instrument *self, const prn_pass_event *e) {
   n->num_remarks = 0;
   if (n->remarks) (void)prn_remarks_all(n->remarks, &n->num_remarks);
   find_dims(n, e->module);
-  if (n->before < 0) n->before = write_model(n, e->module, &why);
+  if (n->before < 0) n->before = prn_handover_write(n->ctx, e->module, &why);
   if (n->before < 0) skip(n, e, &why);
   prn_strbuf_destroy(&why);
 }
@@ -421,7 +309,7 @@ static prn_status check(prn_instrument *self, const prn_pass_event *e) {
   prn_strbuf why = {0};
   prn_status status;
   if (idle(e) || n->before < 0) return PRN_OK;
-  int after = write_model(n, e->module, &why);
+  int after = prn_handover_write(n->ctx, e->module, &why);
   if (after >= 0)
     status = compare(n, e, after);
   else
@@ -433,20 +321,6 @@ static prn_status check(prn_instrument *self, const prn_pass_event *e) {
 }
 
 /* ---- beginning and end ---- */
-
-/* The prune-run in the folder of this program. */
-static prn_status find_tool(prn_numerics *n) {
-  char *self = realpath("/proc/self/exe", NULL);
-  const char *slash = self ? strrchr(self, '/') : NULL;
-  prn_str folder = {self, slash ? (size_t)(slash - self) : 0};
-  prn_strbuf_fmt(&n->tool, "%.*s/prune-run", PRN_STR_ARG(folder));
-  free(self);
-  if (slash && access(n->tool.data, X_OK) == 0) return PRN_OK;
-  return prn_diag_emit(sink_of(n), PRN_ERROR, (prn_loc){0}, PRN_STR(""),
-                       "--verify-numerics needs prune-run beside prune-opt: "
-                       "cannot run '%s': %s",
-                       n->tool.data, strerror(errno));
-}
 
 prn_status prn_numerics_init(prn_numerics *n, prn_ctx *ctx, const char *number,
                              double tolerance) {
@@ -463,7 +337,7 @@ prn_status prn_numerics_init(prn_numerics *n, prn_ctx *ctx, const char *number,
                          "--verify-numerics must be a number from 1 to %d, "
                          "not '%s'",
                          (int)MAX_SEEDS, number);
-  return find_tool(n);
+  return prn_handover_tool(prn_ctx_diags(ctx), "--verify-numerics", &n->tool);
 }
 
 void prn_numerics_restart(prn_numerics *n, const prn_remarks *remarks) {

@@ -14,6 +14,7 @@
 #include "passes/remark.h"
 #include "passes/report.h"
 #include "passes/rules/rules.h"
+#include "tools/calibration.h"
 #include "tools/model_io.h"
 #include "tools/numerics.h"
 #include "tools/opt_options.h"
@@ -31,6 +32,7 @@ typedef struct driver {
   prn_file *input;
   prn_reproducer reproducer;
   prn_numerics numerics; /* with --verify-numerics */
+  prn_calibration calibration;
   prn_report_model before, after;
   prn_profile profile; /* with --profile */
   prn_phase phases[2]; /* reading, writing */
@@ -192,6 +194,7 @@ static prn_status run_passes(driver *d, prn_module *m) {
       .remarks = d->remarks,
       .out = &d->printed,
       .profile = d->o.profile ? &d->profile : NULL,
+      .observer = d->o.calibration.size ? &d->calibration.base : NULL,
   };
   if (d->o.crash_reproducer)
     prn_reproducer_begin(&d->reproducer, d->o.crash_reproducer, d->pipeline,
@@ -418,6 +421,9 @@ static prn_status run(driver *d) {
   if (d->o.numerics)
     PRN_TRY(
         prn_numerics_init(&d->numerics, d->ctx, d->o.numerics, d->o.tolerance));
+  if (d->o.calibration.size)
+    PRN_TRY(prn_calibration_init(&d->calibration, d->ctx, &d->o.calibration,
+                                 d->o.threads));
   if (d->o.remarks || d->o.report || d->o.numerics)
     d->remarks = prn_remarks_create(d->ctx);
   prn_status status = run_file(d);
@@ -446,6 +452,7 @@ int prn_opt_main(int argc, char **argv, prn_registry *registry) {
   prn_file_release(d.input);
   prn_print_ir_destroy(&d.print_ir);
   prn_numerics_destroy(&d.numerics);
+  prn_calibration_destroy(&d.calibration);
   prn_remarks_destroy(d.remarks);
   prn_strbuf_destroy(&d.result);
   prn_cli_free(&prn_opt_cli, &d.o, &d.cli);

@@ -26,6 +26,9 @@ static const prn_cli_option options[] = {
   ROW(TEXT, 0, profile, "profile", "FILE",
       "What the model does on the user's data, for passes that ask for it: "
       "made by prune-run --profile-out."),
+  ROW(LIST, 0, calibration, "calibration", "FILE.npz",
+      "The user's data, for passes that run the model as it is then "
+      "(prune-sequential): what prune-run --inputs takes. May be repeated."),
   ROW(FLAG, 0, list_passes, "list-passes", NULL,
       "List all passes. --help-PASS explains one."),
   ROW(FLAG, 0, print_pipeline, "print-pipeline", NULL,

@@ -6,7 +6,7 @@
 
 typedef struct prn_opt_settings {
   const char *output, *emit, *data, *profile;
-  prn_cli_list plugins;
+  prn_cli_list plugins, calibration;
   int64_t threads;
   bool list_passes, print_pipeline;
   const char *emit_docs;

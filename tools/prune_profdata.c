@@ -66,10 +66,21 @@ static void show_row(const char *name, const double *v, int64_t n) {
 
 static void show_one(const prn_observation *o) {
   prn_strbuf name = {0};
+  int64_t block = prn_observation_block(o), groups = o->window.groups;
   prn_strbuf_quoted(&name, o->value);
-  printf("\n%s axis %d: %lld channels, %lld vectors%s\n", name.data,
-         (int)o->axis, (long long)o->channels, (long long)o->count,
-         o->moments ? ", full moments" : "");
+  printf("\n%s axis %d: %lld channels, %lld vectors", name.data, (int)o->axis,
+         (long long)(o->channels / prn_window_places(&o->window)),
+         (long long)o->count);
+  if (block && block == o->channels)
+    printf(", full moments");
+  else if (block && block == prn_observation_group(o))
+    printf(", full moments of %lld groups", (long long)groups);
+  else if (block)
+    printf(", moments of %lld channels", (long long)block);
+  name.size = 0;
+  prn_window_print(&o->window, &name);
+  if (o->window.axes) printf("\n  window %s", name.data);
+  printf("\n");
   prn_strbuf_destroy(&name);
   show_row("mean", o->mean, o->channels);
   show_row("variance", o->variance, o->channels);
@@ -79,9 +90,17 @@ static void show_one(const prn_observation *o) {
 
 static prn_status show(prn_diag_sink *sink, const char *path) {
   prn_profile p;
+  prn_strbuf moments = {0};
+  size_t windows = 0;
   PRN_TRY(prn_profile_read(sink, path, &p));
-  printf("model %016llx, %zu values, %s moments\n", (unsigned long long)p.model,
-         p.size, p.full ? "full" : "diagonal");
+  prn_profile_moments_print(&p, &moments);
+  for (size_t i = 0; i < p.size; i++)
+    windows += p.at[i].window.axes != 0;
+  printf("model %016llx, %zu values, ", (unsigned long long)p.model,
+         p.size - windows);
+  if (windows) printf("%zu windows, ", windows);
+  printf("%s\n", moments.data);
+  prn_strbuf_destroy(&moments);
   printf("  %-10s %14s %14s %14s\n", "channels'", "least", "mean", "largest");
   for (size_t i = 0; i < p.size; i++)
     show_one(&p.at[i]);

@@ -43,10 +43,14 @@ static const prn_cli_option options[] = {
                 "FILE.prof",
                 "Run on all inputs and keep statistics of what weights are "
                 "multiplied with, for prune-opt --profile."),
-    PRN_CLI_ROW(CHOICE, 0, prn_run_settings, moments, "profile-moments",
-                "diagonal|full",
+    PRN_CLI_ROW(TEXT, 0, prn_run_settings, moments, "profile-moments",
+                "diagonal|full|block:N",
                 "With --profile-out: of each channel (default), or also of "
-                "each pair, n x n numbers for n channels."),
+                "each pair, n x n numbers for n channels; block:N: of each "
+                "pair among N neighbours."),
+    PRN_CLI_ROW(LIST, 0, prn_run_settings, observe, "observe", "VALUE",
+                "With --profile-out: observe this value alone, and compute "
+                "nothing else. May be repeated."),
     PRN_CLI_ROW(FLAG, 0, prn_run_settings, profile_layers, "profile-layers",
                 NULL,
                 "With --profile-out: also of how much residual layers change, "

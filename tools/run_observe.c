@@ -145,19 +145,41 @@ static prn_status check_settings(prn_ctx *ctx, const prn_run_settings *s) {
   return PRN_OK;
 }
 
+static void report(const observer *o, size_t runs) {
+  size_t values = 0;
+  for (size_t i = 0; i < o->profile.size; i++)
+    values += o->profile.at[i].window.axes == 0;
+  printf("%s: %zu values of %zu run%s\n", o->s->profile_out, values, runs,
+         runs == 1 ? "" : "s");
+}
+
+static prn_status read_moments(prn_ctx *ctx, const prn_run_settings *s,
+                               int64_t *block) {
+  static const char blocks[] = "block:";
+  const char *text = s->moments ? s->moments : "diagonal";
+  char *end;
+  *block = strcmp(text, "full") == 0 ? PRN_PROFILE_FULL : 0;
+  if (*block || strcmp(text, "diagonal") == 0) return PRN_OK;
+  if (strncmp(text, blocks, sizeof blocks - 1) == 0) {
+    *block = strtoll(text + sizeof blocks - 1, &end, 10);
+    if (*end == '\0' && *block > 0 && *block <= INT32_MAX) return PRN_OK;
+  }
+  return fail(ctx, NULL,
+              "--profile-moments is diagonal, full or block:N, N channels");
+}
+
 prn_status prn_run_observe(prn_ctx *ctx, const prn_run_settings *s,
                            const char *path) {
   files all = {0};
   observer o = {.ctx = ctx, .s = s};
-  o.profile.full = s->moments && strcmp(s->moments, "full") == 0;
   prn_status status = check_settings(ctx, s);
+  if (status == PRN_OK) status = read_moments(ctx, s, &o.profile.block);
   if (status == PRN_OK) status = list_files(ctx, s, &all);
   if (status == PRN_OK) status = run_all(&o, path, &all);
   if (status == PRN_OK)
     status = prn_profile_write(prn_ctx_diags(ctx), &o.profile, s->profile_out);
   if (status == PRN_OK && strcmp(s->profile_out, "-") != 0)
-    printf("%s: %zu values of %zu run%s\n", s->profile_out, o.profile.size,
-           all.size, all.size == 1 ? "" : "s");
+    report(&o, all.size);
   prn_run_unload(&o.loaded);
   prn_profile_clear(&o.profile);
   prn_free(all.at);

@@ -11,18 +11,17 @@
 #include "passes/compensate/layer.h"
 #include "passes/lower/plan.h"
 
-#define OPTIONS(X)                                                         \
-  X(FLOAT, sparsity, 0.5, "[0,1)", "Fraction of all cost that goes")       \
-  X(ENUM, of, params, "params|flops|latency",                              \
-    "What costs: entries, multiplications, or estimated time")             \
-  X(INT, step, 10, "[2,50]", "Per cent between the shares that are measured") \
-  X(FLOAT, damping, 0.01, "[0,1e9]",                                       \
-    "Added to the diagonal of the moments, as a share of its mean")        \
-  X(FLOAT, power, 1, "[0.1,4]",                                            \
-    "Losses are added up as this power of theirs")                         \
-  X(INT, rows, 128, "[1,1048576]",                                         \
-    "Latency: rows of the largest product (tokens, pixels)")               \
-  X(STRING, machine, , "",                                                 \
+#define OPTIONS(X)                                                             \
+  X(FLOAT, sparsity, 0.5, "[0,1)", "Fraction of all cost that goes")           \
+  X(ENUM, of, params, "params|flops|latency",                                  \
+    "What costs: entries, multiplications, or estimated time")                 \
+  X(INT, step, 10, "[2,50]", "Per cent between the shares that are measured")  \
+  X(FLOAT, damping, 0.01, "[0,1e9]",                                           \
+    "Added to the diagonal of the moments, as a share of its mean")            \
+  X(FLOAT, power, 1, "[0.1,4]", "Losses are added up as this power of theirs") \
+  X(INT, rows, 128, "[1,1048576]",                                             \
+    "Latency: rows of the largest product (tokens, pixels)")                   \
+  X(STRING, machine, , "",                                                     \
     "Latency: x86-64-v2, x86-64-v3 (default), x86-64-v4, aarch64")
 #define STATS(X)                      \
   X(weights, "weights given a share") \
@@ -72,12 +71,12 @@ static const char *loss_of(prn_solve *s, prn_solution *x, double *lost,
 static prn_status measure_share(job *j, prn_layer *l, int share, double *lost,
                                 double *all) {
   const struct opts *o = j->env->opts;
-  int64_t rows = l->rows / l->moments.groups;
+  int64_t rows = l->rows / l->groups;
   prn_budget b = {.kind = PRN_BUDGET_LAYER,
                   .prune = rows * l->cols * share / 100};
   prn_status status = PRN_OK;
   *lost = 0;
-  for (int64_t g = 0; g < l->moments.groups && status == PRN_OK; g++) {
+  for (int64_t g = 0; g < l->groups && status == PRN_OK; g++) {
     prn_solve s;
     prn_solution x;
     status = prn_layer_problem(l, g, j->lapack, o->damping, b, &s, &x);
@@ -122,8 +121,7 @@ static double time_of(const job *j, size_t i, double most, double share) {
   double cells = (double)n * (double)k;
   p.stats.nnz = (int64_t)(cells * (1 - share));
   for (int r = 1; r <= PRN_PACK_STATS_ROWS; r++)
-    p.stats.filled[r] =
-        (int64_t)(cells / r * (1 - pow(share, r)) + 0.5);
+    p.stats.filled[r] = (int64_t)(cells / r * (1 - pow(share, r)) + 0.5);
   (void)prn_plan(&j->machine, &p, choices);
   return choices[0].cost;
 }
@@ -158,9 +156,9 @@ static prn_status visit(job *j, const prn_site *site) {
   } else if (status == PRN_OK) {
     size_t i = j->n++;
     j->constants[i] = site->constant;
-    j->rows[i] = (double)(l.rows / l.moments.groups);
+    j->rows[i] = (double)(l.rows / l.groups);
     j->cols[i] = (double)l.cols;
-    j->vectors[i] = (double)l.moments.count * (double)l.moments.groups;
+    j->vectors[i] = (double)l.moments.count * (double)l.groups;
     status = measure(j, &l, &j->all[i]);
   }
   prn_layer_close(&l);

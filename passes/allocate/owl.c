@@ -10,8 +10,8 @@
 #include "passes/allocate/allocate.h"
 #include "passes/score/score.h"
 
-#define OPTIONS(X)                                                       \
-  X(FLOAT, sparsity, 0.5, "[0,1)", "Fraction of all entries that goes")  \
+#define OPTIONS(X)                                                        \
+  X(FLOAT, sparsity, 0.5, "[0,1)", "Fraction of all entries that goes")   \
   X(FLOAT, lambda, 0.08, "[0,0.5]", "How far densities go from the mean") \
   X(FLOAT, m, 5, "[1,1e6]", "An outlier is more than so many times the mean")
 #define STATS(X) X(weights, "weights given a share")
@@ -60,8 +60,8 @@ static void share_out(const prn_pass_env *env, const layer *all, size_t n) {
     entries += all[i].count;
   }
   for (size_t i = 0; i < n; i++) {
-    double density = (all[i].outliers - least) * scale - mean / entries + 1 -
-                     o->sparsity;
+    double density =
+        (all[i].outliers - least) * scale - mean / entries + 1 - o->sparsity;
     double share = fmin(fmax(1 - density, 0), 1);
     prn_share_give(all[i].constant, share);
     prn_pass_remark(env, all[i].constant, PRN_REASON_Allocated,

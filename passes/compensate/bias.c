@@ -4,9 +4,11 @@
  * profile x_j has a mean, and the sum of w_oj times that mean, over the masked
  * entries, goes to the output's bias: the mean of the output stays what it was.
  * An entry of the bias that is masked itself stays zero, and where there is no
- * bias, outputs that are masked altogether get none. Of a convolution the
- * mean is that of all pixels, so that borders, where windows see padding, get a
- * little too much. An et al., "Fluctuation-based adaptive structured pruning",
+ * bias, outputs that are masked altogether get none. Of a convolution the mean
+ * is that of what its window sees, where the profile has moments; otherwise
+ * that of all pixels, so that borders, where windows see padding, get a little
+ * too much. Where operators share a weight, each bias makes up for its
+ * operator's means. An et al., "Fluctuation-based adaptive structured pruning",
  * 2024, section 3.3; Finkelstein et al., "Fighting quantization bias with
  * bias", 2019. */
 #include <string.h>
@@ -17,58 +19,70 @@
 #define STATS(X)                            \
   X(biases, "biases that took over a mean") \
   X(added, "of them, that were not there")  \
-  X(skipped, "masked weights without an observed input, or used twice")
+  X(skipped, "masked weights without an observed input, or without a bias")
 PRN_PASS_TABLES;
 
-/* The mean that each output lost, and whether anything is left of it. */
-static void missing(const prn_masked *w, double *delta, unsigned char *alive) {
-  prn_tensor raw = *w->t;
-  float v[512];
-  raw.mask = NULL;
-  memset(delta, 0, (size_t)w->out.length * sizeof *delta);
-  memset(alive, 0, (size_t)w->out.length);
-  for (int64_t at = 0, n, all = prn_tensor_count(w->t); at < all; at += n) {
-    n = all - at < 512 ? all - at : 512;
-    prn_tensor_read_f32(&raw, at, n, v);
-    for (int64_t i = 0; i < n; i++) {
-      int64_t o = prn_masked_along(w->out, at + i);
-      if (prn_mask_keeps(w->t->mask->data, at + i)) {
+/* The mean that each output of a use lost, and whether anything is left of it.
+ * raw: the weight without its mask. */
+static void missing(const prn_pass_env *env, const prn_masked *w,
+                    const prn_site_use *use, const float *raw, double *mean,
+                    double *delta, unsigned char *alive) {
+  const prn_site_matrix *m = &w->m;
+  for (int64_t o = 0; o < m->groups * m->outputs; o++) {
+    delta[o] = 0;
+    alive[o] = 0;
+    if (o % m->outputs == 0 &&
+        !prn_use_means_of(prn_pass_profile(env), use, m, o / m->outputs, mean))
+      return; /* prn_masked_open found them */
+    for (int64_t i = 0; i < m->inputs; i++) {
+      int64_t at = prn_masked_at(w, o, i);
+      if (prn_mask_keeps(w->t->mask->data, at))
         alive[o] = 1;
-        continue;
-      }
-      int64_t group = o / (w->out.length / w->groups);
-      int64_t c = group * w->in.length + prn_masked_along(w->in, at + i);
-      delta[o] += (double)v[i] * w->seen->mean[c];
+      else
+        delta[o] += (double)raw[at] * mean[i];
     }
   }
 }
 
-static void visit(prn_pass_env *env, const prn_site *site) {
+/* False when there is no place for what the use lost. */
+static bool give(prn_pass_env *env, const prn_masked *w,
+                 const prn_site_use *use, const float *raw, prn_arena *arena) {
   struct stats *s = env->stats;
-  prn_masked w;
-  bool added;
-  if (!prn_masked_concerns(env, site)) return;
-  if (!prn_masked_open(env, site, &w)) {
-    s->skipped++;
-    return;
-  }
-  int64_t n = w.out.length;
-  double *delta = PRN_ARENA_ARRAY(env->scratch, double, n);
-  unsigned char *alive = prn_arena_alloc(env->scratch, (size_t)n);
-  missing(&w, delta, alive);
-  bool any = false;
+  int64_t n = w->m.groups * w->m.outputs;
+  double *delta = PRN_ARENA_ARRAY(arena, double, n);
+  double *mean = PRN_ARENA_ARRAY(arena, double, w->m.inputs);
+  unsigned char *alive = prn_arena_alloc(arena, (size_t)n);
+  bool any = false, added;
+  missing(env, w, use, raw, mean, delta, alive);
   for (int64_t o = 0; o < n; o++)
     any = any || delta[o] != 0;
-  if (!any) return; /* fitted already, or of zeros */
-  if (!prn_bias_add(env, w.op, delta, alive, n, &added)) {
-    s->skipped++;
-    return;
-  }
+  if (!any) return true; /* fitted already, or of zeros */
+  if (!prn_bias_add(env, use->op, delta, alive, n, &added)) return false;
   s->biases++;
   s->added += added;
-  prn_pass_remark(env, w.op, PRN_REASON_Compensated,
+  prn_pass_remark(env, use->op, PRN_REASON_Compensated,
                   "its bias makes up for what '%.*s' lost",
-                  PRN_STR_ARG(site->name));
+                  PRN_STR_ARG(w->site->name));
+  return true;
+}
+
+static void visit(prn_pass_env *env, const prn_site *site) {
+  struct stats *s = env->stats;
+  prn_arena arena = {0};
+  prn_masked w;
+  if (!prn_masked_concerns(env, site)) return;
+  bool open = prn_masked_open(env, site, &arena, &w);
+  s->skipped += !open;
+  if (open) {
+    int64_t all = prn_tensor_count(w.t);
+    float *raw = PRN_ARENA_ARRAY(&arena, float, all);
+    prn_tensor plain = *w.t;
+    plain.mask = NULL;
+    prn_tensor_read_f32(&plain, 0, all, raw);
+    for (size_t i = 0; i < site->num_uses; i++)
+      s->skipped += !give(env, &w, &site->uses[i], raw, &arena);
+  }
+  prn_arena_destroy(&arena);
 }
 
 static prn_status run(prn_pass_env *env, prn_module *m) {

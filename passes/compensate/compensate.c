@@ -20,25 +20,20 @@ bool prn_masked_concerns(const prn_pass_env *env, const prn_site *s) {
          prn_pass_site_selected(env, s->constant);
 }
 
-static bool open(const prn_pass_env *env, const prn_site *s, prn_masked *w) {
-  int32_t out, in;
-  *w = (prn_masked){.site = s, .t = prn_site_tensor(s), .groups = 1};
-  if (s->num_uses != 1 || !prn_site_memory_axis(s, PRN_ROLE_OUT, &out) ||
-      !prn_site_memory_axis(s, PRN_ROLE_IN, &in))
-    return false;
-  w->op = s->uses[0].op;
-  w->seen = prn_site_observation(prn_pass_profile(env), &s->uses[0]);
-  w->out = prn_axis_view_of(w->t->type, out);
-  w->in = prn_axis_view_of(w->t->type, in);
-  if (prn_op_is(w->op, PRN_OP_onnx_Conv))
-    w->groups = prn_op_int(w->op, "group", 1);
-  return w->seen && w->groups > 0 && w->out.length % w->groups == 0 &&
-         w->seen->channels == w->in.length * w->groups;
+static bool open(const prn_pass_env *env, const prn_site *s, prn_arena *arena,
+                 prn_masked *w) {
+  *w = (prn_masked){.site = s, .t = prn_site_tensor(s)};
+  if (!prn_site_matrix_of(s, arena, &w->m)) return false;
+  double *means = PRN_ARENA_ARRAY(arena, double, w->m.inputs);
+  for (size_t i = 0; i < s->num_uses; i++)
+    if (!prn_use_means_of(prn_pass_profile(env), &s->uses[i], &w->m, 0, means))
+      return false;
+  return true;
 }
 
 bool prn_masked_open(const prn_pass_env *env, const prn_site *s,
-                     prn_masked *out) {
-  if (open(env, s, out)) return true;
+                     prn_arena *arena, prn_masked *out) {
+  if (open(env, s, arena, out)) return true;
   prn_pass_remark(env, s->constant, PRN_REASON_NotObserved,
                   "nothing makes up for what '%.*s' lost",
                   PRN_STR_ARG(s->name));
@@ -125,6 +120,18 @@ static bool has_bias_slot(const prn_op *op) {
   return prn_op_is(op, PRN_OP_onnx_Gemm) &&
          (!beta || (beta->kind == PRN_ATTR_FLOAT && beta->f == 1)) &&
          (!alpha || (alpha->kind == PRN_ATTR_FLOAT && alpha->f == 1));
+}
+
+bool prn_bias_open(const prn_op *op, int64_t n, bool add) {
+  uint32_t slot = 2;
+  const prn_op *at = op;
+  if (prn_op_is(op, PRN_OP_onnx_MatMul))
+    at = add_behind(op, n, &slot);
+  else if (!has_bias_slot(op))
+    return false;
+  const prn_value *old =
+      at && slot < at->num_operands ? prn_op_operand(at, slot) : NULL;
+  return old ? bias_of(old, n) != NULL : add;
 }
 
 bool prn_bias_add(const prn_pass_env *env, prn_op *op, double *delta,

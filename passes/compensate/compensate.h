@@ -5,28 +5,23 @@
 #include "ir/sparsity.h"
 #include "passes/analysis/observed.h"
 
-/* A weight that one operator reads, with its axes of outputs and inputs as they
- * lie in memory, and what was observed of its inputs. */
+/* A masked weight as a matrix. */
 typedef struct prn_masked {
   const prn_site *site;
   const prn_tensor *t;
-  const prn_observation *seen;
-  prn_op *op;
-  prn_axis_view out, in;
-  int64_t groups; /* of a convolution */
+  prn_site_matrix m;
 } prn_masked;
 
 /* Whether there is something to make up for: a mask on f32 weights that
  * sites(...) selects. */
 bool prn_masked_concerns(const prn_pass_env *env, const prn_site *s);
-/* False when the weight is read twice, its axes are not plain, or the profile
- * says nothing of its inputs; then a remark says so. */
+/* False when the weight is no matrix, or the profile says nothing of the inputs
+ * of a use; then a remark says so. In the arena. */
 PRN_NODISCARD bool prn_masked_open(const prn_pass_env *env, const prn_site *s,
-                                   prn_masked *out);
-/* Number of the output, or of the input within its group, that element `at`
- * belongs to. */
-static inline int64_t prn_masked_along(prn_axis_view v, int64_t at) {
-  return at / v.inner % v.length;
+                                   prn_arena *arena, prn_masked *out);
+/* Where output `o` of all groups has input `i`. */
+static inline int64_t prn_masked_at(const prn_masked *w, int64_t o, int64_t i) {
+  return w->m.rows[o] + w->m.cols[i];
 }
 
 /* Adds delta[n] to what op adds to its outputs: to its bias, to an Add behind a
@@ -36,6 +31,10 @@ static inline int64_t prn_masked_along(prn_axis_view v, int64_t at) {
 PRN_NODISCARD bool prn_bias_add(const prn_pass_env *env, prn_op *op,
                                 double *delta, const unsigned char *alive,
                                 int64_t n, bool *added);
+
+/* Whether prn_bias_add would find a place: what is there already, or (add) what
+ * can be made. */
+bool prn_bias_open(const prn_op *op, int64_t n, bool add);
 
 /* Fails unless there is a profile. */
 PRN_NODISCARD prn_status prn_compensate_check(const prn_pass_env *env);

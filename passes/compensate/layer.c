@@ -3,12 +3,13 @@
 #include <string.h>
 
 #include "ir/sparsity.h"
+#include "passes/compensate/compensate.h"
 
 enum { FEW = 4 }; /* vectors for an input, below which fits are too close */
 
 prn_status prn_layers_check(const prn_pass_env *env) {
   const prn_profile *p = prn_pass_profile(env);
-  if (p && p->full) return PRN_OK;
+  if (p && p->block) return PRN_OK;
   if (p)
     return prn_pass_error(env, "the profile has no moments: make it with "
                                "prune-run --profile-moments=full");
@@ -74,52 +75,56 @@ static void warn_few(const prn_layer *l) {
                    (long long)l->cols, (int)FEW);
 }
 
+/* The moments of a group, in place of those of another. */
+static prn_status use_group(prn_layer *l, int64_t group, const char **why) {
+  *why = NULL;
+  if (l->moments.second && l->group == group) return PRN_OK;
+  prn_site_moments_free(&l->moments);
+  l->group = group;
+  (void)!prn_site_moments_of(prn_pass_profile(l->env), l->site, &l->matrix,
+                             group, &l->moments, why);
+  return PRN_OK;
+}
+
 prn_status prn_layer_open(const prn_pass_env *env, const prn_site *s,
                           prn_layer *out, const char **why) {
   const prn_tensor *t = prn_site_tensor(s);
   *out = (prn_layer){.env = env, .site = s};
   *why = "its elements are not of f32";
   if (!t || t->type->dtype != PRN_F32) return PRN_OK;
-  if (!prn_site_moments_of(prn_pass_profile(env), s, &out->moments, why))
-    return PRN_OK;
-  out->row = prn_layout_offsets(&s->layout, prn_site_axes(s, PRN_ROLES_ROW),
-                                &out->rows);
-  out->col = prn_layout_offsets(&s->layout, prn_site_axes(s, PRN_ROLES_COL),
-                                &out->cols);
-  if (!out->row || !out->col) return no_memory(out);
+  *why = "it is no matrix for all that read it";
+  if (!prn_site_matrix_of(s, &out->arena, &out->matrix)) return PRN_OK;
+  out->groups = out->matrix.groups;
+  out->rows = out->groups * out->matrix.outputs;
+  out->cols = out->matrix.inputs;
+  out->row = out->matrix.rows;
+  out->col = out->matrix.cols;
   *why = "its axes do not fit what was observed";
-  if (out->cols != out->moments.inputs || out->cols == 0 || out->rows == 0 ||
-      out->rows % out->moments.groups != 0 ||
+  if (out->cols == 0 || out->rows == 0 ||
       out->rows * out->cols != prn_tensor_count(t))
     return PRN_OK;
-  *why = NULL;
+  PRN_TRY(use_group(out, 0, why));
+  if (*why) return PRN_OK;
   PRN_TRY(check_finite(out));
   warn_few(out);
   return read(out);
 }
 
 void prn_layer_close(prn_layer *l) {
-  prn_free(l->row);
-  prn_free(l->col);
   prn_free(l->target);
   prn_free(l->gone);
-  prn_free(l->second);
+  prn_site_moments_free(&l->moments);
   prn_solution_destroy(&l->x);
+  prn_arena_destroy(&l->arena);
 }
 
 /* ---- problems ---- */
 
-/* Moments around the means. */
-static prn_status centre(prn_layer *l, int64_t group) {
-  int64_t n = l->cols;
-  double *mean = prn_try_alloc((size_t)n * sizeof *mean);
-  if (!mean) return no_memory(l);
-  prn_site_means_read(&l->moments, group, mean);
-  for (int64_t r = 0; r < n; r++)
-    for (int64_t c = 0; c < n; c++)
-      l->second[r * n + c] -= mean[r] * mean[c];
-  prn_free(mean);
-  return PRN_OK;
+/* Moments around the means, once. */
+static void centre(prn_site_moments *m) {
+  for (int64_t r = 0; r < m->n; r++)
+    for (int64_t c = 0; c < m->n; c++)
+      m->second[r * m->n + c] -= m->mean[r] * m->mean[c];
 }
 
 prn_status prn_layer_failed(const prn_layer *l, const char *why) {
@@ -131,7 +136,7 @@ prn_status prn_layer_problem(prn_layer *l, int64_t group,
                              const prn_lapack *lapack, double damping,
                              prn_budget budget, prn_solve *out,
                              prn_solution *x) {
-  int64_t n = l->cols, rows = l->rows / l->moments.groups;
+  int64_t n = l->cols, rows = l->rows / l->groups;
   int64_t at = group * rows * n;
   *out = (prn_solve){.rows = rows,
                      .cols = n,
@@ -143,14 +148,13 @@ prn_status prn_layer_problem(prn_layer *l, int64_t group,
                      .dense = {lapack, l->env->threads}};
   *x = (prn_solution){l->x.weights + at, l->x.keep + at,
                       l->x.loss + group * rows};
-  if (!l->second)
-    l->second = prn_try_alloc(
-        prn_array_size(prn_array_size((size_t)n, (size_t)n), sizeof(double)));
-  if (!l->second) return no_memory(l);
-  prn_site_moments_read(&l->moments, group, l->second);
-  if (l->centred) PRN_TRY(centre(l, group));
-  out->moments = l->second;
-  const char *why = prn_solve_open(out);
+  const char *why;
+  prn_site_moments_free(&l->moments);
+  PRN_TRY(use_group(l, group, &why));
+  if (why) return prn_layer_failed(l, why);
+  if (l->centred) centre(&l->moments);
+  out->moments = l->moments.second;
+  why = prn_solve_open(out);
   return why ? prn_layer_failed(l, why) : PRN_OK;
 }
 
@@ -222,4 +226,35 @@ prn_sparsity prn_layer_claim(const prn_layer *l, int64_t n, int64_t m) {
     return (prn_sparsity){.kind = PRN_SPARSE_UNSTRUCTURED};
   return (prn_sparsity){
       .kind = PRN_SPARSE_NM, .n = (int32_t)n, .m = (int32_t)m, .axis = axis};
+}
+
+/* ---- biases ---- */
+
+bool prn_layer_has_bias(const prn_layer *l, bool add) {
+  return l->site->num_uses == 1 &&
+         prn_bias_open(l->site->uses[0].op, l->rows, add);
+}
+
+void prn_layer_give_means(prn_layer *l) {
+  int64_t rows = l->rows / l->groups, n = l->cols;
+  double *delta = PRN_ARENA_ARRAY(&l->arena, double, l->rows);
+  double *mean = PRN_ARENA_ARRAY(&l->arena, double, n);
+  unsigned char *alive = prn_arena_alloc(&l->arena, (size_t)l->rows);
+  const prn_site_use *use = &l->site->uses[0];
+  bool added;
+  for (int64_t r = 0; r < l->rows; r++) {
+    if (r % rows == 0 && !prn_use_means_of(prn_pass_profile(l->env), use,
+                                           &l->matrix, r / rows, mean))
+      return; /* they were there */
+    for (int64_t c = 0; c < n; c++) {
+      delta[r] +=
+          ((double)l->target[r * n + c] - (double)l->x.weights[r * n + c]) *
+          mean[c];
+      alive[r] |= l->x.keep[r * n + c];
+    }
+  }
+  if (!prn_bias_add(l->env, use->op, delta, alive, l->rows, &added))
+    prn_pass_remark(l->env, use->op, PRN_REASON_NotObserved,
+                    "no bias can take over the mean of '%.*s'",
+                    PRN_STR_ARG(l->site->name));
 }

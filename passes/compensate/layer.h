@@ -11,15 +11,17 @@
 typedef struct prn_layer {
   const prn_pass_env *env;
   const prn_site *site;
-  prn_site_moments moments;
-  int64_t rows, cols;  /* rows of all groups */
-  int64_t *row, *col;  /* where they lie in the constant: row + col */
-  float *target;       /* rows x cols: weights, whatever a mask says */
-  unsigned char *gone; /* rows x cols: masked; NULL: there is no mask */
-  prn_solution x;      /* to be filled, and written */
-  double *second;      /* moments of the problem that is open */
-  bool centred;        /* problems are of inputs around their means */
-  bool trades;         /* entries that were masked may come back */
+  prn_arena arena;
+  prn_site_matrix matrix;
+  prn_site_moments moments; /* of `group` */
+  int64_t group, groups;
+  int64_t rows, cols;       /* rows of all groups */
+  const int64_t *row, *col; /* where they lie in the constant: row + col */
+  float *target;            /* rows x cols: weights, whatever a mask says */
+  unsigned char *gone;      /* rows x cols: masked; NULL: there is no mask */
+  prn_solution x;           /* to be filled, and written */
+  bool centred;             /* problems are of inputs around their means */
+  bool trades;              /* entries that were masked may come back */
 } prn_layer;
 
 /* Fails unless there is a profile with full moments. */
@@ -49,6 +51,11 @@ void prn_layer_remark_damping(const prn_layer *l, const prn_solve *s);
  * entries that went now in *pruned. */
 PRN_NODISCARD prn_status prn_layer_write(prn_layer *l, prn_sparsity claim,
                                          uint64_t *pruned);
+/* Whether the means that outputs lose can go to biases: one operator reads the
+ * weight, and adds something to each of its rows, or (add) can be made to. */
+bool prn_layer_has_bias(const prn_layer *l, bool add);
+/* Gives the biases these means, after prn_layer_write. Of centred problems. */
+void prn_layer_give_means(prn_layer *l);
 /* The claim of an n:m budget, or that there are zeros where none can be made:
  * columns are no axis of the constant, or some are left over. */
 prn_sparsity prn_layer_claim(const prn_layer *l, int64_t n, int64_t m);

@@ -9,8 +9,9 @@
  * operators share the weight, C is the second moment and the bias stays.
  * Outputs with the same mask are solved together, so that channels, which are
  * gone for all outputs, take one factorisation a weight. Needs a profile with
- * full moments (--profile-moments=full). Of convolutions only windows of one
- * element are fitted; others are left to compensate-bias.
+ * full moments (--profile-moments=full); convolutions are fitted on what their
+ * windows saw, group by group, and weights that several operators share on what
+ * all of them saw.
  *
  * C gets `damping` times its mean diagonal added, and more when it is not
  * positive definite, which a remark says. Frantar and Alistarh, "Optimal brain
@@ -28,19 +29,10 @@
 #define STATS(X)                                                    \
   X(fitted, "weights fitted anew")                                  \
   X(damped, "problems that needed more damping than was asked for") \
-  X(skipped, "masked weights without full moments, or with windows")
+  X(skipped, "masked weights without moments")
 PRN_PASS_TABLES;
 
 enum { STEPS = 60 /* of conjugate gradients, at most */ };
-
-/* Rows are the elements that a bias has. */
-static bool has_means(const prn_layer *l) {
-  int32_t axis;
-  return l->site->num_uses == 1 &&
-         prn_site_memory_axis(l->site, PRN_ROLE_OUT, &axis) &&
-         prn_axis_view_of(prn_site_tensor(l->site)->type, axis).length ==
-             l->rows;
-}
 
 static prn_status fit(prn_layer *l, int64_t group, const prn_lapack *lapack) {
   const struct opts *o = l->env->opts;
@@ -61,44 +53,21 @@ static prn_status fit(prn_layer *l, int64_t group, const prn_lapack *lapack) {
   return status;
 }
 
-/* The means that outputs lost go to biases. */
-static void give_means(const prn_layer *l) {
-  int64_t rows = l->rows / l->moments.groups, n = l->cols;
-  prn_arena *scratch = l->env->scratch;
-  double *delta = PRN_ARENA_ARRAY(scratch, double, l->rows);
-  double *mean = PRN_ARENA_ARRAY(scratch, double, n);
-  unsigned char *alive = prn_arena_alloc(scratch, (size_t)l->rows);
-  bool added;
-  for (int64_t r = 0; r < l->rows; r++) {
-    if (r % rows == 0) prn_site_means_read(&l->moments, r / rows, mean);
-    for (int64_t c = 0; c < n; c++) {
-      delta[r] +=
-          ((double)l->target[r * n + c] - (double)l->x.weights[r * n + c]) *
-          mean[c];
-      alive[r] |= l->x.keep[r * n + c];
-    }
-  }
-  if (!prn_bias_add(l->env, l->site->uses[0].op, delta, alive, l->rows, &added))
-    prn_pass_remark(l->env, l->site->uses[0].op, PRN_REASON_NotObserved,
-                    "no bias can take over the mean of '%.*s'",
-                    PRN_STR_ARG(l->site->name));
-}
-
 static prn_status fit_layer(prn_layer *l, const prn_lapack *lapack) {
   const struct opts *o = l->env->opts;
   struct stats *s = l->env->stats;
   uint64_t pruned;
-  l->centred = o->means && has_means(l);
+  l->centred = o->means && prn_layer_has_bias(l, true);
   for (int64_t i = 0; i < l->rows * l->cols; i++) {
     l->x.keep[i] = !l->gone[i];
     l->x.weights[i] = l->gone[i] ? 0 : l->target[i];
   }
-  for (int64_t g = 0; g < l->moments.groups; g++)
+  for (int64_t g = 0; g < l->groups; g++)
     PRN_TRY(fit(l, g, lapack));
   PRN_TRY(prn_layer_write(l, (prn_sparsity){.kind = PRN_SPARSE_UNSTRUCTURED},
                           &pruned));
   s->fitted++;
-  if (l->centred) give_means(l);
+  if (l->centred) prn_layer_give_means(l);
   return PRN_OK;
 }
 

@@ -65,7 +65,7 @@ static prn_status trade_layer(prn_layer *l, const prn_lapack *lapack,
     l->x.keep[i] = !l->gone[i];
     l->x.weights[i] = l->gone[i] ? 0 : l->target[i];
   }
-  for (int64_t g = 0; g < l->moments.groups; g++)
+  for (int64_t g = 0; g < l->groups; g++)
     PRN_TRY(trade(l, g, lapack, budget, &swaps));
   PRN_TRY(prn_layer_write(l, (prn_sparsity){.kind = PRN_SPARSE_UNSTRUCTURED},
                           &pruned));

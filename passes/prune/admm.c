@@ -12,7 +12,9 @@
   X(INT, effort, 3, "[1,4]",                                                  \
     "1: zeros by Wanda. 2: by SparseGPT. 3: by ADMM. 4: and then entries "    \
     "trade places as long as that helps. In each the other weights are then " \
-    "fitted by least squares")
+    "fitted by least squares")                                                \
+  X(BOOL, means, true, "",                                                    \
+    "Fit around the means of inputs, and let biases that are there have them")
 #define STATS(X) PRN_PRUNE_STATS(X)
 PRN_PASS_TABLES;
 
@@ -45,6 +47,7 @@ static prn_status run(prn_pass_env *env, prn_module *m) {
                        .n = o->n,
                        .m = o->m,
                        .row = o->scope == ROW,
+                       .means = o->means,
                        .solve = solve};
   prn_prune_counts counts = {0};
   (void)m;

@@ -27,7 +27,7 @@ static void leave(const prn_pass_env *env, const prn_site *s, prn_reason why,
 }
 
 static prn_budget budget_of(const prn_prune *p, const prn_layer *l) {
-  int64_t rows = l->rows / l->moments.groups;
+  int64_t rows = l->rows / l->groups;
   double share = prn_share_given(l->site->constant, p->sparsity);
   prn_budget b = {.kind = PRN_BUDGET_LAYER,
                   .prune = prn_share_of(share, rows * l->cols)};
@@ -86,10 +86,12 @@ static prn_status prune_layer(prn_layer *l, const prn_prune *p,
   uint64_t pruned = 0;
   prn_sparsity claim = {.kind = PRN_SPARSE_UNSTRUCTURED};
   if (p->m) claim = prn_layer_claim(l, p->n, p->m);
-  for (int64_t g = 0; g < l->moments.groups && status == PRN_OK; g++)
+  l->centred = p->means && prn_layer_has_bias(l, false);
+  for (int64_t g = 0; g < l->groups && status == PRN_OK; g++)
     status = prune_group(l, p, g, lapack, &how, error, out);
   if (status == PRN_OK) status = prn_layer_write(l, claim, &pruned);
   prn_share_give(l->site->constant, -1);
+  if (status == PRN_OK && l->centred) prn_layer_give_means(l);
   if (status == PRN_OK) {
     out->weights++;
     out->pruned += pruned;

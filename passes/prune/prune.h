@@ -31,6 +31,8 @@ typedef struct prn_prune {
   double sparsity, damping;
   int64_t n, m;
   bool row;
+  bool
+      means; /* fit around the means, and let biases that are there have them */
   /* Solves an open problem; returns why not. `how` (zeroed) may get what the
    * remark then says. */
   const char *(*solve)(const void *opts, prn_solve *s, prn_solution *x,

@@ -3,11 +3,13 @@
  * A model that ran through this pass shows, beside its results, everything that
  * a calibration profile keeps statistics of. A value that several weights read
  * becomes one output, called by its name; one that is an output already stays
- * that. */
+ * that. With `only` what leads to none of the values can go. */
 #include "passes/analysis/observed.h"
 #include "passes/transform/outputs.h"
 
-#define OPTIONS(X)
+#define OPTIONS(X)                                             \
+  X(STRINGS, values, , "", "Show these values, by their names") \
+  X(BOOL, only, false, "", "Drop all other outputs")
 #define STATS(X)                               \
   X(observed, "values that are outputs now")   \
   X(known, "values that were outputs already") \
@@ -30,15 +32,41 @@ static void remark(const prn_pass_env *env, const prn_site *site) {
   }
 }
 
+static bool is_wanted(const prn_strs *wanted, prn_str name) {
+  for (size_t i = 0; i < wanted->size; i++)
+    if (prn_str_eq(wanted->at[i], name)) return true;
+  return wanted->size == 0;
+}
+
+/* Every value that the user names is there. */
+static prn_status check_values(const prn_pass_env *env,
+                               const prn_site_inputs *all) {
+  const struct opts *o = env->opts;
+  prn_map known = {0};
+  prn_status status = PRN_OK;
+  for (size_t i = 0; i < all->size; i++)
+    *prn_map_slot(&known, all->at[i].value->name) = &known;
+  for (size_t i = 0; i < o->values.size; i++)
+    if (!prn_map_find(&known, o->values.at[i]))
+      status = prn_pass_error(env, "no weight reads a value '%.*s'",
+                              PRN_STR_ARG(o->values.at[i]));
+  prn_map_destroy(&known);
+  return status;
+}
+
 static prn_status run(prn_pass_env *env, prn_module *m) {
+  const struct opts *options = env->opts;
   struct stats *s = env->stats;
   const prn_sites *sites = prn_pass_weight_sites(env);
   prn_site_inputs all = prn_sites_observable(sites, env->scratch);
+  PRN_TRY(check_values(env, &all));
   PRN_EACH_OP(top, m->body) {
     if (!prn_op_is(top, PRN_OP_onnx_graph)) continue;
     prn_outputs o = prn_outputs_open(env, top, all.size);
+    if (options->only) prn_outputs_clear(&o);
     for (size_t i = 0; o.ret && i < all.size; i++)
-      if (all.at[i].value->block->parent == top)
+      if (all.at[i].value->block->parent == top &&
+          is_wanted(&options->values, all.at[i].value->name))
         prn_outputs_add(&o, all.at[i].value);
     s->observed += o.added;
     s->known += o.known;
@@ -59,5 +87,6 @@ const prn_pass prn_pass_observe = {
     .needs = PRN_SHAPES | PRN_SITES,
     .keeps = PRN_SHAPES | PRN_WEIGHTS,
     .exact = true,
+    .exact_unless = "only",
     PRN_PASS_COMMON,
 };

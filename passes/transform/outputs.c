@@ -28,6 +28,11 @@ void prn_outputs_add(prn_outputs *o, prn_value *v) {
   o->added++;
 }
 
+void prn_outputs_clear(prn_outputs *o) {
+  if (o->ret) prn_op_truncate_operands(o->ret, 0);
+  o->size = 0;
+}
+
 void prn_outputs_close(const prn_pass_env *env, const prn_outputs *o) {
   if (o->ret)
     prn_op_set_attr(o->graph, "outputs",

@@ -16,6 +16,8 @@ prn_outputs prn_outputs_open(const prn_pass_env *env, prn_op *graph,
                              size_t more);
 /* Makes v an output called by its name, unless one of that name is there. */
 void prn_outputs_add(prn_outputs *o, prn_value *v);
+/* Drops those that are there. */
+void prn_outputs_clear(prn_outputs *o);
 /* Writes the names. */
 void prn_outputs_close(const prn_pass_env *env, const prn_outputs *o);
 

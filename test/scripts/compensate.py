@@ -16,6 +16,7 @@ import onnx
 import onnxruntime
 from onnx import numpy_helper
 
+from im2col import im2col, window_of
 from shrink_models import Net
 
 
@@ -41,6 +42,62 @@ def conv_groups(n):
     return n.op("Conv", x, n.weight(8, 3, 1, 1), group=2), (9, 6, 5, 5)
 
 
+def strided(n):
+    """A convolution with everything."""
+    x = n.input(6, 4, 9, 8)
+    return n.op("Conv", x, n.weight(5, 4, 3, 2), n.weight(5), strides=[2, 1],
+                dilations=[1, 2], pads=[1, 0, 2, 1]), (6, 4, 9, 8)
+
+
+def same_groups(n):
+    x = n.input(6, 6, 7, 7)
+    return n.op("Conv", x, n.weight(4, 3, 3, 3), group=2, strides=[2, 2],
+                auto_pad="SAME_UPPER"), (6, 6, 7, 7)
+
+
+def depthwise(n):
+    x = n.input(6, 5, 7, 7)
+    return n.op("Conv", x, n.weight(5, 1, 3, 3), group=5,
+                pads=[1] * 4), (6, 5, 7, 7)
+
+
+def point_strided(n):
+    x = n.input(6, 5, 9, 9)
+    return n.op("Conv", x, n.weight(4, 5, 1, 1), strides=[3, 3]), (6, 5, 9, 9)
+
+
+def turned(n):
+    """Stored as [height, width, inputs, outputs]."""
+    x = n.input(6, 4, 7, 7)
+    w = n.op("Transpose", n.weight(3, 3, 4, 5), perm=[3, 2, 0, 1])
+    return n.op("Conv", x, w), (6, 4, 7, 7)
+
+
+def tied(n):
+    """One weight, which sees two inputs through different windows."""
+    x = n.input(6, 4, 9, 9)
+    w = n.weight(5, 4, 3, 3)
+    return n.op("Concat", n.op("Conv", x, w),
+                n.op("Conv", n.op("Relu", x), w, strides=[2, 1],
+                     pads=[1, 0, 0, 0]), axis=2), (6, 4, 9, 9)
+
+
+# How a case sees its inputs: [(what of x, window)], and the weight as OIHW.
+CONVS = {
+    strided: ([(lambda x: x, window_of((3, 2), (2, 1), (1, 2),
+                                       (1, 0, 2, 1)))], None),
+    same_groups: ([(lambda x: x, window_of((3, 3), (2, 2), same=1,
+                                           groups=2))], None),
+    depthwise: ([(lambda x: x, window_of((3, 3), pads=(1,) * 4,
+                                         groups=5))], None),
+    point_strided: ([(lambda x: x, window_of((1, 1), (3, 3)))], None),
+    turned: ([(lambda x: x, window_of((3, 3)))], (3, 2, 0, 1)),
+    tied: ([(lambda x: x, window_of((3, 3))),
+            (lambda x: np.maximum(x, 0),
+             window_of((3, 3), (2, 1), pads=(1, 0, 0, 0)))], None),
+}
+
+
 def run(path, x):
     session = onnxruntime.InferenceSession(
         path, providers=["CPUExecutionProvider"])
@@ -51,7 +108,8 @@ def opt(*args):
     subprocess.run(["prune-opt", *map(str, args)], check=True)
 
 
-def check_means(folder, make):
+def check_means(folder, make, *options):
+    """Exact in padding too, where windows were observed."""
     net, rng = Net(), np.random.default_rng(2)
     out, shape = make(net)
     model = folder / f"{make.__name__}.onnx"
@@ -60,9 +118,11 @@ def check_means(folder, make):
     np.savez(folder / "in.npz", in0=x)
     profile, masked = folder / "p.prof", folder / "masked.onnx"
     subprocess.run(["prune-run", model, "--inputs", folder / "in.npz",
-                    "--profile-out", profile], check=True)
-    opt(model, "--infer-shapes", f"--profile={profile}", "--score-magnitude",
-        "--select-unstructured=sparsity=0.5,scope=row", "--compensate-bias", "-o", masked)
+                    "--profile-out", profile, *options], check=True)
+    opt(model, "--infer-shapes", f"--profile={profile}",
+        "--score-magnitude=depthwise",
+        "--select-unstructured=sparsity=0.5,scope=row", "--compensate-bias",
+        "-o", masked)
     axes = (0, 2, 3) if len(shape) == 4 else 0
     want, got = run(model, x).mean(axes), run(masked, x).mean(axes)
     error = np.abs(want - got).max() / np.abs(want).max()
@@ -111,6 +171,52 @@ def check_refit(folder, make, means):
             f"refit, means {means}: {ours:.6f}, at best {best:.6f}")
 
 
+def images(rng, shape):
+    """Neighbours and channels depend on each other."""
+    x = rng.standard_normal(shape)
+    x[..., 1:] += x[..., :-1]
+    x = np.einsum("nchw,cd->ndhw", x, rng.standard_normal((shape[1],) * 2))
+    return (x + 0.7).astype(np.float32)
+
+
+def check_conv(folder, make, means):
+    """Against least squares on numpy's own im2col."""
+    net, rng = Net(), np.random.default_rng(6)
+    out, shape = make(net)
+    model = folder / f"{make.__name__}.onnx"
+    net.save(model, out)
+    x = images(rng, shape)
+    np.savez(folder / "in.npz", in0=x)
+    profile, fitted = folder / "p.prof", folder / "fitted.onnx"
+    subprocess.run(["prune-run", model, "--inputs", folder / "in.npz",
+                    "--profile-moments=full", "--profile-out", profile],
+                   check=True)
+    opt(model, "--infer-shapes", f"--profile={profile}",
+        "--score-magnitude=depthwise", "--select-unstructured=sparsity=0.5",
+        f"--compensate-refit=damping=1e-12,means={means}", "-o", fitted)
+    looks, perm = CONVS[make]
+    w, now = ({t.name: numpy_helper.to_array(t).astype(np.float64)
+               for t in onnx.load(m).graph.initializer}["c1"]
+              for m in (model, fitted))
+    if perm:
+        w, now = w.transpose(perm), now.transpose(perm)
+    groups = looks[0][1][-1]
+    a = np.vstack([im2col(look(x.astype(np.float64)), window)
+                   for look, window in looks])
+    parts = np.split(a, groups, 1)
+    w, now = w.reshape(len(w), -1), now.reshape(len(w), -1)
+    best = ours = 0
+    for o in range(len(w)):
+        part = parts[o // (len(w) // groups)]
+        lost, mask = part @ (w[o] - now[o]), (now[o] != 0)[:, None]
+        if means == "true":
+            lost -= lost.mean()
+        ours += (lost ** 2).sum()
+        best += closest(part, (part @ w[o])[:, None], mask, means == "true")
+    good = 0.3 < (now != 0).mean() < 0.7 and ours <= best * (1 + 1e-4) + 1e-6
+    return good, f"refit, means {means}: {ours:.6f}, at best {best:.6f}"
+
+
 def check_scores(folder):
     """Three layers; the hidden channels of the first are chosen from."""
     net, rng = Net(), np.random.default_rng(3)
@@ -145,8 +251,13 @@ def main():
     folder.mkdir(parents=True, exist_ok=True)
     results = [(make.__name__, *check_means(folder, make))
                for make in (matmul, matmul_add, gemm, conv, conv_groups)]
+    results += [(make.__name__,
+                 *check_means(folder, make, "--profile-moments=full"))
+                for make in (strided, same_groups, depthwise, turned)]
     results += [(make.__name__, *check_refit(folder, make, means))
                 for make in (matmul, matmul_add) for means in ("true", "false")]
+    results += [(make.__name__, *check_conv(folder, make, means))
+                for make in CONVS for means in ("true", "false")]
     results += [("scores", *r) for r in check_scores(folder)]
     for name, good, text in results:
         print(f"{name}: {text}{'' if good else ': wrong'}")

@@ -18,6 +18,8 @@ import onnx
 import onnxruntime
 from onnx import TensorProto, helper, numpy_helper
 
+from im2col import im2col, window_of
+
 BATCHES = (3, 1, 4)  # sizes of the shards
 WIDE = 150  # more channels than moments are computed of at a time
 CASES = ("a64x128", "b96x256", "c40x200", "d48x192rd", "e128x512",
@@ -27,29 +29,47 @@ GROUPS = {"n24": (2, 4), "n48": (4, 8)}
 
 
 def read_profile(path):
-    """(value, axis) -> (vectors, [mean, variance, |x|, x > 0], moments)."""
+    """(value, axis, window) -> (vectors, [mean, variance, |x|, x > 0], blocks of
+    moments)."""
     data = open(path, "rb").read()
     magic, version, n = struct.unpack_from("<8sII", data)
-    assert (magic, version) == (b"PRNPROF\n", 1)
-    at, found = 24, {}
+    assert (magic, version) == (b"PRNPROF\n", 2)
+    at, found = 32, {}
     for _ in range(n):
-        size, axis, c, count, flags, _ = struct.unpack_from("<IiQQII", data, at)
-        name = data[at + 32:at + 32 + size].decode()
-        at += 32 + (size + 7) // 8 * 8
+        size, axis, c, count, block, axes, same = struct.unpack_from(
+            "<IiQQQII", data, at)
+        at += 40
+        window, groups = None, 1
+        if axes:
+            groups, *rest = struct.unpack_from(f"<{1 + 5 * axes}q", data, at)
+            at += 8 * (1 + 5 * axes)
+            lists = [tuple(rest[i * axes:(i + 1) * axes]) for i in range(5)]
+            window = (*lists, same, groups)
+        name = data[at:at + size].decode()
+        at += (size + 7) // 8 * 8
         four = np.frombuffer(data, "<f8", 4 * c, at).reshape(4, c)
         at += four.nbytes
-        moments = None
-        if flags & 1:
-            moments = np.frombuffer(data, "<f8", c * c, at).reshape(c, c)
-            at += moments.nbytes
-        found[name, axis] = count, four, moments
+        moments = []
+        for run in runs(c // groups, block) * groups if block else []:
+            moments.append(np.frombuffer(data, "<f8", run * run, at)
+                           .reshape(run, run))
+            at += moments[-1].nbytes
+        found[name, axis, window] = count, four, moments
     assert at + 8 == len(data)
     return found
 
 
-def vectors(x, axis):
+def runs(n, block):
+    """Sizes of the blocks of n channels."""
+    return [min(block, n - i) for i in range(0, n, block)]
+
+
+def vectors(x, axis, window):
     """[vectors, channels] in double precision."""
-    x = np.moveaxis(np.asarray(x, np.float64), axis, -1)
+    x = np.asarray(x, np.float64)
+    if window:
+        return im2col(x, window)
+    x = np.moveaxis(x, axis, -1)
     return x.reshape(-1, x.shape[-1])
 
 
@@ -57,10 +77,20 @@ def statistics(x):
     return np.stack([x.mean(0), x.var(0), np.abs(x).mean(0), (x > 0).mean(0)])
 
 
+def blocks_of(x, block, window):
+    """Second moments of the runs of every group."""
+    found, groups = [], window[-1] if window else 1
+    for part in np.split(x, groups, 1):
+        for run in runs(part.shape[1], min(block, part.shape[1])):
+            columns, part = part[:, :run], part[:, run:]
+            found.append(columns.T @ columns / len(x))
+    return found
+
+
 def network(rng):
-    """The model, its weights, and for each weight: the value it is multiplied
-    with, the axis of the channels, and how to see it as [outputs, inputs]."""
-    weights, nodes, uses = {}, [], {}
+    """The model, its weights, for each weight the value it is multiplied with
+    and the axis of the channels, and all windows: [(value, window)]."""
+    weights, nodes, uses, windows = {}, [], {}, []
 
     def weight(name, *dims):
         weights[name] = rng.normal(0, 0.3, dims).astype(np.float32)
@@ -71,14 +101,50 @@ def network(rng):
                                       **attributes))
         return out
 
+    def constant(name, v):
+        weights[name] = np.array(v, np.int64)
+        return name
+
     def use(name, value, axis):
         uses[name] = value, axis
 
-    op("Conv", ["x", weight("conv", 8, 3, 3, 3)], "c0", pads=[1] * 4)
-    use("conv", "x", 1)
+    def look(value, w, window, out, **attributes):
+        """A convolution and what it sees; None: the value as it is."""
+        op("Conv", [value, w], out, **attributes)
+        if w not in uses:
+            use(w, value, 1)
+        if window:
+            windows.append((value, window))
+
+    look("x", weight("conv", 8, 3, 3, 3), window_of((3, 3), pads=(1,) * 4),
+         "c0", pads=[1] * 4)
     op("Relu", ["c0"], "r0")
-    op("Conv", ["r0", weight("grouped", 12, 2, 3, 3)], "c1", group=4)
-    use("grouped", "r0", 1)
+    look("r0", weight("grouped", 12, 2, 3, 3),
+         window_of((3, 3), groups=4), "c1", group=4)
+    # the same window twice, once by name; and once more through another
+    look("r0", weight("wide", 5, 8, 3, 2),
+         window_of((3, 2), pads=(1, 0, 1, 1)), "w0", auto_pad="SAME_UPPER")
+    look("r0", weight("wide2", 5, 8, 3, 2),
+         window_of((3, 2), pads=(1, 0, 1, 1)), "w1", pads=[1, 0, 1, 1])
+    look("r0", "wide", window_of((3, 2), (2, 3), (2, 1), (0, 2, 3, 1)), "w2",
+         strides=[2, 3], dilations=[2, 1], pads=[0, 2, 3, 1])
+    look("r0", weight("same", 3, 8, 4, 3), window_of((4, 3), (2, 2), same=1),
+         "w3", auto_pad="SAME_UPPER", strides=[2, 2])
+    look("r0", "same", window_of((4, 3), (2, 3), same=2), "w4",
+         auto_pad="SAME_LOWER", strides=[2, 3])
+    look("r0", weight("depthwise", 8, 1, 3, 3),
+         window_of((3, 3), pads=(1,) * 4, groups=8), "w5", group=8,
+         pads=[1] * 4)
+    look("r0", weight("point", 4, 8, 1, 1), None, "w6", auto_pad="VALID",
+         dilations=[2, 2])
+    look("r0", "point", window_of((1, 1), (2, 2)), "w7", strides=[2, 2])
+    op("Reshape", ["r0", constant("line", [0, 8, 81])], "rows")
+    look("rows", weight("one", 4, 8, 5), window_of((5,), (2,), (1,), (4, 1)),
+         "w8", strides=[2], pads=[4, 1])
+    op("Reshape", ["r0", constant("volume", [0, 4, 2, 9, 9])], "cubes")
+    look("cubes", weight("three", 4, 2, 2, 3, 3),
+         window_of((2, 3, 3), (1, 2, 1), pads=(1, 1, 0, 0, 1, 2), groups=2),
+         "w9", strides=[1, 2, 1], pads=[1, 1, 0, 0, 1, 2], group=2)
     op("Add", ["c1", weight("shift", 12, 1, 1)], "shifted")
     op("ConvTranspose", ["shifted", weight("turned", 12, 3, 2, 2)], "c2",
        group=2)
@@ -101,25 +167,25 @@ def network(rng):
     op("Gemm", ["columns", weight("turned_input", WIDE, 4)], "m3", transA=1)
     use("turned_input", "columns", -2)
     outputs = [helper.make_tensor_value_info(n, TensorProto.FLOAT, None)
-               for n in ("m1", "m2", "m3")]
+               for n in ("m1", "m2", "m3", *(f"w{i}" for i in range(10)))]
     inputs = [helper.make_tensor_value_info("x", TensorProto.FLOAT,
                                             ["batch", 3, 9, 9])]
     tensors = [numpy_helper.from_array(w, n) for n, w in weights.items()]
     model = helper.make_model(
         helper.make_graph(nodes, "g", inputs, outputs, tensors), ir_version=8,
         opset_imports=[helper.make_opsetid("", 17)])
-    return model, weights, uses
+    return model, weights, uses, windows
 
 
 def channels_of(name, w):
     """The channel of every entry of a weight."""
     i = np.indices(w.shape)
-    return {"conv": lambda: i[1],
-            "grouped": lambda: i[1] + 2 * (i[0] // 3),
-            "turned": lambda: i[0],
-            "gemm": lambda: i[1], "matmul": lambda: i[0],
-            "stored": lambda: i[1], "left": lambda: i[1],
-            "turned_input": lambda: i[0]}[name]()
+    return {"grouped": lambda: i[1] + 2 * (i[0] // 3),
+            "three": lambda: i[1] + 2 * (i[0] // 2),
+            "depthwise": lambda: i[0],
+            "turned": lambda: i[0], "matmul": lambda: i[0],
+            "left": lambda: i[1], "turned_input": lambda: i[0],
+            }.get(name, lambda: i[1])()
 
 
 class Checks:
@@ -163,7 +229,7 @@ class Checks:
         """ONNX Runtime's values, joined over all inputs as vectors."""
         shown = onnx.load(model)
         have = {o.name for o in shown.graph.output}
-        for n in {n for n, _ in names} - have - {"x"}:
+        for n in {n for n, _, _ in names} - have - {"x"}:
             shown.graph.output.append(
                 helper.make_tensor_value_info(n, TensorProto.FLOAT, None))
         run = onnxruntime.InferenceSession(shown.SerializeToString(),
@@ -173,11 +239,12 @@ class Checks:
         for path in inputs:
             feed = dict(np.load(path))
             values = dict(zip(outputs, run.run(outputs, feed))) | feed
-            for n, axis in names:
-                parts[n, axis].append(vectors(values[n], axis))
+            for n, axis, window in names:
+                parts[n, axis, window].append(vectors(values[n], axis, window))
         return {key: np.concatenate(p) for key, p in parts.items()}
 
-    def compare(self, what, got, want):
+    def compare(self, what, got, want, block, convs):
+        """convs: values that convolutions see through windows only."""
         self.check(f"{what}: what is observed", set(got) == set(want))
         for key in set(got) & set(want):
             count, four, moments = got[key]
@@ -189,8 +256,14 @@ class Checks:
             # near 0 single precision decides the sign
             self.check(f"{what}: {key} positive",
                        np.abs(four[3] - statistics(x)[3]).max() <= 2 / len(x))
-            if moments is not None:
-                self.near(f"{what}: {key} moments", moments, x.T @ x / len(x))
+            if not block or (key[2] is None and key[0] in convs):
+                self.check(f"{what}: {key} has no moments", not moments)
+                continue
+            moments_of = blocks_of(x, block, key[2])
+            self.check(f"{what}: {key} blocks",
+                       len(moments) == len(moments_of))
+            for g, w in zip(moments, moments_of):
+                self.near(f"{what}: {key} moments", g, w)
 
     def same(self, what, a, b):
         """But for rounding in double precision."""
@@ -198,12 +271,11 @@ class Checks:
         for key in a:
             self.check(f"{what}: {key} vectors", a[key][0] == b[key][0])
             self.near(f"{what}: {key}", a[key][1], b[key][1], 1e-13)
-            if a[key][2] is not None:
-                self.near(f"{what}: {key} moments", a[key][2], b[key][2],
-                          1e-13)
+            for x, y in zip(a[key][2], b[key][2]):
+                self.near(f"{what}: {key} moments", x, y, 1e-13)
 
     def network(self, rng):
-        model, weights, uses = network(rng)
+        model, weights, uses, windows = network(rng)
         path = self.path("model.onnx")
         onnx.save(model, path)
         os.mkdir(self.path("data"))
@@ -212,13 +284,18 @@ class Checks:
             inputs.append(self.path(f"data/{i}.npz"))
             np.savez(inputs[-1],
                      x=rng.normal(0.5, 2, (n, 3, 9, 9)).astype(np.float32))
-        want = self.activations(path, set(uses.values()), inputs)
+        plain = {(n, axis, None) for n, axis in uses.values()}
+        seen = {(n, 1, window) for n, window in windows}
+        want = self.activations(path, plain | seen, inputs)
         files = {}
-        for moments in ("diagonal", "full"):
+        for moments, block in (("diagonal", 0), ("full", 1 << 62),
+                               ("block:20", 20)):
             option = f"--profile-moments={moments}"
             whole = self.profile(f"{moments}.prof", path, inputs, option)
             files[moments] = whole
-            self.compare(moments, read_profile(whole), want)
+            self.compare(moments, read_profile(whole),
+                         {k: v for k, v in want.items() if block or not k[2]},
+                         block, {"x", "rows", "cubes"})
             parts = [self.profile(f"{moments}{i}.prof", path, [p], option,
                                   "--threads=2")
                      for i, p in enumerate(inputs)]
@@ -241,7 +318,9 @@ class Checks:
         got = self.masks(model, profile, "--score-wanda",
                          "--select-unstructured=sparsity=0.5")
         for name, key in uses.items():
-            _, (mean, variance, _, _), _ = found[key]
+            if name == "depthwise":
+                continue  # left alone unless asked for
+            _, (mean, variance, _, _), _ = found[*key, None]
             norms = np.sqrt(variance + mean * mean).astype(np.float32)
             w = weights[name]
             score = np.abs(w) * norms[channels_of(name, w)]

@@ -1,0 +1,45 @@
+/* The vectors that an observation takes of a sample, and sums over them: for
+ * the files that make observations.
+ *
+ * Vectors are loaded as panels of LANES neighbouring channels, vector by
+ * vector, as doubles: what the loops over them want. */
+#ifndef PRN_IR_PROFILE_VECTORS_H
+#define PRN_IR_PROFILE_VECTORS_H
+
+#include "ir/profile_block.h"
+
+enum { PRN_LANES = 16 };
+
+typedef struct prn_vectors {
+  const prn_sample *sample;
+  const prn_profile_window *window; /* NULL: none */
+  int64_t outer, channels, inner;   /* sizes before, of and behind the axis */
+  int64_t places;                   /* in the window */
+  int64_t in[PRN_WINDOW_AXES], out[PRN_WINDOW_AXES], begin[PRN_WINDOW_AXES];
+  int64_t per_outer; /* vectors of one outer index */
+  int64_t count;     /* vectors */
+  int64_t width;     /* elements of one: channels * places */
+} prn_vectors;
+
+/* The vectors of a sample; false after a message. */
+PRN_NODISCARD prn_status prn_vectors_of(const prn_sample *s,
+                                        const prn_observation *o,
+                                        prn_vectors *out, prn_diag_sink *sink);
+/* Channels [first, first+lanes) of vectors [at, at+n): panel[n][LANES], where
+ * the lanes behind are 0. */
+void prn_vectors_load(const prn_vectors *v, int64_t first, int64_t lanes,
+                      int64_t at, int64_t n, double *panel);
+
+/* mean, variance, absolute and positive of n vectors of a panel. */
+void prn_panel_statistics(const double *panel, int64_t n,
+                          double out[PRN_PROFILE_VECTORS][PRN_LANES]);
+/* out[i][j] += sum over n vectors of a[i] * b[j]. */
+void prn_panel_product(const double *a, const double *b, int64_t n,
+                       double out[PRN_LANES][PRN_LANES]);
+
+/* "error: value 'x' ..."; returns PRN_FAIL. */
+PRN_PRINTF(3, 4)
+prn_status prn_observation_error(prn_diag_sink *sink, const prn_observation *o,
+                                 const char *fmt, ...);
+
+#endif

@@ -1,0 +1,107 @@
+#include "tools/calibration.h"
+
+#include <errno.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include "tools/handover.h"
+
+static prn_status fail(const prn_calibration *c, const char *what,
+                       const char *why) {
+  return prn_diag_emit(prn_ctx_diags(c->ctx), PRN_ERROR, (prn_loc){0},
+                       PRN_STR(""), "%s: %s", what, why);
+}
+
+/* "--profile-moments=block:64" */
+static const char *moments_text(const prn_calibration *c, int64_t block) {
+  prn_strbuf b = {0};
+  prn_strbuf_cstr(&b, "--profile-moments=");
+  if (block == 0)
+    prn_strbuf_cstr(&b, "diagonal");
+  else if (block == PRN_PROFILE_FULL)
+    prn_strbuf_cstr(&b, "full");
+  else
+    prn_strbuf_fmt(&b, "block:%lld", (long long)block);
+  const char *text = prn_intern(c->ctx, prn_strbuf_view(&b)).data;
+  prn_strbuf_destroy(&b);
+  return text;
+}
+
+/* Runs the model that descriptor `model` holds; its profile goes to `out`. */
+static prn_status run_child(const prn_calibration *c, int model, int out,
+                            const prn_str *values, size_t n, int64_t block) {
+  char path[PRN_HANDOVER_PATH], threads[PRN_HANDOVER_PATH];
+  prn_child child;
+  prn_strbuf why = {0};
+  size_t k = 0;
+  const char **argv = prn_alloc(
+      prn_array_size(sizeof *argv, 8 + 2 * c->data->size + 2 * n));
+  (void)snprintf(threads, sizeof threads, "--threads=%lld",
+                 (long long)c->threads);
+  argv[k++] = c->tool.data;
+  argv[k++] = prn_handover_path(model, path);
+  argv[k++] = "--profile-out=-";
+  argv[k++] = moments_text(c, block);
+  argv[k++] = threads;
+  for (size_t i = 0; i < c->data->size; i++) {
+    argv[k++] = "--inputs";
+    argv[k++] = c->data->at[i];
+  }
+  for (size_t i = 0; i < n; i++) {
+    argv[k++] = "--observe";
+    argv[k++] = prn_intern(c->ctx, values[i]).data;
+  }
+  argv[k] = NULL;
+  prn_status status = prn_child_run_to(prn_ctx_diags(c->ctx), argv, &model, 1,
+                                       out, &child);
+  prn_free(argv);
+  if (status == PRN_OK && child.status != 0) {
+    prn_child_error(&child, &why);
+    status = fail(c, "cannot run the model on the data of --calibration",
+                  why.data);
+  }
+  prn_strbuf_destroy(&why);
+  prn_child_destroy(&child);
+  return status;
+}
+
+static prn_status read_back(const prn_calibration *c, int fd,
+                            prn_profile *out) {
+  char path[PRN_HANDOVER_PATH];
+  return prn_profile_read(prn_ctx_diags(c->ctx), prn_handover_path(fd, path),
+                          out);
+}
+
+static prn_status observe(prn_observer *self, prn_module *m,
+                          const prn_str *values, size_t n, int64_t block,
+                          prn_profile *out) {
+  const prn_calibration *c = (const prn_calibration *)self;
+  prn_strbuf why = {0};
+  prn_status status;
+  *out = (prn_profile){0};
+  int model = prn_handover_write(c->ctx, m, &why);
+  int profile = memfd_create("profile", MFD_CLOEXEC);
+  if (model < 0)
+    status = fail(c, "cannot run the model", why.data);
+  else if (profile < 0)
+    status = fail(c, "cannot keep a profile", strerror(errno));
+  else
+    status = run_child(c, model, profile, values, n, block);
+  if (status == PRN_OK) status = read_back(c, profile, out);
+  if (model >= 0) (void)close(model);
+  if (profile >= 0) (void)close(profile);
+  prn_strbuf_destroy(&why);
+  return status;
+}
+
+prn_status prn_calibration_init(prn_calibration *c, prn_ctx *ctx,
+                                const prn_cli_list *data, int64_t threads) {
+  *c = (prn_calibration){
+      .base = {observe}, .ctx = ctx, .data = data, .threads = threads};
+  return prn_handover_tool(prn_ctx_diags(ctx), "--calibration", &c->tool);
+}
+
+void prn_calibration_destroy(prn_calibration *c) {
+  prn_strbuf_destroy(&c->tool);
+}
