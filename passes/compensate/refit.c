@@ -101,20 +101,14 @@ static prn_status solve(const fit *f, const system_of *s, double *a,
                         double *b) {
   const struct opts *o = f->env->opts;
   struct stats *stats = f->env->stats;
-  int n = (int)s->size, m = (int)s->count, info = 1;
+  int n = (int)s->size, m = (int)s->count, info;
   double mean = 0, damping = o->damping;
   for (int64_t i = 0; i < f->n; i++)
     mean += f->seen.second[i * f->n + i] / (double)f->n;
-  for (int tries = 0; info && tries < 12; tries++) {
-    for (int64_t r = 0; r < s->size; r++)
-      for (int64_t c = 0; c < s->size; c++)
-        a[r * s->size + c] = f->seen.second[s->at[r] * f->n + s->at[c]] +
-                             (r == c ? damping * mean : 0);
-    f->lapack->dpotrf("L", &n, a, &n, &info);
-    if (info && tries == 0) stats->damped++;
-    if (info) damping = damping > 0 ? 10 * damping : 1e-8;
-  }
-  if (info) return prn_op_error(f->op, "its inputs' moments are degenerate");
+  if (!prn_lapack_factor(f->lapack, f->seen.second, f->n, s->at, s->size, mean,
+                         &damping, a))
+    return prn_op_error(f->op, "its inputs' moments are degenerate");
+  stats->damped += damping > o->damping;
   if (damping > o->damping)
     prn_pass_remark(f->env, f->op, PRN_REASON_Damped,
                     "moments needed a damping of %g", damping);
