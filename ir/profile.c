@@ -87,10 +87,11 @@ bool prn_profile_block_size(const prn_observation *o, size_t *doubles) {
   if (o->channels <= 0 || o->channels % groups != 0 ||
       !prn_mul_size(n, PRN_PROFILE_VECTORS, &vectors) ||
       !prn_mul_size(n, (size_t)prn_observation_block(o), &most) ||
-      most > SIZE_MAX / sizeof(double) / 4 ||
-      vectors > SIZE_MAX / sizeof(double) / 4)
+      most > SIZE_MAX / sizeof(double) / 8 ||
+      vectors > SIZE_MAX / sizeof(double) / 8)
     return false;
-  *doubles = vectors + (size_t)groups * prn_profile_group_moments(o);
+  size_t moments = (size_t)groups * prn_profile_group_moments(o);
+  *doubles = vectors + moments + (o->paired && moments ? n + moments : 0);
   return true;
 }
 
@@ -101,6 +102,11 @@ void prn_profile_place(prn_observation *o, const double *block) {
   o->absolute = block + 2 * n;
   o->positive = block + 3 * n;
   o->moments = o->block ? block + PRN_PROFILE_VECTORS * n : NULL;
+  o->before = o->cross = NULL;
+  if (!o->moments || !o->paired) return;
+  size_t groups = n / (size_t)prn_observation_group(o);
+  o->before = o->moments + groups * prn_profile_group_moments(o);
+  o->cross = o->before + n;
 }
 
 double *prn_profile_own(prn_observation *o) {
@@ -118,18 +124,28 @@ double *prn_profile_own(prn_observation *o) {
   return block;
 }
 
-void prn_observation_moments(const prn_observation *o, int64_t g, double *out) {
+/* Blocks of group g; elsewhere the product of the means. */
+static void unpack(const prn_observation *o, int64_t g, const double *row_mean,
+                   const double *blocks, double *out) {
   int64_t n = prn_observation_group(o), b = prn_observation_block(o);
   const double *mean = o->mean + g * n,
-               *from = o->moments + (size_t)g * prn_profile_group_moments(o);
+               *from = blocks + (size_t)g * prn_profile_group_moments(o);
   for (int64_t i = 0; b < n && i < n; i++)
     for (int64_t j = 0; j < n; j++)
-      out[i * n + j] = mean[i] * mean[j];
+      out[i * n + j] = row_mean[g * n + i] * mean[j];
   for (int64_t at = 0; at < n; at += b) {
     int64_t size = n - at < b ? n - at : b;
     for (int64_t i = 0; i < size; i++, from += size)
       memcpy(out + (at + i) * n + at, from, (size_t)size * sizeof *out);
   }
+}
+
+void prn_observation_moments(const prn_observation *o, int64_t g, double *out) {
+  unpack(o, g, o->mean, o->moments, out);
+}
+
+void prn_observation_cross(const prn_observation *o, int64_t g, double *out) {
+  unpack(o, g, o->before, o->cross, out);
 }
 
 void prn_profile_combine(double *into, int64_t n_into, const double *from,
@@ -172,13 +188,15 @@ static prn_status merge_one(prn_profile *into, const prn_observation *from,
   if (o->count == 0) {
     o->channels = from->channels;
     o->block = from->block;
+    o->paired = from->paired;
   }
   if (o->channels != from->channels)
     return prn_diag_emit(sink, PRN_ERROR, loc, PRN_STR(""),
                          "'%.*s' has %lld channels here and %lld elsewhere",
                          PRN_STR_ARG(o->value), (long long)o->channels,
                          (long long)from->channels);
-  if (prn_observation_block(o) != prn_observation_block(from))
+  if (prn_observation_block(o) != prn_observation_block(from) ||
+      o->paired != from->paired)
     return prn_diag_emit(sink, PRN_ERROR, loc, PRN_STR(""),
                          "'%.*s' has other moments here than elsewhere",
                          PRN_STR_ARG(o->value));

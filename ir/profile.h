@@ -17,6 +17,13 @@
  * kernel; what lies in the padding is 0. Of groups, each has moments of its
  * own.
  *
+ * A paired observation also knows what the same value was in another model, the
+ * reference, on the same data:
+ *
+ *   before    mean of what it was
+ *   cross     mean of what it was times what it is, n x n, in blocks as moments
+ *             are
+ *
  * Statistics are combined by Chan, Golub and LeVeque's rule ("Updating formulae
  * and a pairwise algorithm for computing sample variances", 1979), which does
  * not lose the variance of channels whose mean is large; the mean of x*x is
@@ -33,12 +40,14 @@
  *   32  the observations:
  *         u32 bytes of the name, i32 axis, u64 n, u64 T, u64 channels of a
  * block of moments (0: none), u32 axes of the window (0: none), u32 whether
- *         pads follow from sizes (0: no, 1: SAME_UPPER, 2: SAME_LOWER);
+ *         pads follow from sizes (0: no, 1: SAME_UPPER, 2: SAME_LOWER), u32
+ *         flags (1: paired), u32 0;
  *         with a window of a axes: u64 groups, u64[a] kernel, strides,
  *         dilations, u64[2a] pads;
  *         the name, zeros up to a multiple of 8;
  *         f64[n] mean, variance, absolute, positive; f64[] moments, group by
- *         group, of blocks of that size and a smaller one for what is left
+ *         group, of blocks of that size and a smaller one for what is left;
+ *         f64[n] before, f64[] cross, if paired
  *       u64 XXH64 (seed 0) of everything before
  *
  * Version 1, which is still read, has no windows and no blocks: its header ends
@@ -86,6 +95,8 @@ typedef struct prn_observation {
   int64_t block; /* channels that moments are of, at most; 0: there are none */
   const double *mean, *variance, *absolute, *positive; /* [channels] */
   const double *moments;                               /* of blocks, or NULL */
+  bool paired;                  /* wanted; of those with moments */
+  const double *before, *cross; /* or NULL */
   double *own; /* heap block of all of them; NULL: in the file */
 } prn_observation;
 
@@ -119,6 +130,8 @@ static inline int64_t prn_observation_block(const prn_observation *o) {
 /* The moments of group g as a matrix of n x n, n the channels of a group; what
  * blocks leave out is the product of the means, as if it were independent. */
 void prn_observation_moments(const prn_observation *o, int64_t g, double *out);
+/* The same of what the value was (rows) times what it is. */
+void prn_observation_cross(const prn_observation *o, int64_t g, double *out);
 
 /* ---- making ---- */
 
@@ -157,6 +170,12 @@ PRN_NODISCARD prn_status prn_profile_observe(prn_profile *p, size_t index,
                                              const prn_sample *sample,
                                              unsigned threads,
                                              prn_diag_sink *sink);
+/* The same for a paired observation, with the same value of the reference. */
+PRN_NODISCARD prn_status prn_profile_observe_pair(prn_profile *p, size_t index,
+                                                  const prn_sample *sample,
+                                                  const prn_sample *before,
+                                                  unsigned threads,
+                                                  prn_diag_sink *sink);
 /* Adds what another profile saw of the same model. Reports and fails when the
  * models differ, or what moments they have. Names both by their paths. */
 PRN_NODISCARD prn_status prn_profile_merge(prn_profile *into,

@@ -10,9 +10,10 @@ enum {
   OLD = 1, /* version */
   HEADER = 32,
   OLD_HEADER = 24,
-  RECORD = 40, /* before the window */
+  RECORD = 48, /* before the window */
   OLD_RECORD = 32,
   CHECKSUM = 8,
+  PAIRED = 1, /* flag */
 };
 
 static const char magic[] = "PRNPROF\n";
@@ -89,6 +90,8 @@ static size_t read_head(const reader *r, prn_observation *o) {
     block = get(p + 24, 8);
     axes = get(p + 32, 4);
     same = get(p + 36, 4);
+    if (get(p + 40, 4) > (block ? PAIRED : 0) || get(p + 44, 4) != 0) return 0;
+    o->paired = get(p + 40, 4) & PAIRED;
   }
   if (axes > PRN_WINDOW_AXES) return 0;
   const char *window = p + head;
@@ -131,6 +134,7 @@ static prn_status read_record(reader *r, uint32_t number) {
   o->channels = head.channels;
   o->count = head.count;
   o->block = head.block;
+  o->paired = head.paired;
   r->at += bytes;
   prn_profile_place(o, (const double *)(const void *)(r->data + r->at));
   r->at += doubles * sizeof(double);
@@ -232,6 +236,8 @@ static void write_record(writer *w, const prn_observation *o) {
   put(&b, (uint64_t)prn_observation_block(o), 8);
   put(&b, (uint32_t)o->window.axes, 4);
   put(&b, (uint32_t)o->window.same, 4);
+  put(&b, o->cross ? PAIRED : 0, 4);
+  put(&b, 0, 4);
   put_window(&b, &o->window);
   prn_strbuf_str(&b, o->value);
   put(&b, 0, (int)(padded(o->value.size) - o->value.size));

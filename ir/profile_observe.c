@@ -22,37 +22,41 @@ enum {
 /* Neighbouring channels of one block of moments. */
 typedef struct panel {
   int64_t first, lanes; /* of all channels */
-  size_t end;           /* behind the last panel of its block */
+  size_t begin, end;    /* the panels of its block */
   int64_t row;          /* of the first channel, in its block */
   int64_t side;         /* of the block */
   size_t moments;       /* where the block is */
 } panel;
 
 typedef struct taker {
-  prn_vectors v;
+  prn_vectors v, before; /* the latter when the observation is paired */
   prn_observation *o;
   panel *panels;
   size_t size;
-  int64_t rows;    /* vectors that tiles have room for */
-  double *tiles;   /* [panels][rows][LANES]; NULL without moments */
-  double *moments; /* of the observation, or NULL */
-  int64_t at, n;   /* vectors that are being taken */
+  int64_t rows;            /* vectors that tiles have room for */
+  double *tiles;           /* [panels][rows][LANES]; NULL without moments */
+  double *others;          /* the same of what was before, or NULL */
+  double *moments;         /* of the observation, or NULL */
+  double *earlier, *cross; /* of the observation, or NULL */
+  int64_t at, n;           /* vectors that are being taken */
   bool last;
 } taker;
 
 /* ---- panels ---- */
 
-static double *tile_of(const taker *t, size_t p) {
-  return t->tiles + (int64_t)p * t->rows * PRN_LANES;
+static double *tile_of(const taker *t, double *tiles, size_t p) {
+  return tiles + (int64_t)p * t->rows * PRN_LANES;
 }
 
 /* The panels of block [first, first + side). */
 static void cut_block(taker *t, int64_t first, int64_t side, size_t moments) {
-  size_t end = t->size + (size_t)((side + PRN_LANES - 1) / PRN_LANES);
+  size_t begin = t->size;
+  size_t end = begin + (size_t)((side + PRN_LANES - 1) / PRN_LANES);
   for (int64_t row = 0; row < side; row += PRN_LANES)
     t->panels[t->size++] =
         (panel){.first = first + row,
                 .lanes = side - row < PRN_LANES ? side - row : PRN_LANES,
+                .begin = begin,
                 .end = end,
                 .row = row,
                 .side = side,
@@ -93,6 +97,20 @@ static void combine(const taker *t, const panel *p, double (*stats)[PRN_LANES],
   }
 }
 
+/* What panel i was before, and its mean. */
+static void take_other(const taker *t, size_t i, int64_t s, int64_t n) {
+  const panel *p = &t->panels[i];
+  double stats[PRN_PROFILE_VECTORS][PRN_LANES];
+  double *x = tile_of(t, t->others, i) + s * PRN_LANES;
+  double share = (double)n / ((double)(t->o->count + s) + (double)n);
+  prn_vectors_load(&t->before, p->first, p->lanes, t->at + s, n, x);
+  prn_panel_statistics(x, n, stats);
+  for (int64_t l = 0; l < p->lanes; l++) {
+    double *mean = t->earlier + p->first + l;
+    *mean += share * (stats[0][l] - *mean);
+  }
+}
+
 /* Loads vectors [at, at+n) of some panels, and their statistics. */
 static void take_panels(void *user, size_t chunk, size_t begin, size_t end) {
   const taker *t = user;
@@ -102,45 +120,57 @@ static void take_panels(void *user, size_t chunk, size_t begin, size_t end) {
     for (size_t i = begin; i < end; i++) {
       const panel *p = &t->panels[i];
       int64_t n = t->n - s < SLAB ? t->n - s : SLAB;
-      double *x = t->tiles ? tile_of(t, i) + s * PRN_LANES : own;
+      double *x = t->tiles ? tile_of(t, t->tiles, i) + s * PRN_LANES : own;
       prn_vectors_load(&t->v, p->first, p->lanes, t->at + s, n, x);
       prn_panel_statistics(x, n, stats);
       combine(t, p, stats, t->o->count + s, n);
+      if (t->others) take_other(t, i, s, n);
     }
 }
 
 /* ---- second moments ---- */
 
-/* Adds the products of two panels to their place, and beyond the diagonal when
- * nothing more comes. */
+/* Combines sums with the block at m. */
 static void add_products(const taker *t, const panel *p, const panel *q,
-                         double (*sums)[PRN_LANES]) {
-  double *m = t->moments + p->moments, n = (double)t->n;
-  double share = n / ((double)t->o->count + n);
+                         double (*sums)[PRN_LANES], double *m) {
+  double n = (double)t->n, share = n / ((double)t->o->count + n);
   for (int64_t i = 0; i < p->lanes; i++) {
     double *row = m + (p->row + i) * p->side + q->row;
     for (int64_t j = 0; j < q->lanes; j++)
       row[j] += share * (sums[i][j] / n - row[j]);
   }
-  for (int64_t j = 0; t->last && j < q->lanes; j++)
+}
+
+/* Below the diagonal is what is above. */
+static void mirror(const panel *p, const panel *q, double *m) {
+  for (int64_t j = 0; j < q->lanes; j++)
     for (int64_t i = 0; i < p->lanes; i++)
       m[(q->row + j) * p->side + p->row + i] =
           m[(p->row + i) * p->side + q->row + j];
+}
+
+/* The products of panel i of `a` and panel j of the tiles. */
+static void multiply(const taker *t, double *a, size_t i, size_t j, double *m) {
+  double sums[PRN_LANES][PRN_LANES] = {{0}};
+  const double *x = tile_of(t, a, i), *y = tile_of(t, t->tiles, j);
+  for (int64_t s = 0; s < t->n; s += SLAB)
+    prn_panel_product(x + s * PRN_LANES, y + s * PRN_LANES,
+                      t->n - s < SLAB ? t->n - s : SLAB, sums);
+  add_products(t, &t->panels[i], &t->panels[j], sums, m);
 }
 
 static void multiply_panels(void *user, size_t chunk, size_t begin,
                             size_t end) {
   const taker *t = user;
   (void)chunk;
-  for (size_t j = begin; j < t->panels[end - 1].end; j++)
-    for (size_t i = begin; i < end && i <= j; i++) {
-      double sums[PRN_LANES][PRN_LANES] = {{0}};
-      if (j >= t->panels[i].end) continue;
-      for (int64_t s = 0; s < t->n; s += SLAB)
-        prn_panel_product(tile_of(t, i) + s * PRN_LANES,
-                          tile_of(t, j) + s * PRN_LANES,
-                          t->n - s < SLAB ? t->n - s : SLAB, sums);
-      add_products(t, &t->panels[i], &t->panels[j], sums);
+  for (size_t j = t->panels[begin].begin; j < t->panels[end - 1].end; j++)
+    for (size_t i = begin; i < end; i++) {
+      const panel *p = &t->panels[i], *q = &t->panels[j];
+      if (j < p->begin || j >= p->end) continue;
+      if (t->cross) multiply(t, t->others, i, j, t->cross + p->moments);
+      if (j < i) continue;
+      multiply(t, t->tiles, i, j, t->moments + p->moments);
+      if (t->last) mirror(p, q, t->moments + p->moments);
     }
 }
 
@@ -148,21 +178,27 @@ static void multiply_panels(void *user, size_t chunk, size_t begin,
 
 /* Memory for panels, tiles and the observation; false when there is none. */
 static bool prepare(taker *t) {
-  size_t size;
-  t->o->channels = t->v.width;
-  double *block = prn_profile_own(t->o);
+  size_t size, sets = t->o->paired ? 2 : 1;
+  prn_observation *o = t->o;
+  o->channels = t->v.width;
+  double *block = prn_profile_own(o);
   if (!block || !cut(t)) return false;
   t->rows = t->v.count;
-  if (prn_observation_block(t->o) == 0) return true;
+  if (prn_observation_block(o) == 0) return true;
   t->rows = TILE_DOUBLES / (int64_t)(t->size * PRN_LANES) / SLAB;
   t->rows = SLAB * (t->rows < 1           ? 1
                     : t->rows > MAX_SLABS ? MAX_SLABS
                                           : t->rows);
-  if (!prn_mul_size(t->size, (size_t)t->rows * PRN_LANES * sizeof *t->tiles,
-                    &size))
+  if (!prn_mul_size(t->size * sets,
+                    (size_t)t->rows * PRN_LANES * sizeof *t->tiles, &size))
     return false;
   t->tiles = prn_try_alloc(size);
-  t->moments = block + PRN_PROFILE_VECTORS * (size_t)t->o->channels;
+  t->moments = block + (o->moments - o->mean);
+  if (o->paired) {
+    t->others = tile_of(t, t->tiles, t->size);
+    t->earlier = block + (o->before - o->mean);
+    t->cross = block + (o->cross - o->mean);
+  }
   return t->tiles != NULL;
 }
 
@@ -187,11 +223,27 @@ static bool all_finite(const prn_observation *o) {
   return true;
 }
 
-prn_status prn_profile_observe(prn_profile *p, size_t index,
-                               const prn_sample *sample, unsigned threads,
-                               prn_diag_sink *sink) {
+static prn_status open_before(taker *t, const prn_sample *before,
+                              prn_diag_sink *sink) {
+  PRN_TRY(prn_vectors_of(before, t->o, &t->before, sink));
+  if (t->before.count == t->v.count && t->before.width == t->v.width)
+    return PRN_OK;
+  return prn_observation_error(
+      sink, t->o,
+      "is %lld vectors of %lld channels, but %lld of %lld in the "
+      "reference",
+      (long long)t->v.count, (long long)t->v.width, (long long)t->before.count,
+      (long long)t->before.width);
+}
+
+prn_status prn_profile_observe_pair(prn_profile *p, size_t index,
+                                    const prn_sample *sample,
+                                    const prn_sample *before, unsigned threads,
+                                    prn_diag_sink *sink) {
   taker t = {.o = &p->at[index]};
+  t.o->paired = before && t.o->block;
   PRN_TRY(prn_vectors_of(sample, t.o, &t.v, sink));
+  if (t.o->paired) PRN_TRY(open_before(&t, before, sink));
   if (t.v.count == 0 || t.v.width == 0) return PRN_OK;
   bool ready = prepare(&t);
   if (ready) take(&t, threads);
@@ -204,4 +256,10 @@ prn_status prn_profile_observe(prn_profile *p, size_t index,
   return all_finite(t.o)
              ? PRN_OK
              : prn_observation_error(sink, t.o, "holds a NaN or an infinity");
+}
+
+prn_status prn_profile_observe(prn_profile *p, size_t index,
+                               const prn_sample *sample, unsigned threads,
+                               prn_diag_sink *sink) {
+  return prn_profile_observe_pair(p, index, sample, NULL, threads, sink);
 }

@@ -99,10 +99,15 @@ bool prn_pass_has_data(const prn_pass_env *env) {
 }
 
 prn_status prn_pass_run_on_data(const prn_pass_env *env, prn_module *m,
-                            const prn_str *values, size_t n, int64_t block,
-                            prn_profile *out) {
+                                const prn_str *values, size_t n, int64_t block,
+                                prn_profile *out) {
   prn_observer *o = env->state->config->observer;
   return o->observe(o, m, values, n, block, out);
+}
+
+prn_status prn_pass_pair_data(const prn_pass_env *env, prn_module *m) {
+  prn_observer *o = env->state->config->observer;
+  return o->pair(o, m);
 }
 
 bool prn_pass_has_turn(const prn_pass_env *env, prn_str name) {

@@ -173,9 +173,13 @@ bool prn_pass_has_data(const prn_pass_env *env);
  * inputs of weights, with moments of `block` channels, as prn_profile has it.
  * *out is overwritten, and empty after a failure. */
 PRN_NODISCARD prn_status prn_pass_run_on_data(const prn_pass_env *env,
-                                          prn_module *m, const prn_str *values,
-                                          size_t n, int64_t block,
-                                          prn_profile *out);
+                                              prn_module *m,
+                                              const prn_str *values, size_t n,
+                                              int64_t block, prn_profile *out);
+
+/* Has these profiles paired with the module as it is now (NULL: no more). */
+PRN_NODISCARD prn_status prn_pass_pair_data(const prn_pass_env *env,
+                                            prn_module *m);
 
 /* Runs the pipeline that a nesting pass holds in {...}. */
 PRN_NODISCARD prn_status prn_pass_run_body(prn_pass_env *env);

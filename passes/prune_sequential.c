@@ -4,11 +4,14 @@
  *   prune-sequential(group=layer){score-wanda,select-nm{n=2 m=4},...}
  *
  * A profile of the whole model shows each weight the inputs that it had before
- * anything was pruned. Here the passes run once for every block, in the order of
- * the data, on its weights alone, with a profile of what these see when all
+ * anything was pruned. Here the passes run once for every block, in the order
+ * of the data, on its weights alone, with a profile of what these see when all
  * blocks before have been pruned, so that errors are made up for as they come
- * (Frantar and Alistarh, "SparseGPT", 2023, section 3, and the codes of all that
- * followed it). One block's profile is in memory at a time.
+ * (Frantar and Alistarh, "SparseGPT", 2023, section 3, and the codes of all
+ * that followed it). One block's profile is in memory at a time.
+ *
+ * With compensate-inputs among the passes, each block is also told what the
+ * same inputs were in the model that prune-sequential got.
  *
  * A block of group=input are the weights that are equally far from the graph's
  * inputs, counted in weights on the longest way; those that read the same value
@@ -20,14 +23,16 @@
 
 #include "passes/analysis/branches.h"
 #include "passes/analysis/observed.h"
+#include "passes/pipeline.h"
 
-#define OPTIONS(X)                                                             \
-  X(ENUM, group, input, "input|layer",                                         \
-    "What is pruned at a time: weights that read the same values or are as far " \
-    "from the inputs, or those of a residual layer")                           \
-  X(ENUM, moments, full, "full|diagonal",                                      \
-    "What is observed, as prune-run --profile-moments has it")                 \
-  X(INT, block, 0, "[0,1000000000]",                                           \
+#define OPTIONS(X)                                                           \
+  X(ENUM, group, input, "input|layer",                                       \
+    "What is pruned at a time: weights that read the same values or are as " \
+    "far "                                                                   \
+    "from the inputs, or those of a residual layer")                         \
+  X(ENUM, moments, full, "full|diagonal",                                    \
+    "What is observed, as prune-run --profile-moments has it")               \
+  X(INT, block, 0, "[0,1000000000]",                                         \
     "Moments of so many neighbouring channels only; 0: of all")
 #define STATS(X)                         \
   X(blocks, "blocks that were observed") \
@@ -92,8 +97,7 @@ typedef struct plan {
 
 static bool takes_part(const prn_pass_env *env, const prn_site *s) {
   bool only_depthwise = s->reason == PRN_REASON_Depthwise;
-  return s->constant->results[0].name.size &&
-         (s->prunable || only_depthwise) &&
+  return s->constant->results[0].name.size && (s->prunable || only_depthwise) &&
          prn_pass_site_selected(env, s->constant);
 }
 
@@ -207,8 +211,7 @@ static prn_status run_block(prn_pass_env *env, prn_module *m,
                                          : PRN_PROFILE_FULL;
   prn_status status = prn_analyses_need(env->analyses, PRN_SHAPES | PRN_SITES);
   if (status == PRN_OK) {
-    size_t n =
-        find_values(prn_pass_weight_sites(env), names, &arena, &values);
+    size_t n = find_values(prn_pass_weight_sites(env), names, &arena, &values);
     if (n) status = prn_pass_run_on_data(env, m, values, n, block, &profile);
     s->blocks += n > 0;
     s->values += n;
@@ -220,10 +223,21 @@ static prn_status run_block(prn_pass_env *env, prn_module *m,
   return status;
 }
 
+/* Whether a pass of the pipeline asks what inputs were before. */
+static bool wants_pairs(const prn_pipeline *p) {
+  for (size_t i = 0; i < p->size; i++)
+    if (p->items[i]->pass == &prn_pass_compensate_inputs ||
+        (p->items[i]->body && wants_pairs(p->items[i]->body)))
+      return true;
+  return false;
+}
+
 static prn_status run(prn_pass_env *env, prn_module *m) {
   prn_arena arena = {0};
   plan p;
   prn_status status = make_plan(env, m, &arena, &p);
+  bool pairs = wants_pairs(env->item->body);
+  if (status == PRN_OK && pairs) status = prn_pass_pair_data(env, m);
   for (size_t i = 0, next; i < p.size && status == PRN_OK; i = next) {
     prn_map names = {0};
     for (next = i; next < p.size && same_block(&p.at[i], &p.at[next]); next++)
@@ -231,6 +245,7 @@ static prn_status run(prn_pass_env *env, prn_module *m) {
     status = run_block(env, m, &names);
     prn_map_destroy(&names);
   }
+  if (pairs && prn_pass_pair_data(env, NULL) != PRN_OK) status = PRN_FAIL;
   prn_arena_destroy(&arena);
   return status;
 }
@@ -244,9 +259,10 @@ static prn_status check(prn_pass_env *env) {
 const prn_pass prn_pass_prune_sequential = {
     .name = "prune-sequential",
     .summary = "Prune block by block, each on what the pruned ones before give",
-    .doc = "The passes within run once for each block, with a profile of what "
-           "its weights see when all blocks before have been pruned. Needs data "
-           "(--calibration) and prune-run beside prune-opt.",
+    .doc =
+        "The passes within run once for each block, with a profile of what "
+        "its weights see when all blocks before have been pruned. Needs data "
+        "(--calibration) and prune-run beside prune-opt.",
     .reads = PRN_DIALECT_ONNX,
     .writes = PRN_DIALECT_ONNX,
     .needs = PRN_SHAPES | PRN_SITES,

@@ -31,12 +31,14 @@ static const char *moments_text(const prn_calibration *c, int64_t block) {
 /* Runs the model that descriptor `model` holds; its profile goes to `out`. */
 static prn_status run_child(const prn_calibration *c, int model, int out,
                             const prn_str *values, size_t n, int64_t block) {
-  char path[PRN_HANDOVER_PATH], threads[PRN_HANDOVER_PATH];
+  char path[PRN_HANDOVER_PATH], threads[PRN_HANDOVER_PATH],
+      reference[PRN_HANDOVER_PATH];
+  const int keep[] = {model, c->reference};
   prn_child child;
   prn_strbuf why = {0};
   size_t k = 0;
-  const char **argv = prn_alloc(
-      prn_array_size(sizeof *argv, 8 + 2 * c->data->size + 2 * n));
+  const char **argv =
+      prn_alloc(prn_array_size(sizeof *argv, 10 + 2 * c->data->size + 2 * n));
   (void)snprintf(threads, sizeof threads, "--threads=%lld",
                  (long long)c->threads);
   argv[k++] = c->tool.data;
@@ -44,6 +46,10 @@ static prn_status run_child(const prn_calibration *c, int model, int out,
   argv[k++] = "--profile-out=-";
   argv[k++] = moments_text(c, block);
   argv[k++] = threads;
+  if (c->reference >= 0) {
+    argv[k++] = "--reference";
+    argv[k++] = prn_handover_path(c->reference, reference);
+  }
   for (size_t i = 0; i < c->data->size; i++) {
     argv[k++] = "--inputs";
     argv[k++] = c->data->at[i];
@@ -53,13 +59,13 @@ static prn_status run_child(const prn_calibration *c, int model, int out,
     argv[k++] = prn_intern(c->ctx, values[i]).data;
   }
   argv[k] = NULL;
-  prn_status status = prn_child_run_to(prn_ctx_diags(c->ctx), argv, &model, 1,
-                                       out, &child);
+  prn_status status = prn_child_run_to(prn_ctx_diags(c->ctx), argv, keep,
+                                       c->reference >= 0 ? 2 : 1, out, &child);
   prn_free(argv);
   if (status == PRN_OK && child.status != 0) {
     prn_child_error(&child, &why);
-    status = fail(c, "cannot run the model on the data of --calibration",
-                  why.data);
+    status =
+        fail(c, "cannot run the model on the data of --calibration", why.data);
   }
   prn_strbuf_destroy(&why);
   prn_child_destroy(&child);
@@ -95,13 +101,28 @@ static prn_status observe(prn_observer *self, prn_module *m,
   return status;
 }
 
+static prn_status pair(prn_observer *self, prn_module *m) {
+  prn_calibration *c = (prn_calibration *)self;
+  prn_strbuf why = {0};
+  if (c->reference >= 0) (void)close(c->reference);
+  c->reference = m ? prn_handover_write(c->ctx, m, &why) : -1;
+  prn_status status = PRN_OK;
+  if (m && c->reference < 0) status = fail(c, "cannot run the model", why.data);
+  prn_strbuf_destroy(&why);
+  return status;
+}
+
 prn_status prn_calibration_init(prn_calibration *c, prn_ctx *ctx,
                                 const prn_cli_list *data, int64_t threads) {
-  *c = (prn_calibration){
-      .base = {observe}, .ctx = ctx, .data = data, .threads = threads};
+  *c = (prn_calibration){.base = {.pair = pair, .observe = observe},
+                         .ctx = ctx,
+                         .data = data,
+                         .threads = threads,
+                         .reference = -1};
   return prn_handover_tool(prn_ctx_diags(ctx), "--calibration", &c->tool);
 }
 
 void prn_calibration_destroy(prn_calibration *c) {
+  if (c->base.pair && c->reference >= 0) (void)close(c->reference);
   prn_strbuf_destroy(&c->tool);
 }

@@ -13,6 +13,7 @@ typedef struct prn_calibration {
   const prn_cli_list *data; /* as prune-run --inputs takes it */
   int64_t threads;
   prn_strbuf tool; /* path of prune-run */
+  int reference;   /* the model that profiles are paired with, or -1 */
 } prn_calibration;
 
 /* Reports and fails when there is no prune-run. ctx is that of the modules. */

@@ -51,6 +51,9 @@ static const prn_cli_option options[] = {
     PRN_CLI_ROW(LIST, 0, prn_run_settings, observe, "observe", "VALUE",
                 "With --profile-out: observe this value alone, and compute "
                 "nothing else. May be repeated."),
+    PRN_CLI_ROW(TEXT, 0, prn_run_settings, reference, "reference", "MODEL",
+                "With --profile-out and moments: also of what each channel is "
+                "in this model and in that one, which has the same values."),
     PRN_CLI_ROW(FLAG, 0, prn_run_settings, profile_layers, "profile-layers",
                 NULL,
                 "With --profile-out: also of how much residual layers change, "

@@ -9,7 +9,7 @@
 
 typedef struct prn_run_settings {
   const char *outputs, *compare, *march, *precision, *recipe, *pipeline,
-      *profile, *profile_out, *moments, *table, *tune;
+      *profile, *profile_out, *reference, *moments, *table, *tune;
   prn_cli_list inputs, input, dims, observe;
   int64_t threads, random_inputs;
   double bench, rtol;

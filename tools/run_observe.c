@@ -78,29 +78,50 @@ static prn_status list_files(prn_ctx *ctx, const prn_run_settings *s,
 typedef struct observer {
   prn_ctx *ctx;
   const prn_run_settings *s;
-  prn_loaded loaded;
-  prn_profile profile;
+  prn_loaded loaded, reference;
+  prn_profile profile, ignored; /* of the model, of the reference */
 } observer;
 
-static prn_status take(observer *o, const prn_arrays *out) {
+/* before: what the reference shows, or NULL. */
+static prn_status take(observer *o, const prn_arrays *out,
+                       const prn_arrays *before) {
   for (size_t i = 0; i < o->profile.size; i++) {
-    const prn_array *a = prn_arrays_find(out, o->profile.at[i].value);
-    if (!a) return fail(o->ctx, NULL, "the model does not show what it should");
-    prn_sample sample = {a->dtype, a->rank, a->dims, a->data};
-    PRN_TRY(prn_profile_observe(&o->profile, i, &sample,
-                                (unsigned)o->s->threads,
-                                prn_ctx_diags(o->ctx)));
+    prn_str name = o->profile.at[i].value;
+    const prn_array *a = prn_arrays_find(out, name), *b = NULL;
+    if (before) b = prn_arrays_find(before, name);
+    if (!a || (before && !b))
+      return fail(o->ctx, NULL, "the model does not show what it should");
+    prn_sample is = {a->dtype, a->rank, a->dims, a->data}, was = is;
+    if (b) was = (prn_sample){b->dtype, b->rank, b->dims, b->data};
+    PRN_TRY(prn_profile_observe_pair(&o->profile, i, &is, b ? &was : NULL,
+                                     (unsigned)o->s->threads,
+                                     prn_ctx_diags(o->ctx)));
   }
   return PRN_OK;
 }
 
+static prn_status run_one(prn_loaded *l, const prn_arrays *in,
+                          prn_arrays *out) {
+  PRN_TRY(prn_runner_prepare(&l->runner, in, out));
+  return prn_runner_run(&l->runner, in, out);
+}
+
 static prn_status run_once(observer *o, const prn_arrays *in) {
-  prn_arrays out = {0};
-  prn_status status = prn_runner_prepare(&o->loaded.runner, in, &out);
-  if (status == PRN_OK) status = prn_runner_run(&o->loaded.runner, in, &out);
-  if (status == PRN_OK) status = take(o, &out);
+  prn_arrays out = {0}, before = {0};
+  bool paired = o->reference.program != NULL;
+  prn_status status = run_one(&o->loaded, in, &out);
+  if (status == PRN_OK && paired) status = run_one(&o->reference, in, &before);
+  if (status == PRN_OK) status = take(o, &out, paired ? &before : NULL);
   prn_arrays_destroy(&out);
+  prn_arrays_destroy(&before);
   return status;
+}
+
+static prn_status load(observer *o, const char *model, const prn_arrays *in) {
+  PRN_TRY(prn_run_load(o->ctx, model, o->s, in, &o->profile, &o->loaded));
+  if (!o->s->reference) return PRN_OK;
+  return prn_run_load(o->ctx, o->s->reference, o->s, in, &o->ignored,
+                      &o->reference);
 }
 
 /* The first file's arrays decide on open sizes, if the model needs that. */
@@ -110,8 +131,7 @@ static prn_status run_file(observer *o, const char *model, const char *file) {
   prn_status status = PRN_OK;
   if (given) status = prn_run_read_inputs(o->ctx, o->s, file, &in);
   if (status == PRN_OK && !o->loaded.program)
-    status = prn_run_load(o->ctx, model, o->s, given ? &in : NULL, &o->profile,
-                          &o->loaded);
+    status = load(o, model, given ? &in : NULL);
   if (status == PRN_OK && !given)
     status = prn_run_random_inputs(&o->loaded, o->s, &in);
   if (status == PRN_OK) status = run_once(o, &in);
@@ -181,7 +201,9 @@ prn_status prn_run_observe(prn_ctx *ctx, const prn_run_settings *s,
   if (status == PRN_OK && strcmp(s->profile_out, "-") != 0)
     report(&o, all.size);
   prn_run_unload(&o.loaded);
+  prn_run_unload(&o.reference);
   prn_profile_clear(&o.profile);
+  prn_profile_clear(&o.ignored);
   prn_free(all.at);
   return status;
 }

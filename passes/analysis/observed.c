@@ -285,27 +285,62 @@ bool prn_use_means_of(const prn_profile *p, const prn_site_use *use,
   return true;
 }
 
-/* Adds a use's moments to those of the uses before. */
-static void add_use(const prn_observation *o, const prn_site_matrix *m,
-                    int64_t group, double *as_seen, prn_site_moments *out) {
+/* What lets one matrix be read in the order of the weight's inputs. */
+static void add_square(const double *as_seen, const prn_site_matrix *m,
+                       double share, double *out) {
   int64_t n = m->inputs;
-  double share = (double)o->count / ((double)out->count + (double)o->count);
-  const double *mean = o->mean + group * n;
-  prn_observation_moments(o, group, as_seen);
   for (int64_t i = 0; i < n; i++) {
     const double *row = as_seen + m->from[i] * n;
-    double *to = out->second + i * n;
-    out->mean[i] += share * (mean[m->from[i]] - out->mean[i]);
+    double *to = out + i * n;
     for (int64_t j = 0; j < n; j++)
       to[j] += share * (row[m->from[j]] - to[j]);
   }
+}
+
+static void add_means(const double *mean, const prn_site_matrix *m,
+                      double share, double *out) {
+  for (int64_t i = 0; i < m->inputs; i++)
+    out[i] += share * (mean[m->from[i]] - out[i]);
+}
+
+/* Adds a use's moments to those of the uses before. */
+static void add_use(const prn_observation *o, const prn_site_matrix *m,
+                    int64_t group, double *as_seen, prn_site_moments *out) {
+  double share = (double)o->count / ((double)out->count + (double)o->count);
+  prn_observation_moments(o, group, as_seen);
+  add_means(o->mean + group * m->inputs, m, share, out->mean);
+  add_square(as_seen, m, share, out->second);
+  if (out->cross) {
+    prn_observation_cross(o, group, as_seen);
+    add_means(o->before + group * m->inputs, m, share, out->before);
+    add_square(as_seen, m, share, out->cross);
+  }
   out->count += o->count;
+}
+
+/* Memory for one matrix more than there are: that is *spare. */
+static bool make_room(prn_site_moments *out, bool paired, double **spare) {
+  size_t one, bytes, n = (size_t)out->n, sets = paired ? 2 : 1;
+  if (!prn_mul_size(n, n + 1, &one) ||
+      !prn_mul_size(one, (sets + 1) * sizeof(double), &bytes))
+    return false;
+  out->mean = prn_try_alloc(bytes);
+  if (!out->mean) return false;
+  memset(out->mean, 0, bytes);
+  out->second = out->mean + n;
+  if (paired) {
+    out->before = out->mean + one;
+    out->cross = out->before + n;
+  }
+  *spare = out->mean + sets * one;
+  return true;
 }
 
 bool prn_site_moments_of(const prn_profile *p, const prn_site *s,
                          const prn_site_matrix *m, int64_t group,
                          prn_site_moments *out, const char **why) {
-  size_t square, bytes = 0;
+  double *spare;
+  bool paired = true;
   *out = (prn_site_moments){.n = m->inputs};
   for (size_t i = 0; i < s->num_uses; i++) {
     const prn_observation *o = inputs_of(p, &s->uses[i], m);
@@ -313,21 +348,14 @@ bool prn_site_moments_of(const prn_profile *p, const prn_site *s,
            : !o->moments ? "its input was observed without moments"
                          : NULL;
     if (*why) return false;
+    paired = paired && o->cross;
   }
-  if (prn_mul_size((size_t)m->inputs, (size_t)m->inputs + 1, &square) &&
-      prn_mul_size(square, sizeof(double), &bytes))
-    out->mean = prn_try_alloc(bytes);
-  double *as_seen = out->mean ? prn_try_alloc(bytes) : NULL;
-  if (!as_seen) {
+  if (!make_room(out, paired, &spare)) {
     *why = "the moments of its input are too large for memory";
-    prn_site_moments_free(out);
     return false;
   }
-  memset(out->mean, 0, bytes);
-  out->second = out->mean + m->inputs;
   for (size_t i = 0; i < s->num_uses; i++)
-    add_use(inputs_of(p, &s->uses[i], m), m, group, as_seen, out);
-  prn_free(as_seen);
+    add_use(inputs_of(p, &s->uses[i], m), m, group, spare, out);
   return true;
 }
 

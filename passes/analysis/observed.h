@@ -62,6 +62,8 @@ typedef struct prn_site_moments {
   int64_t n, count; /* inputs, vectors */
   double *mean;     /* [n] */
   double *second;   /* [n][n]: the mean of x x' */
+  double *before;   /* [n], of a paired profile: the mean of what they were */
+  double *cross;    /* [n][n]: the mean of what they were (rows) times x' */
 } prn_site_moments;
 
 /* The moments that all uses of the weight see together, each for as many

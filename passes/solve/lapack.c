@@ -33,3 +33,18 @@ const prn_lapack *prn_lapack_open(prn_diag_sink *sink) {
   if (find(lib, "openblas_set_num_threads", &threads)) threads(1);
   return &found;
 }
+
+bool prn_lapack_factor(const prn_lapack *l, const double *c, int64_t n,
+                       const int64_t *at, int64_t size, double mean,
+                       double *damping, double *a) {
+  int order = (int)size, info = 1;
+  for (int tries = 0; info && tries < 12; tries++) {
+    if (tries) *damping = *damping > 0 ? 10 * *damping : 1e-8;
+    for (int64_t i = 0; i < size; i++)
+      for (int64_t j = 0; j < size; j++)
+        a[i * size + j] = c[(at ? at[i] : i) * n + (at ? at[j] : j)] +
+                          (i == j ? *damping * mean : 0);
+    l->dpotrf("L", &order, a, &order, &info);
+  }
+  return info == 0;
+}

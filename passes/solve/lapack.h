@@ -42,4 +42,11 @@ typedef struct prn_lapack {
  * everywhere; any number of threads may call. */
 const prn_lapack *prn_lapack_open(prn_diag_sink *sink);
 
+/* The lower factor of C[at, at] + damping * mean * I in a (size x size), where
+ * C has n columns. Damping grows tenfold until there is one; false when there
+ * is none. at: NULL: all. */
+PRN_NODISCARD bool prn_lapack_factor(const prn_lapack *l, const double *c,
+                                     int64_t n, const int64_t *at, int64_t size,
+                                     double mean, double *damping, double *a);
+
 #endif

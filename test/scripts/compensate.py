@@ -217,6 +217,67 @@ def check_conv(folder, make, means):
     return good, f"refit, means {means}: {ours:.6f}, at best {best:.6f}"
 
 
+def two_products(n):
+    h = n.op("Relu", n.linear(n.input(60, 9), 9, 11))
+    return n.op("MatMul", h, n.weight(11, 7)), (60, 9), ("c1", "c6"), None
+
+
+def two_convs(n):
+    h = n.op("Relu", n.conv(n.input(5, 4, 8, 8), 4, 6, 3))
+    return (n.op("Conv", h, n.weight(4, 3, 3, 3), group=2, pads=[1] * 4),
+            (5, 4, 8, 8), ("c1", "c5"),
+            window_of((3, 3), pads=(1,) * 4, groups=2))
+
+
+def check_inputs(folder, make, damping=0.05):
+    """Weights behind a pruned one against numpy's solution, the first of which
+    has lost half its entries and nothing else."""
+    net, rng = Net(), np.random.default_rng(8)
+    out, shape, (first, second), window = make(net)
+    model, fitted = folder / f"{make.__name__}.onnx", folder / "fitted.onnx"
+    net.save(model, out)
+    x = (images(rng, shape) if window else
+         rng.standard_normal(shape).astype(np.float32))
+    np.savez(folder / "in.npz", in0=x)
+    opt(model, "--infer-shapes", f"--calibration={folder / 'in.npz'}",
+        f"--pass-pipeline=prune-sequential{{compensate-inputs{{"
+        f"damping={damping}}},sites(\"{first}\"){{score-magnitude,"
+        "select-unstructured{sparsity=0.5}}}", "-o", fitted)
+    old, new = ({t.name: numpy_helper.to_array(t).astype(np.float64)
+                 for t in onnx.load(m).graph.initializer}
+                for m in (model, fitted))
+    kept = new[first] != 0
+    unchanged = np.abs((new[first] - old[first])[kept]).max()
+    before, now = (hidden(m, x) for m in (model, fitted))
+    if window:
+        before, now = im2col(before, window), im2col(now, window)
+    groups = window[-1] if window else 1
+    w, got = ((t[second].reshape(len(t[second]), -1) if window else
+               t[second].T) for t in (old, new))
+    error = 0
+    for g, (b, n) in enumerate(zip(np.split(before, groups, 1),
+                                   np.split(now, groups, 1))):
+        rows = slice(g * len(w) // groups, (g + 1) * len(w) // groups)
+        c = np.cov(n.T, bias=True)
+        hold = damping * np.trace(c) / len(c) * np.eye(len(c))
+        d = (b - b.mean(0)).T @ (n - n.mean(0)) / len(n)
+        want = w[rows] @ (d + hold) @ np.linalg.inv(c + hold)
+        error = max(error, np.abs(got[rows] - want).max() / np.abs(want).max())
+    mean = (run(model, x) - run(fitted, x)).mean((0, 2, 3) if window else 0)
+    good = (0.3 < kept.mean() < 0.7 and unchanged < 1e-6 and error < 1e-4 and
+            np.abs(mean).max() < 1e-5 and np.abs(got - w).max() > 0.01)
+    return good, f"differs by {error:.1e}, the mean by {np.abs(mean).max():.1e}"
+
+
+def hidden(path, x):
+    """What the Relu gives."""
+    shown = onnx.load(path)
+    name = next(n.output[0] for n in shown.graph.node if n.op_type == "Relu")
+    shown.graph.output.insert(0, onnx.helper.make_tensor_value_info(
+        name, onnx.TensorProto.FLOAT, None))
+    return run(shown.SerializeToString(), x)
+
+
 def check_scores(folder):
     """Three layers; the hidden channels of the first are chosen from."""
     net, rng = Net(), np.random.default_rng(3)
@@ -258,6 +319,8 @@ def main():
                 for make in (matmul, matmul_add) for means in ("true", "false")]
     results += [(make.__name__, *check_conv(folder, make, means))
                 for make in CONVS for means in ("true", "false")]
+    results += [(make.__name__, *check_inputs(folder, make))
+                for make in (two_products, two_convs)]
     results += [("scores", *r) for r in check_scores(folder)]
     for name, good, text in results:
         print(f"{name}: {text}{'' if good else ': wrong'}")

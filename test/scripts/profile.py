@@ -30,15 +30,15 @@ GROUPS = {"n24": (2, 4), "n48": (4, 8)}
 
 def read_profile(path):
     """(value, axis, window) -> (vectors, [mean, variance, |x|, x > 0], blocks of
-    moments)."""
+    moments, mean before, blocks of cross moments)."""
     data = open(path, "rb").read()
     magic, version, n = struct.unpack_from("<8sII", data)
     assert (magic, version) == (b"PRNPROF\n", 2)
     at, found = 32, {}
     for _ in range(n):
-        size, axis, c, count, block, axes, same = struct.unpack_from(
-            "<IiQQQII", data, at)
-        at += 40
+        size, axis, c, count, block, axes, same, paired, _ = \
+            struct.unpack_from("<IiQQQIIII", data, at)
+        at += 48
         window, groups = None, 1
         if axes:
             groups, *rest = struct.unpack_from(f"<{1 + 5 * axes}q", data, at)
@@ -49,14 +49,23 @@ def read_profile(path):
         at += (size + 7) // 8 * 8
         four = np.frombuffer(data, "<f8", 4 * c, at).reshape(4, c)
         at += four.nbytes
-        moments = []
-        for run in runs(c // groups, block) * groups if block else []:
-            moments.append(np.frombuffer(data, "<f8", run * run, at)
-                           .reshape(run, run))
-            at += moments[-1].nbytes
-        found[name, axis, window] = count, four, moments
+        sides = runs(c // groups, block) * groups if block else []
+        moments, at = squares(data, sides, at)
+        before, cross = None, []
+        if paired:
+            before = np.frombuffer(data, "<f8", c, at)
+            cross, at = squares(data, sides, at + before.nbytes)
+        found[name, axis, window] = count, four, moments, before, cross
     assert at + 8 == len(data)
     return found
+
+
+def squares(data, sides, at):
+    found = []
+    for n in sides:
+        found.append(np.frombuffer(data, "<f8", n * n, at).reshape(n, n))
+        at += found[-1].nbytes
+    return found, at
 
 
 def runs(n, block):
@@ -77,13 +86,15 @@ def statistics(x):
     return np.stack([x.mean(0), x.var(0), np.abs(x).mean(0), (x > 0).mean(0)])
 
 
-def blocks_of(x, block, window):
-    """Second moments of the runs of every group."""
+def blocks_of(x, y, block, window):
+    """Means of x'y for the runs of every group."""
     found, groups = [], window[-1] if window else 1
-    for part in np.split(x, groups, 1):
-        for run in runs(part.shape[1], min(block, part.shape[1])):
-            columns, part = part[:, :run], part[:, run:]
-            found.append(columns.T @ columns / len(x))
+    for a, b in zip(np.split(x, groups, 1), np.split(y, groups, 1)):
+        at = 0
+        for run in runs(a.shape[1], min(block, a.shape[1])):
+            cut = slice(at, at + run)
+            found.append(a[:, cut].T @ b[:, cut] / len(x))
+            at += run
     return found
 
 
@@ -247,7 +258,7 @@ class Checks:
         """convs: values that convolutions see through windows only."""
         self.check(f"{what}: what is observed", set(got) == set(want))
         for key in set(got) & set(want):
-            count, four, moments = got[key]
+            count, four, moments, _, _ = got[key]
             x = want[key]
             self.check(f"{what}: {key} vectors", count == len(x))
             for n, g, w in zip(("mean", "variance", "absolute"), four,
@@ -259,11 +270,34 @@ class Checks:
             if not block or (key[2] is None and key[0] in convs):
                 self.check(f"{what}: {key} has no moments", not moments)
                 continue
-            moments_of = blocks_of(x, block, key[2])
+            moments_of = blocks_of(x, x, block, key[2])
             self.check(f"{what}: {key} blocks",
                        len(moments) == len(moments_of))
             for g, w in zip(moments, moments_of):
                 self.near(f"{what}: {key} moments", g, w)
+
+    def pairs(self, path, inputs, now, rng):
+        """What values were in a model with another first weight."""
+        model = onnx.load(path)
+        first = next(t for t in model.graph.initializer if t.name == "conv")
+        w = numpy_helper.to_array(first)
+        w = w + rng.normal(0, 0.1, w.shape).astype(np.float32)
+        first.CopyFrom(numpy_helper.from_array(w, "conv"))
+        reference = self.path("reference.onnx")
+        onnx.save(model, reference)
+        was = self.activations(reference, set(now), inputs)
+        for moments, block in (("full", 1 << 62), ("block:20", 20)):
+            option = (f"--profile-moments={moments}", "--reference", reference)
+            whole = read_profile(self.profile("pair.prof", path, inputs,
+                                              *option, "--threads=2"))
+            for key, (_, _, blocks, before, cross) in whole.items():
+                self.check(f"pairs: {key}", len(blocks) == len(cross))
+                if not blocks:
+                    continue
+                self.near(f"pairs: {key} before", before, was[key].mean(0))
+                for g, w in zip(cross, blocks_of(was[key], now[key], block,
+                                                 key[2])):
+                    self.near(f"pairs: {key} cross", g, w)
 
     def same(self, what, a, b):
         """But for rounding in double precision."""
@@ -304,6 +338,7 @@ class Checks:
                            check=True)
             self.same(f"{moments} merged", read_profile(merged),
                       read_profile(whole))
+        self.pairs(path, inputs, want, rng)
         folder = self.profile("folder.prof", path, [self.path("data")])
         self.check("a folder is its files",
                    open(folder, "rb").read() ==
@@ -320,7 +355,7 @@ class Checks:
         for name, key in uses.items():
             if name == "depthwise":
                 continue  # left alone unless asked for
-            _, (mean, variance, _, _), _ = found[*key, None]
+            mean, variance = found[*key, None][1][:2]
             norms = np.sqrt(variance + mean * mean).astype(np.float32)
             w = weights[name]
             score = np.abs(w) * norms[channels_of(name, w)]
