@@ -145,6 +145,9 @@ static prn_status list_observed(const prn_lowering *how, prn_module *m) {
   if (status == PRN_OK)
     prn_sites_observe(prn_analyses_get(a, PRN_ANALYSIS_SITES), names,
                       how->values.size, how->observe);
+  for (size_t i = 0; i < how->values.size && status == PRN_OK; i++)
+    if (!prn_profile_find_any(how->observe, names[i])) /* an output */
+      (void)prn_profile_add(how->observe, names[i], -1);
   if (status == PRN_OK && how->observe_layers) list_angles(how, m, &arena);
   prn_arena_destroy(&arena);
   prn_analyses_destroy(a);

@@ -19,6 +19,33 @@ void prn_share_give(prn_op *constant, double share) {
                   share < 0 ? NULL : prn_attr_float(ctx, (float)share));
 }
 
+static const char sensitivity_attr[] = "$prune.sensitivity";
+
+double prn_sensitivity_given(const prn_op *constant) {
+  const prn_attr *a = prn_op_attr(constant, sensitivity_attr);
+  return a && a->kind == PRN_ATTR_FLOAT && a->f >= 0 ? (double)a->f : 1;
+}
+
+void prn_sensitivity_give(prn_op *constant, double sensitivity) {
+  prn_ctx *ctx = constant->module->ctx;
+  prn_op_set_attr(constant, sensitivity_attr,
+                  sensitivity < 0 ? NULL
+                                  : prn_attr_float(ctx, (float)sensitivity));
+}
+
+const char *prn_allocate_loss(prn_solve *s, prn_solution *x, double *lost,
+                              double *all) {
+  const prn_obs_options plain = {.block = 128};
+  double energy;
+  const char *why = prn_solve_energy(s, x, &energy);
+  if (!why) why = prn_solve_obs(s, &plain, x);
+  if (!why) why = prn_solve_loss(s, x);
+  for (int64_t r = 0; r < s->rows && !why; r++)
+    *lost += x->loss[r];
+  if (!why) *all += energy;
+  return why;
+}
+
 /* ---- losses between measured shares ---- */
 
 void prn_prospect_between(const int *at, const double *loss, size_t n,

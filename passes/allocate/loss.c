@@ -43,62 +43,39 @@ typedef struct job {
 
 /* ---- losses ---- */
 
-/* What SparseGPT loses of a problem's outputs' squares; *all: these. */
-static const char *loss_of(prn_solve *s, prn_solution *x, double *lost,
-                           double *all) {
-  const prn_obs_options plain = {.block = 128};
-  const char *why = prn_solve_obs(s, &plain, x);
-  if (!why) why = prn_solve_loss(s, x);
-  if (why) return why;
-  int64_t n = s->cols;
-  double *y = prn_alloc((size_t)n * sizeof *y);
-  for (int64_t r = 0; r < s->rows; r++) {
-    const float *t = s->target + r * n;
-    for (int64_t c = 0; c < n; c++)
-      y[c] = (double)t[c];
-    for (int64_t c = 0; all && c < n; c++) {
-      double sum = 0;
-      for (int64_t k = 0; k < n; k++)
-        sum += s->g[c * n + k] * y[k];
-      *all += y[c] * sum;
-    }
-    *lost += x->loss[r];
-  }
-  prn_free(y);
-  return NULL;
-}
-
-static prn_status measure_share(job *j, prn_layer *l, int share, double *lost,
-                                double *all) {
+static prn_status measure_share(job *j, prn_layer *l, int share, double *loss) {
   const struct opts *o = j->env->opts;
   int64_t rows = l->rows / l->groups;
   prn_budget b = {.kind = PRN_BUDGET_LAYER,
                   .prune = rows * l->cols * share / 100};
   prn_status status = PRN_OK;
-  *lost = 0;
+  double lost = 0, all = 0;
   for (int64_t g = 0; g < l->groups && status == PRN_OK; g++) {
     prn_solve s;
     prn_solution x;
     status = prn_layer_problem(l, g, j->lapack, o->damping, b, &s, &x);
-    const char *why = status == PRN_OK ? loss_of(&s, &x, lost, all) : NULL;
+    const char *why =
+        status == PRN_OK ? prn_allocate_loss(&s, &x, &lost, &all) : NULL;
     if (why) status = prn_layer_failed(l, why);
     prn_solve_close(&s);
   }
+  *loss = all > 0 ? lost / all : 0;
   return status;
 }
 
 static prn_status measure(job *j, prn_layer *l, prn_prospect *out) {
   const struct opts *o = j->env->opts;
   int at[MEASURED + 1];
-  double loss[MEASURED + 1], all = 0;
+  double loss[MEASURED + 1];
   size_t n = 0;
   for (int share = (int)o->step; share < PRN_SHARES;
        share += (int)o->step, n++) {
     at[n] = share;
-    PRN_TRY(measure_share(j, l, share, &loss[n], n ? NULL : &all));
+    PRN_TRY(measure_share(j, l, share, &loss[n]));
   }
   for (size_t i = 0; i < n; i++)
-    loss[i] = all > 0 ? pow(fmax(loss[i], 0) / all, o->power) : 0;
+    loss[i] = prn_sensitivity_given(l->site->constant) *
+              pow(fmax(loss[i], 0), o->power);
   prn_prospect_between(at, loss, n, out);
   return PRN_OK;
 }
@@ -177,6 +154,7 @@ static prn_status share_out(job *j) {
                              "many zeros as possible");
   for (size_t i = 0; i < j->n; i++) {
     prn_share_give(j->constants[i], chosen[i] / 100.0);
+    prn_sensitivity_give(j->constants[i], -1);
     prn_pass_remark(j->env, j->constants[i], PRN_REASON_Allocated,
                     "%s gets %d %% zeros, and loses %.3g",
                     prn_value_str(&j->constants[i]->results[0]), chosen[i],

@@ -146,6 +146,15 @@ const char *prn_solve_loss(const prn_solve *s, prn_solution *x) {
   return NULL;
 }
 
+const char *prn_solve_energy(const prn_solve *s, prn_solution *x, double *all) {
+  memset(x->weights, 0, (size_t)(s->rows * s->cols) * sizeof *x->weights);
+  const char *why = prn_solve_loss(s, x);
+  *all = 0;
+  for (int64_t r = 0; r < s->rows && !why; r++)
+    *all += x->loss[r];
+  return why;
+}
+
 /* ---- choosing by absolute values times norms ---- */
 
 const char *prn_solve_wanda(const prn_solve *s, prn_solution *x) {

@@ -7,8 +7,9 @@
 #include "passes/analysis/observed.h"
 #include "passes/transform/outputs.h"
 
-#define OPTIONS(X)                                             \
-  X(STRINGS, values, , "", "Show these values, by their names") \
+#define OPTIONS(X)                                                      \
+  X(STRINGS, values, , "",                                              \
+    "Show these values, by their names: inputs of weights, or outputs") \
   X(BOOL, only, false, "", "Drop all other outputs")
 #define STATS(X)                               \
   X(observed, "values that are outputs now")   \
@@ -39,16 +40,24 @@ static bool is_wanted(const prn_strs *wanted, prn_str name) {
 }
 
 /* Every value that the user names is there. */
-static prn_status check_values(const prn_pass_env *env,
+static prn_status check_values(const prn_pass_env *env, prn_module *m,
                                const prn_site_inputs *all) {
   const struct opts *o = env->opts;
   prn_map known = {0};
   prn_status status = PRN_OK;
   for (size_t i = 0; i < all->size; i++)
     *prn_map_slot(&known, all->at[i].value->name) = &known;
+  PRN_EACH_OP(top, m->body) {
+    if (!prn_op_is(top, PRN_OP_onnx_graph)) continue;
+    prn_outputs outputs = prn_outputs_open(env, top, 0);
+    for (uint32_t i = 0; i < outputs.size; i++)
+      *prn_map_slot(&known, outputs.names[i]) = &known;
+  }
   for (size_t i = 0; i < o->values.size; i++)
     if (!prn_map_find(&known, o->values.at[i]))
-      status = prn_pass_error(env, "no weight reads a value '%.*s'",
+      status = prn_pass_error(env,
+                              "no weight reads a value '%.*s', and it is no "
+                              "output",
                               PRN_STR_ARG(o->values.at[i]));
   prn_map_destroy(&known);
   return status;
@@ -59,11 +68,11 @@ static prn_status run(prn_pass_env *env, prn_module *m) {
   struct stats *s = env->stats;
   const prn_sites *sites = prn_pass_weight_sites(env);
   prn_site_inputs all = prn_sites_observable(sites, env->scratch);
-  PRN_TRY(check_values(env, &all));
+  PRN_TRY(check_values(env, m, &all));
   PRN_EACH_OP(top, m->body) {
     if (!prn_op_is(top, PRN_OP_onnx_graph)) continue;
     prn_outputs o = prn_outputs_open(env, top, all.size);
-    if (options->only) prn_outputs_clear(&o);
+    if (options->only) prn_outputs_keep(&o, &options->values);
     for (size_t i = 0; o.ret && i < all.size; i++)
       if (all.at[i].value->block->parent == top &&
           is_wanted(&options->values, all.at[i].value->name))

@@ -28,9 +28,24 @@ void prn_outputs_add(prn_outputs *o, prn_value *v) {
   o->added++;
 }
 
-void prn_outputs_clear(prn_outputs *o) {
-  if (o->ret) prn_op_truncate_operands(o->ret, 0);
-  o->size = 0;
+bool prn_outputs_has(const prn_outputs *o, prn_str name) {
+  for (uint32_t i = 0; i < o->size; i++)
+    if (prn_str_eq(o->names[i], name)) return true;
+  return false;
+}
+
+void prn_outputs_keep(prn_outputs *o, const prn_strs *wanted) {
+  uint32_t kept = 0;
+  for (uint32_t i = 0; i < o->size; i++) {
+    bool stays = false;
+    for (size_t k = 0; k < wanted->size && !stays; k++)
+      stays = prn_str_eq(o->names[i], wanted->at[k]);
+    if (!stays) continue;
+    prn_op_set_operand(o->ret, kept, prn_op_operand(o->ret, i));
+    o->names[kept++] = o->names[i];
+  }
+  if (o->ret) prn_op_truncate_operands(o->ret, kept);
+  o->size = kept;
 }
 
 void prn_outputs_close(const prn_pass_env *env, const prn_outputs *o) {

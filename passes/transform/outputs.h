@@ -16,8 +16,10 @@ prn_outputs prn_outputs_open(const prn_pass_env *env, prn_op *graph,
                              size_t more);
 /* Makes v an output called by its name, unless one of that name is there. */
 void prn_outputs_add(prn_outputs *o, prn_value *v);
-/* Drops those that are there. */
-void prn_outputs_clear(prn_outputs *o);
+/* Leaves the outputs that `wanted` names. */
+void prn_outputs_keep(prn_outputs *o, const prn_strs *wanted);
+/* Whether there is an output of that name. */
+bool prn_outputs_has(const prn_outputs *o, prn_str name);
 /* Writes the names. */
 void prn_outputs_close(const prn_pass_env *env, const prn_outputs *o);
 
