@@ -9,9 +9,15 @@
 
 const char prn_solve_no_memory[] = "there is no memory for it";
 
-enum { TRIES = 12, MIN_CHUNK = 32, MAX_CHUNK = 256, SMALL = 1024 };
+enum {
+  TRIES = 12,
+  MIN_CHUNK = 32,
+  MAX_CHUNK = 256,
+  SMALL = 1024,
+  LARGE = 2048
+};
 /* Of conjugate gradients, where refit takes them. */
-enum { FEW_STEPS = 3, MANY_STEPS = 12 };
+enum { QUICK_STEPS = 2, FEW_STEPS = 3, MANY_STEPS = 12 };
 #define CLEARLY (1 / 1.5)
 
 int64_t prn_solve_chunk(const prn_solve *s) {
@@ -219,7 +225,7 @@ static const char *fit_rows(const prn_solve *s, prn_solution *x,
  * its rows stay. Of rows that y is clearly better in x need not be fitted. */
 static const char *merge(const prn_solve *s, prn_solution *x,
                          const prn_solution *y, int64_t *kept) {
-  double clearly = s->cols <= SMALL ? 0 : CLEARLY;
+  double clearly = s->cols <= LARGE ? 0 : CLEARLY;
   int64_t *row = array(s->rows, 1, sizeof *row), rows = 0;
   bool whole = s->budget.kind == PRN_BUDGET_LAYER;
   const char *why = row ? NULL : prn_solve_no_memory;
@@ -244,7 +250,7 @@ static const char *merge(const prn_solve *s, prn_solution *x,
 
 static const char *other(const prn_solve *s, int effort, const prn_solution *x,
                          prn_solution *y) {
-  bool quick = effort == 3 && s->cols > SMALL;
+  bool quick = effort == 3 && s->cols > LARGE;
   const char *why = prn_solution_create(s, y);
   for (int64_t r = 0; !why && quick && r < s->rows; r++)
     copy_row(s, y, r, x, r);
@@ -253,12 +259,17 @@ static const char *other(const prn_solve *s, int effort, const prn_solution *x,
   return why ? why : prn_solve_refit(s, y);
 }
 
+static int steps_of(const prn_solve *s, int effort) {
+  if (s->cols <= LARGE || effort == 4) return MANY_STEPS;
+  return effort == 3 ? QUICK_STEPS : FEW_STEPS;
+}
+
 const char *prn_solve_best(prn_solve *s, prn_best *b, prn_solution *x) {
   const prn_obs_options plain = {.block = 128};
   prn_solution y = {0};
   const char *why = prn_solve_obs(s, &plain, x);
   b->obs = s->rows;
-  s->steps = b->effort == 4 ? MANY_STEPS : FEW_STEPS;
+  s->steps = steps_of(s, b->effort);
   if (!why && b->effort == 2) why = prn_solve_refit(s, x);
   if (!why && b->effort != 2) {
     why = other(s, b->effort, x, &y);
