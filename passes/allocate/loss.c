@@ -19,6 +19,9 @@
   X(FLOAT, damping, 0.01, "[0,1e9]",                                           \
     "Added to the diagonal of the moments, as a share of its mean")            \
   X(FLOAT, power, 1, "[0.1,4]", "Losses are added up as this power of theirs") \
+  X(FLOAT, least, 0.5, "[0,1]",                                                \
+    "A weight keeps at least this share of what it would keep if all were "    \
+    "treated alike: tables say little of what is hardly there")                \
   X(INT, rows, 128, "[1,1048576]",                                             \
     "Latency: rows of the largest product (tokens, pixels)")                   \
   X(STRING, machine, , "",                                                     \
@@ -142,6 +145,14 @@ static prn_status visit(job *j, const prn_site *site) {
   return status;
 }
 
+/* Shares beyond the largest that is allowed cost and lose what that does. */
+static void bound(const job *j, prn_prospect *p) {
+  const struct opts *o = j->env->opts;
+  int most = (int)(100 * (1 - o->least * (1 - o->sparsity)) + 1e-9);
+  for (int s = most + 1; s < PRN_SHARES; s++)
+    p->cost[s] = p->cost[most];
+}
+
 static prn_status share_out(job *j) {
   const struct opts *o = j->env->opts;
   struct stats *s = j->env->stats;
@@ -149,6 +160,8 @@ static prn_status share_out(job *j) {
   double dense = 0;
   for (size_t i = 0; i < j->n; i++)
     dense += j->all[i].cost[0];
+  for (size_t i = 0; i < j->n; i++)
+    bound(j, &j->all[i]);
   if (!prn_allocate(j->all, j->n, dense * (1 - o->sparsity), chosen))
     prn_pass_warning(j->env, "the budget cannot be met: every weight gets as "
                              "many zeros as possible");

@@ -27,9 +27,8 @@ static const char *solve(const void *opts, prn_solve *s, prn_solution *x,
   const struct opts *o = opts;
   const prn_obs_options obs = {
       .block = o->block, .le = o->ties == LE, .share = o->sparsity};
-  const char *why = prn_solve_obs(s, &obs, x);
   (void)how;
-  return why ? why : prn_solve_loss(s, x);
+  return prn_solve_obs(s, &obs, x);
 }
 
 static prn_status check(prn_pass_env *env) {

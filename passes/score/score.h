@@ -53,9 +53,13 @@ struct prn_score {
   prn_norm norm;
   uint64_t seed; /* random */
   uint32_t stream;
-  const char *norms;       /* wanda: packed f32, one for each channel */
-  const int64_t *channels; /* wanda: (size, stride, scale), innermost last */
+  const char *norms;       /* wanda, ria: packed f32, one for each channel */
+  const int64_t *channels; /* the same: (size, stride, scale), innermost last */
   uint32_t num_channels;   /* of these triples */
+  /* ria: the same of the sums of rows and columns */
+  const char *row_sums, *col_sums;
+  const int64_t *rows, *cols;
+  uint32_t num_rows, num_cols;
 };
 
 #define KIND(name) extern const prn_score_kind prn_score_kind_##name;

@@ -11,12 +11,9 @@
  * over what all of them see. The attribute holds the norms and how a place in
  * the constant leads to its channel: the sum of (at / stride % size) * scale
  * over the triples (size, stride, scale) of `channels`. */
-#include <math.h>
-#include <stdlib.h>
 #include <string.h>
 
-#include "passes/analysis/observed.h"
-#include "passes/score/score.h"
+#include "passes/score/channels.h"
 
 #define OPTIONS(X)                                                       \
   X(ENUM, metric, l1, PRN_NORM_WORDS,                                    \
@@ -30,8 +27,6 @@
   X(unobserved, "weights among them that the profile says nothing of")
 PRN_PASS_TABLES;
 
-enum { TRIPLE = 3, MAX_TRIPLES = PRN_LAYOUT_MAX_FACTORS };
-
 /* ---- evaluating ---- */
 
 static prn_status bad(const prn_score *s) {
@@ -41,35 +36,19 @@ static prn_status bad(const prn_score *s) {
                       prn_score_attr);
 }
 
-/* Each triple's digits end where those of the one before begin, and the last
- * channel is there. */
-static bool leads_into(const int64_t *c, uint32_t n, int64_t norms) {
-  int64_t top = 0;
-  for (uint32_t i = 0; i < n; i++) {
-    int64_t size = c[TRIPLE * i], stride = c[TRIPLE * i + 1],
-            scale = c[TRIPLE * i + 2], run, last;
-    if (size < 1 || stride < 1 || scale < 1 || !prn_mul_i64(size, stride, &run))
-      return false;
-    if (i > 0 && c[TRIPLE * (i - 1) + 1] % run != 0) return false;
-    if (!prn_mul_i64(size - 1, scale, &last) || !prn_add_i64(top, last, &top))
-      return false;
-  }
-  return top < norms;
-}
-
 static prn_status open_wanda(prn_score *s) {
   const prn_attr *norms = prn_dict_get(s->attr, "norms");
   const prn_attr *channels = prn_dict_get(s->attr, "channels");
   if (!norms || norms->kind != PRN_ATTR_TENSOR || !norms->tensor->data ||
       norms->tensor->type->dtype != PRN_F32 || norms->tensor->type->rank != 1 ||
       !channels || channels->kind != PRN_ATTR_INTS ||
-      channels->size % TRIPLE != 0)
+      channels->size % PRN_TRIPLE != 0)
     return bad(s);
   s->norms = norms->tensor->data->data;
   s->channels = channels->ints;
-  s->num_channels = channels->size / TRIPLE;
-  return leads_into(s->channels, s->num_channels,
-                    prn_tensor_count(norms->tensor))
+  s->num_channels = channels->size / PRN_TRIPLE;
+  return prn_triples_lead(s->channels, s->num_channels,
+                          prn_tensor_count(norms->tensor))
              ? PRN_OK
              : bad(s);
 }
@@ -90,14 +69,15 @@ static void eval(const prn_score *s, int64_t at, int64_t n, float *out) {
   plain.mask = NULL;
   prn_tensor_read_f32(&plain, at, n, out);
   if (s->num_channels) {
-    size = c[TRIPLE * last];
-    stride = c[TRIPLE * last + 1];
-    scale = c[TRIPLE * last + 2];
+    size = c[PRN_TRIPLE * last];
+    stride = c[PRN_TRIPLE * last + 1];
+    scale = c[PRN_TRIPLE * last + 2];
   }
   for (int64_t i = 0; i < n;) {
     int64_t base = 0, digit = (at + i) / stride % size;
     for (uint32_t k = 0; k < last; k++)
-      base += (at + i) / c[TRIPLE * k + 1] % c[TRIPLE * k] * c[TRIPLE * k + 2];
+      base += (at + i) / c[PRN_TRIPLE * k + 1] % c[PRN_TRIPLE * k] *
+              c[PRN_TRIPLE * k + 2];
     for (int64_t left = stride - (at + i) % stride; digit < size && i < n;
          digit++, left = stride) {
       float norm = norm_at(s, base + digit * scale);
@@ -113,97 +93,7 @@ const prn_score_kind prn_score_kind_wanda = {
     .eval = eval,
 };
 
-/* ---- where channels are ---- */
-
-typedef struct triples {
-  int64_t at[TRIPLE * MAX_TRIPLES];
-  uint32_t n;
-} triples;
-
-/* Adds the digits of an axis, whose index counts `scale` channels. */
-static void add_axis(triples *t, const prn_layout *l, int32_t axis,
-                     int64_t scale) {
-  for (uint32_t f = l->first[axis + 1]; f-- > l->first[axis];) {
-    prn_factor factor = l->factors[f];
-    if (factor.size == 1 || t->n == MAX_TRIPLES) continue;
-    int64_t *to = &t->at[TRIPLE * t->n++];
-    to[0] = factor.size;
-    to[1] = factor.stride;
-    to[2] = scale;
-    scale *= factor.size;
-  }
-}
-
-static int by_stride(const void *a, const void *b) {
-  const int64_t *x = a, *y = b;
-  return (x[1] < y[1]) - (x[1] > y[1]);
-}
-
-/* The layout with an axis of groups in front: ConvTranspose has one already. */
-static bool split_groups(const prn_site *s, int64_t groups, prn_layout *l) {
-  int64_t dims[PRN_LAYOUT_MAX_RANK];
-  *l = s->layout;
-  if (s->roles[0] == PRN_ROLE_BATCH) return true;
-  int64_t out = prn_layout_dim(l, 0);
-  if (l->rank == PRN_LAYOUT_MAX_RANK || out % groups != 0) return false;
-  dims[0] = groups;
-  dims[1] = out / groups;
-  for (int32_t i = 1; i < l->rank; i++)
-    dims[i + 1] = prn_layout_dim(l, i);
-  return prn_layout_reshape(l, dims, l->rank + 1);
-}
-
-/* How the places of the constant lead to the channels of its input, and how
- * many there are; 0 when they do not. */
-static int64_t find_channels(const prn_site *s, triples *t) {
-  int64_t groups = prn_site_groups(s), inputs = 0;
-  *t = (triples){.n = 0};
-  for (int32_t i = 0; i < s->layout.rank; i++)
-    if (s->roles[i] == PRN_ROLE_IN) {
-      if (inputs) return 0;
-      inputs = prn_layout_dim(&s->layout, i);
-      add_axis(t, &s->layout, i, 1);
-    }
-  if (groups > 1) {
-    prn_layout l;
-    if (!split_groups(s, groups, &l)) return 0;
-    add_axis(t, &l, 0, inputs);
-  }
-  qsort(t->at, t->n, TRIPLE * sizeof *t->at, by_stride);
-  return prn_mul_i64(inputs, groups, &inputs) ? inputs : 0;
-}
-
-/* ---- what a profile says ---- */
-
-/* Root mean squares of the channels over all uses; NULL after a message, or
- * when one of the uses was not observed. */
-static float *norms_of(const prn_pass_env *env, const prn_site *s,
-                       int64_t channels, bool *wrong) {
-  float *norms = PRN_ARENA_ARRAY(env->scratch, float, channels);
-  double *sums = PRN_ARENA_ARRAY(env->scratch, double, channels), vectors = 0;
-  for (size_t i = 0; i < s->num_uses; i++) {
-    const prn_observation *o =
-        prn_site_observation(prn_pass_profile(env), &s->uses[i]);
-    if (!o) return NULL;
-    if (o->channels != channels) {
-      (void)prn_pass_error(env,
-                           "'%.*s' takes %lld channels, but the profile's "
-                           "'%.*s' has %lld",
-                           PRN_STR_ARG(s->name), (long long)channels,
-                           PRN_STR_ARG(o->value), (long long)o->channels);
-      *wrong = true;
-      return NULL;
-    }
-    vectors += (double)o->count;
-    for (int64_t c = 0; c < channels; c++)
-      sums[c] += (double)o->count * prn_observation_square(o, c);
-  }
-  for (int64_t c = 0; c < channels; c++)
-    norms[c] = (float)sqrt(sums[c] / vectors);
-  return norms;
-}
-
-static const prn_attr *make_attr(const prn_pass_env *env, const triples *t,
+static const prn_attr *make_attr(const prn_pass_env *env, const prn_triples *t,
                                  const float *norms, int64_t channels) {
   static const char *const words[] = {"l1", "l2", "linf", "min"};
   const struct opts *o = env->opts;
@@ -214,7 +104,7 @@ static const prn_attr *make_attr(const prn_pass_env *env, const triples *t,
       {prn_intern_cstr(ctx, "metric"),
        prn_attr_string(ctx, prn_str_from(words[o->metric]))},
       {prn_intern_cstr(ctx, "channels"),
-       prn_attr_ints(ctx, t->at, (size_t)TRIPLE * t->n)},
+       prn_attr_ints(ctx, t->at, (size_t)PRN_TRIPLE * t->n)},
       {prn_intern_cstr(ctx, "norms"),
        prn_attr_tensor(ctx, prn_tensor_from_data(ctx, type, norms))},
   };
@@ -224,10 +114,11 @@ static const prn_attr *make_attr(const prn_pass_env *env, const triples *t,
 static const prn_attr *attach(const prn_pass_env *env, const prn_site *site) {
   const struct opts *o = env->opts;
   struct stats *s = env->stats;
-  triples t;
+  prn_triples t;
   bool wrong = false;
-  int64_t channels = site->mixed ? 0 : find_channels(site, &t);
-  float *norms = channels ? norms_of(env, site, channels, &wrong) : NULL;
+  int64_t channels = site->mixed ? 0 : prn_channels_find(site, &t);
+  float *norms =
+      channels ? prn_channel_norms(env, site, channels, &wrong) : NULL;
   if (norms) return make_attr(env, &t, norms, channels);
   s->unobserved++;
   if (!wrong && o->unobserved == 0)

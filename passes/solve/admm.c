@@ -12,7 +12,14 @@
  * rho: a third of the cost of the inverse that the authors take from an
  * eigendecomposition. In the end the largest of W stay. Meng et al., "ALPS:
  * improved optimization for highly sparse one-shot pruning for large language
- * models", 2024. */
+ * models", 2024.
+ *
+ * A step costs as much as half of SparseGPT and more where layers are large. A
+ * quick run begins with SparseGPT's weights and places and makes three steps
+ * with a fixed rho; W is taken beyond where it is (over-relaxation, Boyd et
+ * al., "Distributed optimization and statistical learning via the alternating
+ * direction method of multipliers", 2011, section 3.4.3), which brings it as
+ * far as twice the steps. */
 #include <math.h>
 #include <string.h>
 
@@ -20,11 +27,11 @@
 #include "ir/support/parallel.h"
 #include "passes/solve/solve.h"
 
-enum { PERIOD = 3, LATE = 30, SMALL = 1024, MANY = 300, FEW = 15 };
+enum { PERIOD = 3, LATE = 30, SMALL = 1024, MANY = 300, FEW = 15, QUICK = 3 };
 
 typedef struct admm {
   const prn_solve *s;
-  float rho;
+  float rho, beyond;            /* how far W goes from D, 1: to where it is */
   float *scale;                 /* cols: roots of H's diagonal */
   double *work;                 /* cols x cols */
   float *factor;                /* cols x cols: Cholesky's of H + rho I */
@@ -91,7 +98,7 @@ static void solve_rows(void *user, size_t chunk, size_t begin, size_t end) {
           at = (int64_t)begin * n;
   const float *t = a->s->target + at, *z = a->z + at;
   const unsigned char *keep = a->keep + at;
-  float *y = a->y + at, rho = a->rho, inverse = 1 / rho;
+  float *y = a->y + at, rho = a->rho, inverse = 1 / rho, beyond = a->beyond;
   (void)chunk;
   for (int64_t r = 0; r < rows * n; r += n)
     for (int64_t c = 0; c < n; c++) {
@@ -102,7 +109,9 @@ static void solve_rows(void *user, size_t chunk, size_t begin, size_t end) {
   for (int64_t r = 0; r < rows * n; r += n)
     for (int64_t c = 0; c < n; c++) {
       y[r + c] += t[r + c] * a->scale[c];
-      if (!a->last && !keep[r + c]) y[r + c] += z[r + c] * inverse;
+      if (a->last) continue;
+      y[r + c] =
+          beyond * y[r + c] + (keep[r + c] ? 1 - beyond : inverse) * z[r + c];
     }
 }
 
@@ -182,19 +191,38 @@ static const char *run(admm *a) {
   return why;
 }
 
-const char *prn_solve_admm(const prn_solve *s, prn_solution *x) {
+static const char *run_quick(admm *a, const prn_solution *x) {
+  const prn_solve *s = a->s;
+  const char *why =
+      factor(a) ? NULL : "the moments of its inputs are degenerate";
+  memcpy(a->keep, x->keep, (size_t)(s->rows * s->cols));
+  memcpy(a->before, x->keep, (size_t)(s->rows * s->cols));
+  for (int64_t i = 0; i < s->rows * s->cols; i++)
+    a->z[i] = x->weights[i] * a->scale[i % s->cols];
+  for (int i = 0; !why && i < QUICK; i++)
+    why = iterate(a);
+  return why;
+}
+
+const char *prn_solve_admm(const prn_solve *s, bool quick, prn_solution *x) {
   admm a;
   int64_t n = s->cols, all = s->rows * n;
   const char *why = create(&a, s) ? NULL : prn_solve_no_memory;
   for (int64_t c = 0; !why && c < n; c++)
     a.scale[c] = (float)sqrt(s->g[c * n + c]);
-  a.rho = 0.1f;
-  if (!why) why = run(&a);
-  a.last = true;
-  if (!why) why = iterate(&a);
+  a.rho = quick ? 0.25f : 0.1f;
+  a.beyond = quick ? 1.5f : 1;
+  if (!why && quick) {
+    why = run_quick(&a, x);
+  } else if (!why) {
+    why = run(&a);
+    a.last = true;
+    if (!why) why = iterate(&a);
+  }
   for (int64_t i = 0; !why && i < all; i++) {
+    float w = quick ? a.z[i] : a.y[i];
     x->keep[i] = a.keep[i];
-    x->weights[i] = a.keep[i] ? a.y[i] / a.scale[i % n] : 0;
+    x->weights[i] = a.keep[i] ? w / a.scale[i % n] : 0;
   }
   destroy(&a);
   return why;

@@ -8,6 +8,9 @@
  * "SparseGPT: massive language models can be accurately pruned in one-shot",
  * 2023.
  *
+ * Then the row as a whole loses the sum of these (w_rc / U_cc)^2: its change is
+ * E U, and U H U' = I.
+ *
  * U comes without H^-1: H from its last row and column to the first is L L',
  * so H = M M' with M an upper triangle, L turned round, and U = M^-1. */
 #include <math.h>
@@ -114,6 +117,7 @@ static void settle(const sweep *w, int64_t r, int64_t from, int64_t to,
       row[k] -= e * u[k];
     row[c] = 0;
     error[c] = e;
+    w->x->loss[r] += (double)e * (double)e;
   }
 }
 
@@ -194,6 +198,7 @@ const char *prn_solve_obs(prn_solve *s, const prn_obs_options *o,
   if (w.u && w.error && w.score && w.pruned) why = upper_of(s, w.u);
   if (!why) {
     memset(w.pruned, 0, (size_t)s->rows * sizeof *w.pruned);
+    memset(x->loss, 0, (size_t)s->rows * sizeof *x->loss);
     memcpy(x->weights, s->target, (size_t)(s->rows * n) * sizeof *x->weights);
     for (int64_t i = 0; i < s->rows * n; i++)
       x->keep[i] = !s->gone || !s->gone[i];

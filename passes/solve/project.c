@@ -111,32 +111,48 @@ static int64_t place(const window *w, int64_t r, int64_t c) {
   return r * w->s->cols + w->from + c;
 }
 
-static uint32_t key_in(const window *w, int64_t r, int64_t c) {
+/* Keys of a row of the window. */
+static void read_keys(const window *w, int64_t r, uint32_t *out) {
   int64_t width = w->to - w->from;
-  return key_of(w->s, w->score + r * width + c, place(w, r, c));
+  const unsigned char *gone = w->s->gone ? w->s->gone + place(w, r, 0) : NULL;
+  memcpy(out, w->score + r * width, (size_t)width * sizeof *out);
+  for (int64_t c = 0; c < width; c++)
+    out[c] = (out[c] & 0x7fffffffu) + 1;
+  for (int64_t c = 0; gone && c < width; c++)
+    out[c] = gone[c] ? 0 : out[c];
 }
 
 static void count(void *user, size_t chunk, size_t begin, size_t end) {
   const window *w = user;
-  int64_t *bins = w->bins + chunk * BINS;
+  int64_t *bins = w->bins + chunk * BINS, width = w->to - w->from;
+  uint32_t *keys = prn_alloc((size_t)width * sizeof *keys);
   memset(bins, 0, BINS * sizeof *bins);
-  for (int64_t r = (int64_t)begin; r < (int64_t)end; r++)
-    for (int64_t c = 0; c < w->to - w->from; c++) {
-      uint32_t key = key_in(w, r, c);
-      if ((key & w->mask) == w->prefix) bins[key >> w->shift & (BINS - 1)]++;
-    }
+  for (int64_t r = (int64_t)begin; r < (int64_t)end; r++) {
+    read_keys(w, r, keys);
+    for (int64_t c = 0; c < width; c++)
+      if ((keys[c] & w->mask) == w->prefix)
+        bins[keys[c] >> w->shift & (BINS - 1)]++;
+  }
+  prn_free(keys);
 }
 
 static void mark(void *user, size_t chunk, size_t begin, size_t end) {
   const window *w = user;
-  int64_t ties = w->ties[chunk];
-  for (int64_t r = (int64_t)begin; r < (int64_t)end; r++)
-    for (int64_t c = 0; c < w->to - w->from; c++) {
-      uint32_t key = key_in(w, r, c);
-      bool goes = key < w->prefix || (key == w->prefix && ties > 0);
-      ties -= goes && key == w->prefix;
-      w->keep[place(w, r, c)] = key && !goes;
-    }
+  int64_t ties = w->ties[chunk], width = w->to - w->from;
+  uint32_t *keys = prn_alloc((size_t)width * sizeof *keys);
+  uint32_t least = w->prefix ? w->prefix : 1; /* 0 is gone */
+  for (int64_t r = (int64_t)begin; r < (int64_t)end; r++) {
+    unsigned char *keep = w->keep + place(w, r, 0);
+    read_keys(w, r, keys);
+    for (int64_t c = 0; c < width; c++)
+      keep[c] = keys[c] >= least;
+    for (int64_t c = 0; ties > 0 && c < width; c++)
+      if (keys[c] == w->prefix) {
+        keep[c] = 0;
+        ties--;
+      }
+  }
+  prn_free(keys);
 }
 
 /* One more digit of the threshold; *rank becomes that within the digit. */

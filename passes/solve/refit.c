@@ -26,6 +26,7 @@ typedef struct fit {
   int64_t systems; /* distinct ones */
   double *right;   /* rows x cols: w^ G */
   bool *failed;    /* systems */
+  float *inverse;  /* cols: one over scale */
   float *scale;    /* cols: roots of G's diagonal */
   float *scaled;   /* cols x cols: G with ones on its diagonal */
 } fit;
@@ -158,18 +159,34 @@ typedef struct gradients {
   double *start;       /* rows: that before the first step */
 } gradients;
 
+enum { LANES = 16 }; /* sums side by side, that vectors may hold */
+
 static double masked_square(const float *g, const unsigned char *keep,
                             int64_t n) {
+  float lane[LANES] = {0};
   double sum = 0;
-  for (int64_t c = 0; c < n; c++)
+  int64_t c = 0;
+  for (; c + LANES <= n; c += LANES)
+    for (int i = 0; i < LANES; i++)
+      lane[i] += keep[c + i] ? g[c + i] * g[c + i] : 0;
+  for (; c < n; c++)
     sum += keep[c] ? (double)g[c] * (double)g[c] : 0;
+  for (int i = 0; i < LANES; i++)
+    sum += (double)lane[i];
   return sum;
 }
 
 static double dot(const float *a, const float *b, int64_t n) {
+  float lane[LANES] = {0};
   double sum = 0;
-  for (int64_t c = 0; c < n; c++)
+  int64_t c = 0;
+  for (; c + LANES <= n; c += LANES)
+    for (int i = 0; i < LANES; i++)
+      lane[i] += a[c + i] * b[c + i];
+  for (; c < n; c++)
     sum += (double)a[c] * (double)b[c];
+  for (int i = 0; i < LANES; i++)
+    sum += (double)lane[i];
   return sum;
 }
 
@@ -204,7 +221,7 @@ static void advance(const fit *f, gradients *g, int64_t row, int64_t r) {
   float alpha = (float)(g->square[r] / curve);
   for (int64_t c = 0; c < n; c++) {
     e[c] -= alpha * q[c];
-    w[c] += alpha * p[c] / f->scale[c];
+    w[c] += alpha * p[c] * f->inverse[c];
   }
   double now = masked_square(e, keep, n);
   float beta = (float)(now / g->square[r]);
@@ -253,16 +270,19 @@ static void descend(void *user, size_t chunk, size_t begin, size_t end) {
 static const char *by_gradients(fit *f) {
   int64_t n = f->s->cols;
   const char *why = prn_solve_no_memory;
-  f->scale = prn_try_alloc((size_t)n * sizeof *f->scale);
+  f->scale = prn_try_alloc((size_t)n * 2 * sizeof *f->scale);
   f->scaled = prn_try_alloc((size_t)(n * n) * sizeof *f->scaled);
   if (f->scale && f->scaled) {
     why = NULL;
-    for (int64_t c = 0; c < n; c++)
+    f->inverse = f->scale + n;
+    for (int64_t c = 0; c < n; c++) {
       f->scale[c] = (float)sqrt(f->s->g[c * n + c]);
+      f->inverse[c] = 1 / f->scale[c];
+    }
     for (int64_t r = 0; r < n; r++)
       for (int64_t c = 0; c < n; c++)
         f->scaled[r * n + c] =
-            f->s->g32[r * n + c] / (f->scale[r] * f->scale[c]);
+            f->s->g32[r * n + c] * f->inverse[r] * f->inverse[c];
     prn_parallel_for(f->s->dense.threads, (size_t)f->s->rows,
                      (size_t)prn_solve_chunk(f->s), descend, f);
   }

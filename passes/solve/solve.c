@@ -9,7 +9,16 @@
 
 const char prn_solve_no_memory[] = "there is no memory for it";
 
-enum { TRIES = 12, MIN_CHUNK = 32, MAX_CHUNK = 256, EXACT = 1024 };
+enum {
+  TRIES = 12,
+  MIN_CHUNK = 32,
+  MAX_CHUNK = 256,
+  SMALL = 1024,
+  LARGE = 2048
+};
+/* Of conjugate gradients, where refit takes them. */
+enum { QUICK_STEPS = 2, FEW_STEPS = 3, MANY_STEPS = 12 };
+#define CLEARLY (1 / 1.5)
 
 int64_t prn_solve_chunk(const prn_solve *s) {
   int64_t chunk = (s->rows + 15) / 16;
@@ -114,7 +123,7 @@ static void losses(void *user, size_t chunk, size_t begin, size_t end) {
   int64_t n = s->cols, rows = (int64_t)(end - begin);
   const float *w = l->x->weights + (int64_t)begin * n;
   const float *t = s->target + (int64_t)begin * n;
-  bool exact = n <= EXACT;
+  bool exact = n <= SMALL;
   size_t size = exact ? sizeof(double) : sizeof(float);
   void *d = prn_alloc((size_t)(rows * n) * size * 2);
   double *d64 = d, *g64 = d64 + rows * n;
@@ -180,43 +189,100 @@ static double total(const prn_solve *s, const prn_solution *x) {
   return sum;
 }
 
-/* The rows of y that lose less, or all of them. Returns how many. */
-static int64_t take_better(const prn_solve *s, prn_solution *x,
-                           const prn_solution *y) {
-  int64_t n = s->cols, taken = 0;
-  bool whole = s->budget.kind == PRN_BUDGET_LAYER;
-  bool all = whole && total(s, y) < total(s, x);
-  for (int64_t r = 0; r < s->rows; r++) {
-    if (whole ? !all : y->loss[r] >= x->loss[r]) continue;
-    memcpy(x->weights + r * n, y->weights + r * n,
-           (size_t)n * sizeof *x->weights);
-    memcpy(x->keep + r * n, y->keep + r * n, (size_t)n);
-    x->loss[r] = y->loss[r];
-    taken++;
+static void copy_row(const prn_solve *s, prn_solution *to, int64_t r,
+                     const prn_solution *from, int64_t q) {
+  size_t n = (size_t)s->cols;
+  memcpy(to->weights + r * s->cols, from->weights + q * s->cols,
+         n * sizeof *to->weights);
+  memcpy(to->keep + r * s->cols, from->keep + q * s->cols, n);
+  to->loss[r] = from->loss[q];
+}
+
+/* Whether row r, or the layer where that has one budget, loses less than
+ * `share` of what it does in y. */
+static bool loses_less(const prn_solve *s, const prn_solution *x,
+                       const prn_solution *y, int64_t r, double share) {
+  if (s->budget.kind == PRN_BUDGET_LAYER)
+    return total(s, x) < share * total(s, y);
+  return x->loss[r] < share * y->loss[r];
+}
+
+/* Fits some rows of x, `rows` of them, as a layer of their own. */
+static const char *fit_rows(const prn_solve *s, prn_solution *x,
+                            const int64_t *row, int64_t rows) {
+  prn_solve part = *s;
+  prn_solution y = {0};
+  int64_t n = s->cols;
+  part.rows = rows;
+  part.target = array(rows, n, sizeof *part.target);
+  const char *why = prn_solution_create(&part, &y);
+  if (!part.target) why = prn_solve_no_memory;
+  for (int64_t i = 0; !why && i < rows; i++) {
+    memcpy(part.target + i * n, s->target + row[i] * n,
+           (size_t)n * sizeof *part.target);
+    copy_row(s, &y, i, x, row[i]);
   }
-  return taken;
+  if (!why) why = prn_solve_refit(&part, &y);
+  for (int64_t i = 0; !why && i < rows; i++)
+    copy_row(s, x, row[i], &y, i);
+  prn_free(part.target);
+  prn_solution_destroy(&y);
+  return why;
 }
 
-static const char *obs_fitted(prn_solve *s, prn_solution *x) {
-  const prn_obs_options plain = {.block = 128};
-  const char *why = prn_solve_obs(s, &plain, x);
-  return why ? why : prn_solve_refit(s, x);
+/* The better of x, SparseGPT's as it came, and y: x, and in *kept how many of
+ * its rows stay. Of rows that y is clearly better in x need not be fitted. */
+static const char *merge(const prn_solve *s, prn_solution *x,
+                         const prn_solution *y, int64_t *kept) {
+  double clearly = s->cols <= LARGE ? 0 : CLEARLY;
+  int64_t *row = array(s->rows, 1, sizeof *row), rows = 0;
+  bool whole = s->budget.kind == PRN_BUDGET_LAYER;
+  const char *why = row ? NULL : prn_solve_no_memory;
+  bool far = whole && loses_less(s, y, x, 0, clearly);
+  for (int64_t r = 0; !why && r < s->rows; r++)
+    if (whole ? !far : !loses_less(s, y, x, r, clearly)) row[rows++] = r;
+  if (!why && rows == s->rows)
+    why = prn_solve_refit(s, x);
+  else if (!why && rows)
+    why = fit_rows(s, x, row, rows);
+  far = whole && loses_less(s, y, x, 0, 1);
+  *kept = 0;
+  for (int64_t r = 0; !why && r < s->rows; r++) {
+    if (whole ? far : loses_less(s, y, x, r, 1))
+      copy_row(s, x, r, y, r);
+    else
+      ++*kept;
+  }
+  prn_free(row);
+  return why;
 }
 
-static const char *other_fitted(const prn_solve *s, int effort,
-                                prn_solution *x) {
-  const char *why = effort == 1 ? prn_solve_wanda(s, x) : prn_solve_admm(s, x);
-  return why ? why : prn_solve_refit(s, x);
+static const char *other(const prn_solve *s, int effort, const prn_solution *x,
+                         prn_solution *y) {
+  bool quick = effort == 3 && s->cols > LARGE;
+  const char *why = prn_solution_create(s, y);
+  for (int64_t r = 0; !why && quick && r < s->rows; r++)
+    copy_row(s, y, r, x, r);
+  if (!why)
+    why = effort == 1 ? prn_solve_wanda(s, y) : prn_solve_admm(s, quick, y);
+  return why ? why : prn_solve_refit(s, y);
+}
+
+static int steps_of(const prn_solve *s, int effort) {
+  if (s->cols <= LARGE || effort == 4) return MANY_STEPS;
+  return effort == 3 ? QUICK_STEPS : FEW_STEPS;
 }
 
 const char *prn_solve_best(prn_solve *s, prn_best *b, prn_solution *x) {
+  const prn_obs_options plain = {.block = 128};
   prn_solution y = {0};
-  const char *why = obs_fitted(s, x);
+  const char *why = prn_solve_obs(s, &plain, x);
   b->obs = s->rows;
+  s->steps = steps_of(s, b->effort);
+  if (!why && b->effort == 2) why = prn_solve_refit(s, x);
   if (!why && b->effort != 2) {
-    why = prn_solution_create(s, &y);
-    if (!why) why = other_fitted(s, b->effort, &y);
-    if (!why) b->obs -= take_better(s, x, &y);
+    why = other(s, b->effort, x, &y);
+    if (!why) why = merge(s, x, &y, &b->obs);
     prn_solution_destroy(&y);
   }
   if (!why && b->effort == 4) why = prn_solve_swap(s, x);

@@ -85,8 +85,10 @@ typedef struct prn_obs_options {
 PRN_NODISCARD const char *prn_solve_obs(prn_solve *s, const prn_obs_options *o,
                                         prn_solution *x);
 /* Meng et al., "ALPS", 2024: zeros and weights by the alternating direction
- * method of multipliers; x is not read. */
-PRN_NODISCARD const char *prn_solve_admm(const prn_solve *s, prn_solution *x);
+ * method of multipliers. quick: a few steps from those of x, for large layers;
+ * otherwise x is not read. */
+PRN_NODISCARD const char *prn_solve_admm(const prn_solve *s, bool quick,
+                                         prn_solution *x);
 
 /* ---- improving; no row gets worse ---- */
 
@@ -106,12 +108,15 @@ PRN_NODISCARD const char *prn_solve_energy(const prn_solve *s, prn_solution *x,
 /* ---- all of it ---- */
 
 typedef struct prn_best {
-  int effort;  /* 1 Wanda, 2 SparseGPT, 3 ADMM, 4 and swaps; all fitted */
+  int effort;  /* 1 Wanda, 2 SparseGPT, 3 ADMM (quick for large layers), 4 and
+                  swaps; all fitted */
   int64_t obs; /* out: rows where SparseGPT was better and is kept */
   double loss; /* out: the sum of x->loss */
 } prn_best;
 /* The solution of an effort, or of SparseGPT fitted where that loses less: for
- * each row, or where the budget is the layer's, for the layer. */
+ * each row, or where the budget is the layer's, for the layer. (In large layers
+ * SparseGPT's weights are only fitted where, as they are, they lose less than
+ * half as much again.) */
 PRN_NODISCARD const char *prn_solve_best(prn_solve *s, prn_best *b,
                                          prn_solution *x);
 

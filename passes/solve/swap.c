@@ -22,8 +22,8 @@
 #include "ir/support/parallel.h"
 #include "passes/solve/solve.h"
 
-enum { REFRESH = 64, ROUNDS = 8 };
-#define WORK 4e12 /* multiplications */
+enum { REFRESH = 64, ROUNDS = 8, SWAPS = 400 /* what a row's cost */ };
+#define WORK 4e11 /* multiplications */
 #define GAIN 1e-6 /* of a row's loss, that is worth a swap */
 
 typedef struct trade {
@@ -345,7 +345,7 @@ static int64_t affordable(const trade *t) {
     double k = 0;
     for (int64_t c = 0; c < n; c++)
       k += keep[c];
-    work += k * k * k + k * k * ((double)n - k);
+    work += k * k * k + k * ((double)n - k) * (k + SWAPS);
     if (work > WORK) break;
   }
   return rows;

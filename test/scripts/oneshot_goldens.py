@@ -4,8 +4,8 @@
     oneshot_goldens.py FOLDER ORACLE
 
 Of each layer of the oracle (weights, activations, and what official codes made
-of them) a model with one product is profiled and pruned. Masks of magnitude
-must be theirs bit for bit, those of prune-obs theirs but for 0.1 %, with an
+of them) a model with one product is profiled and pruned. Masks of magnitude,
+Wanda and RIA must be theirs bit for bit, those of prune-obs theirs but for 0.1 %, with an
 error within 1 %; prune-admm must come as close to the outputs as ALPS, lose no
 more than SparseGPT in the damped error, and less than a share of what SparseGPT
 loses, on the calibration data and on data it has not seen. The last line says
@@ -196,6 +196,8 @@ def main():
         layer = Layer(folder, oracle, case)
         checks.masks(layer, "--score-magnitude", "magnitude", False)
         checks.masks(layer, "--score-wanda", "wanda", True)
+        checks.masks(layer, "--score-ria", "ria", False)
+        checks.masks(layer, "--score-ria", "ria_perout", True)
         for pattern in PATTERNS:
             checks.obs(layer, pattern)
             checks.admm(layer, pattern)
