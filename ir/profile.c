@@ -95,6 +95,16 @@ bool prn_profile_block_size(const prn_observation *o, size_t *doubles) {
   return true;
 }
 
+double prn_observation_bytes(const prn_observation *o, int64_t channels,
+                             bool paired) {
+  double places = (double)prn_window_places(&o->window), all = places;
+  all *= (double)channels;
+  double group = all / (double)(o->window.axes ? o->window.groups : 1);
+  double block = (double)o->block < group ? (double)o->block : group;
+  double moments = all * block * (paired ? 2 : 1);
+  return 8 * (PRN_PROFILE_VECTORS * all + moments);
+}
+
 void prn_profile_place(prn_observation *o, const double *block) {
   size_t n = (size_t)o->channels;
   o->mean = block;

@@ -133,6 +133,10 @@ void prn_observation_moments(const prn_observation *o, int64_t g, double *out);
 /* The same of what the value was (rows) times what it is. */
 void prn_observation_cross(const prn_observation *o, int64_t g, double *out);
 
+/* Bytes of the numbers of an observation of a value with so many channels. */
+double prn_observation_bytes(const prn_observation *o, int64_t channels,
+                             bool paired);
+
 /* ---- making ---- */
 
 /* Zero bytes are a valid empty profile. Frees what it holds and empties it. */

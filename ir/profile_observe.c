@@ -130,17 +130,6 @@ static void take_panels(void *user, size_t chunk, size_t begin, size_t end) {
 
 /* ---- second moments ---- */
 
-/* Combines sums with the block at m. */
-static void add_products(const taker *t, const panel *p, const panel *q,
-                         double (*sums)[PRN_LANES], double *m) {
-  double n = (double)t->n, share = n / ((double)t->o->count + n);
-  for (int64_t i = 0; i < p->lanes; i++) {
-    double *row = m + (p->row + i) * p->side + q->row;
-    for (int64_t j = 0; j < q->lanes; j++)
-      row[j] += share * (sums[i][j] / n - row[j]);
-  }
-}
-
 /* Below the diagonal is what is above. */
 static void mirror(const panel *p, const panel *q, double *m) {
   for (int64_t j = 0; j < q->lanes; j++)
@@ -156,7 +145,10 @@ static void multiply(const taker *t, double *a, size_t i, size_t j, double *m) {
   for (int64_t s = 0; s < t->n; s += SLAB)
     prn_panel_product(x + s * PRN_LANES, y + s * PRN_LANES,
                       t->n - s < SLAB ? t->n - s : SLAB, sums);
-  add_products(t, &t->panels[i], &t->panels[j], sums, m);
+  const panel *p = &t->panels[i], *q = &t->panels[j];
+  double share = (double)t->n / ((double)t->o->count + (double)t->n);
+  prn_panel_combine(sums, p->lanes, q->lanes, t->n, share, p->side,
+                    m + p->row * p->side + q->row);
 }
 
 static void multiply_panels(void *user, size_t chunk, size_t begin,

@@ -11,6 +11,13 @@
 
 #define INLINE static inline __attribute__((always_inline))
 
+/* Loops over registers, which have no index. */
+#if defined __clang__
+#define UNROLL _Pragma("clang loop unroll(full)")
+#else
+#define UNROLL _Pragma("GCC unroll 8")
+#endif
+
 /* Sums of ROWS x (2 * WIDTH) products at a time, in registers. */
 #define PRODUCT(name, attributes, WIDTH, ROWS)                             \
   attributes static void name(const double *a, const double *b, int64_t n, \
@@ -18,21 +25,40 @@
     typedef double vec __attribute__((vector_size(8 * (WIDTH))));          \
     for (int i = 0; i < PRN_LANES; i += (ROWS))                            \
       for (int j = 0; j < PRN_LANES; j += 2 * (WIDTH)) {                   \
-        vec sums[ROWS][2] = {0};                                           \
+        vec left[ROWS] = {0}, right[ROWS] = {0}, old, y, z;                \
         for (int64_t r = 0; r < n; r++) {                                  \
           const double *x = a + r * PRN_LANES + i;                         \
-          vec y[2];                                                        \
-          memcpy(y, b + r * PRN_LANES + j, sizeof y);                      \
-          for (int k = 0; k < (ROWS); k++) {                               \
-            sums[k][0] += x[k] * y[0];                                     \
-            sums[k][1] += x[k] * y[1];                                     \
+          memcpy(&y, b + r * PRN_LANES + j, sizeof y);                     \
+          memcpy(&z, b + r * PRN_LANES + j + (WIDTH), sizeof z);           \
+          UNROLL for (int k = 0; k < (ROWS); k++) {                        \
+            left[k] += x[k] * y;                                           \
+            right[k] += x[k] * z;                                          \
           }                                                                \
         }                                                                  \
-        for (int k = 0; k < (ROWS); k++)                                   \
-          for (int e = 0; e < 2 * (WIDTH); e++)                            \
-            out[i + k][j + e] += sums[k][e / (WIDTH)][e % (WIDTH)];        \
+        UNROLL for (int k = 0; k < (ROWS); k++) {                          \
+          memcpy(&old, &out[i + k][j], sizeof old);                        \
+          y = old + left[k];                                               \
+          memcpy(&out[i + k][j], &y, sizeof y);                            \
+          memcpy(&old, &out[i + k][j + (WIDTH)], sizeof old);              \
+          y = old + right[k];                                              \
+          memcpy(&out[i + k][j + (WIDTH)], &y, sizeof y);                  \
+        }                                                                  \
       }                                                                    \
   }
+
+/* Of whole panels, whose number of lanes is known, and of others. */
+INLINE void combine(double (*sums)[PRN_LANES], int64_t rows, int64_t columns,
+                    double scale, double share, int64_t side, double *m) {
+  for (int64_t i = 0; i < rows; i++) {
+    double *row = m + i * side;
+    if (columns == PRN_LANES)
+      for (int j = 0; j < PRN_LANES; j++)
+        row[j] += share * (sums[i][j] * scale - row[j]);
+    else
+      for (int64_t j = 0; j < columns; j++)
+        row[j] += share * (sums[i][j] * scale - row[j]);
+  }
+}
 
 /* Two passes, since the variance is around the mean. */
 INLINE void statistics(const double *panel, int64_t n,
@@ -63,56 +89,63 @@ INLINE void statistics(const double *panel, int64_t n,
   }
 }
 
-#define STATISTICS(name, attributes)                          \
-  attributes static void name(const double *panel, int64_t n, \
-                              double(*out)[PRN_LANES]) {      \
-    statistics(panel, n, out);                                \
+#define SIMPLE(level, attributes)                                            \
+  attributes static void statistics_##level(const double *panel, int64_t n,  \
+                                            double(*out)[PRN_LANES]) {       \
+    statistics(panel, n, out);                                               \
+  }                                                                          \
+  attributes static void combine_##level(                                    \
+      double(*sums)[PRN_LANES], int64_t rows, int64_t columns, double scale, \
+      double share, int64_t side, double *m) {                               \
+    combine(sums, rows, columns, scale, share, side, m);                     \
   }
 
-typedef void product_fn(const double *a, const double *b, int64_t n,
-                        double (*out)[PRN_LANES]);
-typedef void statistics_fn(const double *panel, int64_t n,
-                           double (*out)[PRN_LANES]);
+typedef struct loops {
+  void (*product)(const double *a, const double *b, int64_t n,
+                  double (*out)[PRN_LANES]);
+  void (*statistics)(const double *panel, int64_t n, double (*out)[PRN_LANES]);
+  void (*combine)(double (*sums)[PRN_LANES], int64_t rows, int64_t columns,
+                  double scale, double share, int64_t side, double *m);
+} loops;
 
 PRODUCT(product_any, , 2, 4)
-STATISTICS(statistics_any, )
+SIMPLE(any, )
+static const loops any = {product_any, statistics_any, combine_any};
 
 #if defined __x86_64__
 #define V3 __attribute__((target("avx2,fma")))
 #define V4 __attribute__((target("avx512f,avx512dq,avx512vl,fma")))
 PRODUCT(product_v3, V3, 4, 4)
 PRODUCT(product_v4, V4, 8, 8)
-STATISTICS(statistics_v3, V3)
-STATISTICS(statistics_v4, V4)
+SIMPLE(v3, V3)
+SIMPLE(v4, V4)
+static const loops v3 = {product_v3, statistics_v3, combine_v3};
+static const loops v4 = {product_v4, statistics_v4, combine_v4};
 
-/* 0, 3 or 4: of the levels x86-64-v3 and -v4. */
-static int level(void) {
+/* Of the levels x86-64-v3 and -v4, as far as it matters here. */
+static const loops *best(void) {
   if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512dq") &&
       __builtin_cpu_supports("avx512vl"))
-    return 4;
+    return &v4;
   bool three = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
-  return three ? 3 : 0;
-}
-
-static product_fn *product(void) {
-  int l = level();
-  return l == 4 ? product_v4 : l == 3 ? product_v3 : product_any;
-}
-static statistics_fn *any_statistics(void) {
-  int l = level();
-  return l == 4 ? statistics_v4 : l == 3 ? statistics_v3 : statistics_any;
+  return three ? &v3 : &any;
 }
 #else
-static product_fn *product(void) { return product_any; }
-static statistics_fn *any_statistics(void) { return statistics_any; }
+static const loops *best(void) { return &any; }
 #endif
 
 void prn_panel_statistics(const double *panel, int64_t n,
                           double out[PRN_PROFILE_VECTORS][PRN_LANES]) {
-  any_statistics()(panel, n, out);
+  best()->statistics(panel, n, out);
 }
 
 void prn_panel_product(const double *a, const double *b, int64_t n,
                        double out[PRN_LANES][PRN_LANES]) {
-  product()(a, b, n, out);
+  best()->product(a, b, n, out);
+}
+
+void prn_panel_combine(double sums[PRN_LANES][PRN_LANES], int64_t rows,
+                       int64_t columns, int64_t n, double share, int64_t side,
+                       double *m) {
+  best()->combine(sums, rows, columns, 1 / (double)n, share, side, m);
 }

@@ -37,6 +37,12 @@ void prn_panel_statistics(const double *panel, int64_t n,
 void prn_panel_product(const double *a, const double *b, int64_t n,
                        double out[PRN_LANES][PRN_LANES]);
 
+/* m[i][j] += share * (sums[i][j] / n - m[i][j]), of rows x columns in a matrix
+ * of `side` columns. */
+void prn_panel_combine(double sums[PRN_LANES][PRN_LANES], int64_t rows,
+                       int64_t columns, int64_t n, double share, int64_t side,
+                       double *m);
+
 /* "error: value 'x' ..."; returns PRN_FAIL. */
 PRN_PRINTF(3, 4)
 prn_status prn_observation_error(prn_diag_sink *sink, const prn_observation *o,

@@ -50,8 +50,16 @@ void prn_progress_begin(prn_progress *p, size_t total) {
 }
 
 void prn_progress_step(prn_progress *p, const char *what) {
+  double done = (double)p->at, each = 0;
+  prn_strbuf b = {0};
+  if (p->at) each = (prn_seconds() - p->start) / done;
   p->at++;
-  if (p->watched) show(p, p->at, what);
+  if (!p->watched) return;
+  prn_strbuf_cstr(&b, what);
+  if (p->at > 2 && p->at <= p->total)
+    prn_strbuf_fmt(&b, ", about %.0f s left", each * ((double)p->total - done));
+  show(p, p->at, b.data);
+  prn_strbuf_destroy(&b);
 }
 
 void prn_progress_end(prn_progress *p) { clear(p); }

@@ -5,8 +5,10 @@
 static const prn_cli_option options[] = {
     {PRN_CLI_HEADING, 0, NULL, NULL, "Inputs and outputs", 0, 0, 0},
     PRN_CLI_ROW(LIST, 'i', prn_run_settings, inputs, "inputs", "FILE.npz",
-                "Arrays to run on; their names are those of the inputs. With "
-                "--profile-out, any number of files, or folders of them."),
+                "Arrays to run on; their names are those of the inputs. Also "
+                "an .npy file for the only input, an ONNX tensor input_K.pb, "
+                "or a folder of these. With --profile-out, any number of files, "
+                "or folders of them."),
     PRN_CLI_ROW(LIST, 0, prn_run_settings, input, "input", "NAME=FILE.npy",
                 "One input. May be repeated."),
     PRN_CLI_ROW(TEXT, 'o', prn_run_settings, outputs, "outputs", "FILE.npz",
@@ -48,6 +50,13 @@ static const prn_cli_option options[] = {
                 "With --profile-out: of each channel (default), or also of "
                 "each pair, n x n numbers for n channels; block:N: of each "
                 "pair among N neighbours."),
+    {PRN_CLI_INT, 0, "profile-memory", "MB",
+     "What moments may take; default half of this machine's memory.",
+     offsetof(prn_run_settings, memory), 1, 1 << 30},
+    {PRN_CLI_INT, 0, "batch", "N",
+     "With --profile-out: run on so many entries of the inputs' first axis at a "
+     "time, where the model leaves it open.",
+     offsetof(prn_run_settings, batch), 1, 1 << 30},
     PRN_CLI_ROW(LIST, 0, prn_run_settings, observe, "observe", "VALUE",
                 "With --profile-out: observe this value alone, and compute "
                 "nothing else. May be repeated."),
@@ -138,6 +147,7 @@ static prn_status run_model(prn_ctx *ctx, const prn_run_settings *s,
                             const char *path) {
   prn_loaded l = {0};
   prn_arrays in = {0};
+  prn_input_names names = {0};
   bool given = prn_run_has_inputs(s);
   const char *file = s->inputs.size ? s->inputs.at[0] : NULL;
   prn_status status = PRN_OK;
@@ -145,7 +155,7 @@ static prn_status run_model(prn_ctx *ctx, const prn_run_settings *s,
     return prn_diag_emit(prn_ctx_diags(ctx), PRN_ERROR, (prn_loc){0},
                          PRN_STR(""),
                          "several --inputs are for --profile-out only");
-  if (given) status = prn_run_read_inputs(ctx, s, file, &in);
+  if (given) status = prn_run_read_inputs(ctx, path, s, file, &names, &in);
   if (status == PRN_OK)
     status = prn_run_load(ctx, path, s, given ? &in : NULL, NULL, &l);
   if (status == PRN_OK && !given) status = prn_run_random_inputs(&l, s, &in);

@@ -11,7 +11,7 @@ typedef struct prn_run_settings {
   const char *outputs, *compare, *march, *precision, *recipe, *pipeline,
       *profile, *profile_out, *reference, *moments, *table, *tune;
   prn_cli_list inputs, input, dims, observe;
-  int64_t threads, random_inputs;
+  int64_t threads, random_inputs, batch, memory;
   double bench, rtol;
   bool json, onnx_test, verbose, profile_kernels, profile_layers, calibrate;
 } prn_run_settings;
@@ -35,11 +35,40 @@ void prn_run_unload(prn_loaded *l);
 
 /* Whether the options name inputs, rather than leaving them to chance. */
 bool prn_run_has_inputs(const prn_run_settings *s);
+
+/* What the inputs of a model are called; read when it is asked for. */
+typedef struct prn_input_names {
+  prn_str *at;
+  size_t size;
+  bool known;
+} prn_input_names;
+/* The files that --inputs names, those of folders among them; one NULL where
+ * all inputs come from --input, or are random. Free out->at. */
+PRN_NODISCARD prn_status prn_run_list_inputs(prn_ctx *ctx,
+                                             const prn_run_settings *s,
+                                             prn_cli_list *out);
 /* The inputs that the options name, those of `file` (NULL: of none) among
  * them. */
-PRN_NODISCARD prn_status prn_run_read_inputs(prn_ctx *ctx,
+PRN_NODISCARD prn_status prn_run_read_inputs(prn_ctx *ctx, const char *model,
                                              const prn_run_settings *s,
-                                             const char *file, prn_arrays *out);
+                                             const char *file,
+                                             prn_input_names *names,
+                                             prn_arrays *out);
+/* Appends the tensor of a file with one TensorProto. */
+PRN_NODISCARD prn_status prn_run_read_tensor(prn_ctx *ctx, const char *path,
+                                             prn_str name, prn_arrays *out);
+
+/* Arrays that hold several samples along their first axis are run in parts:
+ * those that have one axis more than the model's input, more than the size that
+ * the model fixes, or more than `batch` (0: any number). *out is 0 where none
+ * does. */
+PRN_NODISCARD prn_status prn_run_count_parts(const prn_runner *r,
+                                             const prn_arrays *in,
+                                             int64_t batch, int64_t *out);
+/* Appends copies of one part of each input. */
+PRN_NODISCARD prn_status prn_run_take_part(const prn_runner *r,
+                                           const prn_arrays *in, int64_t batch,
+                                           int64_t part, prn_arrays *out);
 /* Random ones. */
 PRN_NODISCARD prn_status prn_run_random_inputs(prn_loaded *l,
                                                const prn_run_settings *s,

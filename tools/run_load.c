@@ -140,31 +140,6 @@ static int64_t dim_size(void *user, prn_str name) {
   return 0;
 }
 
-/* One "NAME=FILE.npy"; names may hold '=', files may not. */
-static prn_status load_one(prn_ctx *ctx, const char *text, prn_arrays *out) {
-  prn_array a;
-  const char *eq = strrchr(text, '=');
-  if (!eq)
-    return prn_diag_emit(prn_ctx_diags(ctx), PRN_ERROR, (prn_loc){0},
-                         PRN_STR(""), "--input=%s is not NAME=FILE.npy", text);
-  PRN_TRY(prn_array_load_npy(ctx, eq + 1, &a));
-  a.name = prn_intern(ctx, (prn_str){text, (size_t)(eq - text)});
-  prn_arrays_add(out, a);
-  return PRN_OK;
-}
-
-bool prn_run_has_inputs(const prn_run_settings *s) {
-  return s->inputs.size || s->input.size;
-}
-
-prn_status prn_run_read_inputs(prn_ctx *ctx, const prn_run_settings *s,
-                               const char *file, prn_arrays *out) {
-  if (file) PRN_TRY(prn_arrays_load_npz(ctx, file, out));
-  for (size_t i = 0; i < s->input.size; i++)
-    PRN_TRY(load_one(ctx, s->input.at[i], out));
-  return PRN_OK;
-}
-
 prn_status prn_run_random_inputs(prn_loaded *l, const prn_run_settings *s,
                                  prn_arrays *out) {
   uint64_t seed = s->random_inputs < 0 ? 0 : (uint64_t)s->random_inputs;

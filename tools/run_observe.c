@@ -2,12 +2,10 @@
  *
  * The model is compiled once, with these values as outputs, and run on one
  * input file after the other. */
-#include <dirent.h>
-#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
+#include <unistd.h>
 
 #include "tools/progress.h"
 #include "tools/run.h"
@@ -17,62 +15,6 @@ static prn_status fail(prn_ctx *ctx, const char *file, const char *what) {
                        PRN_STR(""), "%s", what);
 }
 
-/* ---- the files ---- */
-
-typedef struct files {
-  const char **at;
-  size_t size, cap;
-} files;
-
-static void add_file(files *all, const char *path) {
-  if (all->size == all->cap) {
-    all->cap = all->cap ? 2 * all->cap : 64;
-    all->at = prn_realloc(all->at, prn_array_size(sizeof *all->at, all->cap));
-  }
-  all->at[all->size++] = path;
-}
-
-static int by_name(const void *a, const void *b) {
-  const char *const *x = a, *const *y = b;
-  return strcmp(*x, *y);
-}
-
-/* The .npz files of a folder, by name. */
-static prn_status add_folder(prn_ctx *ctx, const char *path, files *all) {
-  size_t before = all->size;
-  DIR *dir = opendir(path);
-  if (!dir) return fail(ctx, path, strerror(errno));
-  for (const struct dirent *e; (e = readdir(dir));) {
-    prn_strbuf b = {0};
-    if (!prn_str_ends(prn_str_from(e->d_name), ".npz")) continue;
-    prn_strbuf_fmt(&b, "%s/%s", path, e->d_name);
-    add_file(all, prn_intern(ctx, prn_strbuf_view(&b)).data);
-    prn_strbuf_destroy(&b);
-  }
-  (void)closedir(dir);
-  if (all->size == before) return fail(ctx, path, "holds no .npz file");
-  qsort(all->at + before, all->size - before, sizeof *all->at, by_name);
-  return PRN_OK;
-}
-
-/* The files that --inputs names; one NULL where all inputs come from --input,
- * or are random. */
-static prn_status list_files(prn_ctx *ctx, const prn_run_settings *s,
-                             files *all) {
-  struct stat st;
-  if (!prn_run_has_inputs(s) && s->random_inputs < 0)
-    return fail(ctx, NULL, "--profile-out needs the user's data: --inputs");
-  for (size_t i = 0; i < s->inputs.size; i++) {
-    const char *path = s->inputs.at[i];
-    if (stat(path, &st) == 0 && S_ISDIR(st.st_mode))
-      PRN_TRY(add_folder(ctx, path, all));
-    else
-      add_file(all, path);
-  }
-  if (all->size == 0) add_file(all, NULL);
-  return PRN_OK;
-}
-
 /* ---- running ---- */
 
 typedef struct observer {
@@ -80,11 +22,38 @@ typedef struct observer {
   const prn_run_settings *s;
   prn_loaded loaded, reference;
   prn_profile profile, ignored; /* of the model, of the reference */
+  prn_input_names names;
+  size_t runs;
 } observer;
+
+/* What all moments take, once it is known how large values are. */
+static prn_status check_memory(const observer *o, const prn_arrays *out,
+                               bool paired) {
+  double all = 0, most;
+  if (o->s->memory)
+    most = (double)o->s->memory * 1e6;
+  else
+    most = (double)sysconf(_SC_PHYS_PAGES) * (double)sysconf(_SC_PAGESIZE) / 2;
+  for (size_t i = 0; i < o->profile.size; i++) {
+    const prn_observation *seen = &o->profile.at[i];
+    const prn_array *a = prn_arrays_find(out, seen->value);
+    int64_t axis = a && seen->axis < 0 ? seen->axis + a->rank : seen->axis;
+    if (a && axis >= 0 && axis < a->rank)
+      all += prn_observation_bytes(seen, a->dims[axis], paired);
+  }
+  if (all <= most) return PRN_OK;
+  return prn_diag_emit(
+      prn_ctx_diags(o->ctx), PRN_ERROR, (prn_loc){0}, PRN_STR(""),
+      "the profile would take %.0f MB of memory, more than the %.0f MB of "
+      "--profile-memory; --profile-moments=block:N takes less, and so do some "
+      "values at a time (--observe)",
+      all / 1e6, most / 1e6);
+}
 
 /* before: what the reference shows, or NULL. */
 static prn_status take(observer *o, const prn_arrays *out,
                        const prn_arrays *before) {
+  if (o->runs++ == 0) PRN_TRY(check_memory(o, out, before != NULL));
   for (size_t i = 0; i < o->profile.size; i++) {
     prn_str name = o->profile.at[i].value;
     const prn_array *a = prn_arrays_find(out, name), *b = NULL;
@@ -117,6 +86,21 @@ static prn_status run_once(observer *o, const prn_arrays *in) {
   return status;
 }
 
+static prn_status run_parts(observer *o, const prn_arrays *in) {
+  const prn_runner *r = &o->loaded.runner;
+  int64_t parts;
+  PRN_TRY(prn_run_count_parts(r, in, o->s->batch, &parts));
+  if (parts == 0) return run_once(o, in);
+  for (int64_t i = 0; i < parts; i++) {
+    prn_arrays part = {0};
+    prn_status status = prn_run_take_part(r, in, o->s->batch, i, &part);
+    if (status == PRN_OK) status = run_once(o, &part);
+    prn_arrays_destroy(&part);
+    PRN_TRY(status);
+  }
+  return PRN_OK;
+}
+
 static prn_status load(observer *o, const char *model, const prn_arrays *in) {
   PRN_TRY(prn_run_load(o->ctx, model, o->s, in, &o->profile, &o->loaded));
   if (!o->s->reference) return PRN_OK;
@@ -129,12 +113,13 @@ static prn_status run_file(observer *o, const char *model, const char *file) {
   prn_arrays in = {0};
   bool given = prn_run_has_inputs(o->s);
   prn_status status = PRN_OK;
-  if (given) status = prn_run_read_inputs(o->ctx, o->s, file, &in);
+  if (given)
+    status = prn_run_read_inputs(o->ctx, model, o->s, file, &o->names, &in);
   if (status == PRN_OK && !o->loaded.program)
     status = load(o, model, given ? &in : NULL);
   if (status == PRN_OK && !given)
     status = prn_run_random_inputs(&o->loaded, o->s, &in);
-  if (status == PRN_OK) status = run_once(o, &in);
+  if (status == PRN_OK) status = run_parts(o, &in);
   prn_arrays_destroy(&in);
   if (status != PRN_OK && file)
     (void)prn_diag_emit(prn_ctx_diags(o->ctx), PRN_NOTE,
@@ -143,7 +128,8 @@ static prn_status run_file(observer *o, const char *model, const char *file) {
   return status;
 }
 
-static prn_status run_all(observer *o, const char *model, const files *all) {
+static prn_status run_all(observer *o, const char *model,
+                          const prn_cli_list *all) {
   prn_progress progress;
   prn_status status = PRN_OK;
   prn_progress_begin(&progress, all->size);
@@ -165,12 +151,12 @@ static prn_status check_settings(prn_ctx *ctx, const prn_run_settings *s) {
   return PRN_OK;
 }
 
-static void report(const observer *o, size_t runs) {
+static void report(const observer *o) {
   size_t values = 0;
   for (size_t i = 0; i < o->profile.size; i++)
     values += o->profile.at[i].window.axes == 0;
-  printf("%s: %zu values of %zu run%s\n", o->s->profile_out, values, runs,
-         runs == 1 ? "" : "s");
+  printf("%s: %zu values of %zu run%s\n", o->s->profile_out, values, o->runs,
+         o->runs == 1 ? "" : "s");
 }
 
 static prn_status read_moments(prn_ctx *ctx, const prn_run_settings *s,
@@ -190,16 +176,15 @@ static prn_status read_moments(prn_ctx *ctx, const prn_run_settings *s,
 
 prn_status prn_run_observe(prn_ctx *ctx, const prn_run_settings *s,
                            const char *path) {
-  files all = {0};
+  prn_cli_list all = {0};
   observer o = {.ctx = ctx, .s = s};
   prn_status status = check_settings(ctx, s);
   if (status == PRN_OK) status = read_moments(ctx, s, &o.profile.block);
-  if (status == PRN_OK) status = list_files(ctx, s, &all);
+  if (status == PRN_OK) status = prn_run_list_inputs(ctx, s, &all);
   if (status == PRN_OK) status = run_all(&o, path, &all);
   if (status == PRN_OK)
     status = prn_profile_write(prn_ctx_diags(ctx), &o.profile, s->profile_out);
-  if (status == PRN_OK && strcmp(s->profile_out, "-") != 0)
-    report(&o, all.size);
+  if (status == PRN_OK && strcmp(s->profile_out, "-") != 0) report(&o);
   prn_run_unload(&o.loaded);
   prn_run_unload(&o.reference);
   prn_profile_clear(&o.profile);

@@ -5,31 +5,9 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "frontends/onnx/import.h"
 #include "tools/run.h"
 
 enum { MAX_SETS = 1000, MAX_TENSORS = 1000 };
-
-/* A tensor as an array called `name`. */
-static prn_status to_array(prn_ctx *ctx, const prn_tensor *t, const char *name,
-                           const char *path, prn_arrays *out) {
-  prn_array a;
-  int64_t dims[PRN_ARRAY_MAX_RANK];
-  prn_loc loc = {.file = path};
-  if (!t->data || t->type->rank > PRN_ARRAY_MAX_RANK)
-    return prn_diag_emit(prn_ctx_diags(ctx), PRN_ERROR, loc, PRN_STR(""),
-                         "tensors of type %s are not supported here",
-                         prn_type_str(ctx, t->type));
-  for (int32_t i = 0; i < t->type->rank; i++)
-    (void)prn_dim_is_const(t->type->dims[i], &dims[i]);
-  if (!prn_array_init(&a, prn_intern_cstr(ctx, name), t->type->dtype,
-                      t->type->rank, dims))
-    return prn_diag_emit(prn_ctx_diags(ctx), PRN_ERROR, loc, PRN_STR(""),
-                         "no memory for the tensor");
-  prn_tensor_read_bytes(t, 0, a.count, a.data);
-  prn_arrays_add(out, a);
-  return PRN_OK;
-}
 
 /* Reads SET/KIND_K.pb for every value of the model. */
 static prn_status load_set(prn_ctx *ctx, const char *set, const char *kind,
@@ -37,12 +15,10 @@ static prn_status load_set(prn_ctx *ctx, const char *set, const char *kind,
                            prn_arrays *out) {
   for (uint32_t i = 0; i < n && i < MAX_TENSORS; i++) {
     prn_strbuf path = {0};
-    const prn_tensor *t = NULL;
     prn_strbuf_fmt(&path, "%s/%s_%u.pb", set, kind, (unsigned)i);
     const char *name = prn_intern(ctx, prn_strbuf_view(&path)).data;
     prn_strbuf_destroy(&path);
-    PRN_TRY(prn_onnx_read_tensor(ctx, name, &t));
-    PRN_TRY(to_array(ctx, t, values[i].name, name, out));
+    PRN_TRY(prn_run_read_tensor(ctx, name, prn_str_from(values[i].name), out));
   }
   return PRN_OK;
 }

@@ -15,7 +15,7 @@
 #include "ir/profile.h"
 #include "ir/support/xxh64.h"
 
-enum { N = 5, T = 12, MAX = 4096 };
+enum { N = 5, T = 12, MAX = 8192 };
 
 /* T vectors of N; the last channels have means far from 0. */
 static void make(float *x) {
@@ -119,6 +119,89 @@ static void axes(void **state) {
   prn_profile_clear(&p);
 }
 
+/* ---- windows ---- */
+
+enum { B = 2, C = 4, H = 5, W = 6, KH = 3, KW = 2, PLACES = C * KH * KW };
+
+static const prn_profile_window window = {.axes = 2,
+                                          .groups = 2,
+                                          .kernel = {KH, KW},
+                                          .strides = {2, 1},
+                                          .dilations = {1, 2},
+                                          .pads = {1, 0, 2, 3}};
+
+/* What the window at output y, x sees as input number i. */
+static double seen(const float *image, int b, int y, int x, int i) {
+  int c = i / (KH * KW), ky = i / KW % KH, kx = i % KW;
+  int iy = y * 2 + ky - 1, ix = x + kx * 2;
+  if (iy < 0 || iy >= H || ix >= W) return 0;
+  return (double)image[((b * C + c) * H + iy) * W + ix];
+}
+
+/* OH, OW: what numpy would say of the shapes above. */
+enum { OH = (H + 1 + 2 - KH) / 2 + 1, OW = W + 0 + 3 - 3 + 1 };
+
+static void check_window(const prn_observation *o, const float *image) {
+  double moments[PLACES][PLACES] = {{0}}, mean[PLACES] = {0};
+  double half[PLACES * PLACES / 4], total = B * OH * OW;
+  assert_int_equal(o->channels, PLACES);
+  assert_int_equal(o->count, B * OH * OW);
+  for (int b = 0; b < B; b++)
+    for (int y = 0; y < OH; y++)
+      for (int x = 0; x < OW; x++)
+        for (int i = 0; i < PLACES; i++) {
+          double v = seen(image, b, y, x, i);
+          mean[i] += v / total;
+          for (int j = 0; j < PLACES; j++)
+            moments[i][j] += v * seen(image, b, y, x, j) / total;
+        }
+  for (int i = 0; i < PLACES; i++)
+    assert_near(o->mean[i], mean[i]);
+  for (int g = 0; g < 2; g++) {
+    prn_observation_moments(o, g, half);
+    for (int i = 0; i < PLACES / 2; i++)
+      for (int j = 0; j < PLACES / 2; j++) {
+        int a = g * PLACES / 2 + i, b = g * PLACES / 2 + j;
+        bool known = i / o->block == j / o->block;
+        assert_near(half[i * PLACES / 2 + j],
+                    known ? moments[a][b] : mean[a] * mean[b]);
+      }
+  }
+}
+
+/* All at once, or one image after the other; whatever moments are of. */
+static void windows(void **state) {
+  static const int64_t blocks[] = {PRN_PROFILE_FULL, 5, 16};
+  prn_diag_sink sink = {0};
+  float x[B * C * H * W];
+  (void)state;
+  uint32_t word = 3;
+  for (int i = 0; i < B * C * H * W; i++) {
+    word = word * 1664525u + 1013904223u;
+    x[i] = (float)(word >> 8) * 0x1p-24f - 0.3f;
+  }
+  for (size_t k = 0; k < PRN_COUNT(blocks); k++) {
+    prn_profile p = {.block = blocks[k]}, q = {.block = blocks[k]};
+    size_t i = prn_profile_add_window(&p, PRN_STR("x"), 1, &window);
+    size_t j = prn_profile_add_window(&q, PRN_STR("x"), 1, &window);
+    assert_null(prn_profile_find(&p, PRN_STR("x"), 1));
+    const int64_t both[] = {B, C, H, W}, one[] = {1, C, H, W};
+    prn_sample all = {PRN_F32, 4, both, x}, first = {PRN_F32, 4, one, x};
+    prn_sample second = {PRN_F32, 4, one, x + C * H * W};
+    assert_int_equal(prn_profile_observe(&p, i, &all, 3, &sink), PRN_OK);
+    check_window(&p.at[i], x);
+    prn_profile_clear(&p);
+    p = (prn_profile){.block = blocks[k]};
+    i = prn_profile_add_window(&p, PRN_STR("x"), 1, &window);
+    assert_int_equal(prn_profile_observe(&p, i, &first, 1, &sink), PRN_OK);
+    assert_int_equal(prn_profile_observe(&q, j, &second, 1, &sink), PRN_OK);
+    assert_int_equal(prn_profile_merge(&p, &q, &sink), PRN_OK);
+    check_window(&p.at[i], x);
+    prn_profile_clear(&p);
+    prn_profile_clear(&q);
+  }
+}
+
 static void swallow(void *user, const prn_diag *d) {
   int *count = user;
   assert_true(d->text.size > 0);
@@ -148,6 +231,13 @@ static void refusals(void **state) {
   assert_int_equal(prn_profile_merge(&p, &q, &sink), PRN_FAIL);
   assert_int_equal(prn_profile_merge(&p, &f, &sink), PRN_FAIL);
   assert_int_equal(count, 6);
+  /* images of another rank, and channels that groups do not divide */
+  size_t w = prn_profile_add_window(&p, PRN_STR("c"), 1, &window);
+  const int64_t odd[] = {1, 1, 1, 1};
+  prn_sample image = {PRN_F32, 4, odd, x};
+  assert_int_equal(prn_profile_observe(&p, w, &narrow, 1, &sink), PRN_FAIL);
+  assert_int_equal(prn_profile_observe(&p, w, &image, 1, &sink), PRN_FAIL);
+  assert_int_equal(count, 8);
   prn_profile_clear(&p);
 }
 
@@ -177,6 +267,17 @@ static void start(image *m, bool full) {
   observe(&p, prn_profile_add(&p, PRN_STR("first"), 1), x, T);
   (void)prn_profile_add(&p, PRN_STR("never seen"), 1);
   observe(&p, prn_profile_add(&p, PRN_STR("second value"), -1), x, T);
+  const prn_profile_window line = {.axes = 1,
+                                   .groups = N,
+                                   .kernel = {2},
+                                   .strides = {1},
+                                   .dilations = {1},
+                                   .pads = {1, 0}};
+  const int64_t dims[] = {2, N, T / 2};
+  prn_sample s = {PRN_F32, 3, dims, x};
+  size_t w = prn_profile_add_window(&p, PRN_STR("window"), 1, &line);
+  assert_int_equal(
+      prn_profile_observe_pair(&p, w, &s, full ? &s : NULL, 1, &sink), PRN_OK);
   assert_int_equal(prn_profile_write(&sink, &p, m->path), PRN_OK);
   prn_profile_clear(&p);
   FILE *f = fopen(m->path, "rb");
@@ -211,7 +312,8 @@ static void round_trip(void **state) {
     assert_int_equal(prn_profile_read(&sink, m.path, &p), PRN_OK);
     assert_int_equal(prn_profile_read(&sink, m.path, &q), PRN_OK);
     assert_true(p.model == 0x0123456789abcdefu);
-    assert_int_equal(p.size, 2);
+    assert_int_equal(p.size, 3);
+    assert_int_equal(p.at[2].paired, full);
     assert_true((p.block != 0) == full);
     check(&p.at[0], x);
     check(prn_profile_find(&p, PRN_STR("second value"), -1), x);
@@ -265,11 +367,67 @@ static void flipped(void **state) {
   (void)unlink(m.path);
 }
 
+/* Where the record of the window begins. */
+static size_t third(const image *m) {
+  for (size_t at = 40; at + 48 < m->size; at += 8)
+    if (m->bytes[at] == 6 && m->bytes[at + 32] == 1) return at;
+  fail_msg("no window");
+  return 0;
+}
+
+/* Numbers of a window that cannot be, one at a time. */
+static void bad_windows(void **state) {
+  static const struct {
+    size_t at; /* behind the record's beginning */
+    uint64_t v;
+    size_t bytes;
+  } cases[] = {
+      {24, 3, 8},                 /* a block larger than a group */
+      {24, UINT64_MAX, 8},        /* ... than anything */
+      {32, 0, 4},                 /* no axes, but there are numbers */
+      {32, 4, 4},                 /* too many axes */
+      {32, UINT32_MAX, 4},        /* ... */
+      {36, 3, 4},                 /* no such way to pad */
+      {36, 1, 4},                 /* pads that follow, and are given */
+      {40, 2, 4},                 /* an unknown flag */
+      {44, 1, 4},                 /* what is not used */
+      {48, 0, 8},                 /* no groups */
+      {48, 3, 8},                 /* groups that do not divide */
+      {48, UINT64_MAX, 8},        /* ... that are negative */
+      {56, 0, 8},                 /* a kernel of nothing */
+      {56, 4, 8},                 /* ... that does not divide a group */
+      {56, UINT64_C(1) << 40, 8}, /* ... too large */
+      {64, 0, 8},                 /* strides */
+      {72, UINT64_MAX, 8},        /* dilations */
+      {80, UINT64_C(1) << 63, 8}, /* pads */
+      {8, UINT64_C(1) << 61, 8},  /* channels whose bytes overflow */
+      {8, 11, 8},                 /* channels that groups do not divide */
+  };
+  image m;
+  int messages;
+  (void)state;
+  start(&m, true);
+  size_t record = third(&m);
+  for (size_t i = 0; i < PRN_COUNT(cases); i++) {
+    unsigned char broken[MAX];
+    memcpy(broken, m.bytes, m.size);
+    for (size_t b = 0; b < cases[i].bytes; b++)
+      broken[record + cases[i].at + b] = (unsigned char)(cases[i].v >> 8 * b);
+    uint64_t sum = prn_xxh64(broken, m.size - 8, 0);
+    for (size_t b = 0; b < 8; b++)
+      broken[m.size - 8 + b] = (unsigned char)(sum >> 8 * b);
+    save(&m, broken, m.size);
+    if (try_read(&m, &messages) == PRN_OK) fail_msg("case %zu was read", i);
+  }
+  (void)unlink(m.path);
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(splits),    cmocka_unit_test(axes),
       cmocka_unit_test(refusals),  cmocka_unit_test(round_trip),
       cmocka_unit_test(truncated), cmocka_unit_test(flipped),
+      cmocka_unit_test(windows),   cmocka_unit_test(bad_windows),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,0 +1,315 @@
+/* prune-run: the user's inputs, in whatever files they are.
+ *
+ *   .npz            arrays called as the model's inputs are
+ *   .npy            one, of the model's only input
+ *   input_K.pb      an ONNX tensor: the input of its name, or else number K
+ *   folder          of .npz files, each a sample; or of input_*.pb files, which
+ *                   together are one; or of such folders, as test_data_set_*
+ *
+ * Samples are read one at a time. */
+#include <dirent.h>
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include "frontends/onnx/import.h"
+#include "tools/model_io.h"
+#include "tools/run.h"
+
+static prn_status fail(prn_ctx *ctx, const char *file, const char *what) {
+  return prn_diag_emit(prn_ctx_diags(ctx), PRN_ERROR, (prn_loc){.file = file},
+                       PRN_STR(""), "%s", what);
+}
+
+/* ---- folders ---- */
+
+static void add_path(prn_cli_list *all, const char *path) {
+  if (all->size == all->cap) {
+    all->cap = all->cap ? 2 * all->cap : 64;
+    all->at = prn_realloc(all->at, prn_array_size(sizeof *all->at, all->cap));
+  }
+  all->at[all->size++] = path;
+}
+
+static bool is_folder(const char *path) {
+  struct stat st;
+  return stat(path, &st) == 0 && S_ISDIR(st.st_mode);
+}
+
+static int by_name(const void *a, const void *b) {
+  const char *const *x = a, *const *y = b;
+  return strcmp(*x, *y);
+}
+
+static bool is_tensor(prn_str name) {
+  return prn_str_starts(name, "input_") && prn_str_ends(name, ".pb");
+}
+
+static bool is_arrays(prn_str name) {
+  return prn_str_ends(name, ".npz") || prn_str_ends(name, ".npy");
+}
+
+static bool is_set(prn_str name) {
+  return prn_str_starts(name, "test_data_set_");
+}
+
+/* The paths of what a folder holds of a kind, by name. */
+static prn_status list(prn_ctx *ctx, const char *path, bool (*kind)(prn_str),
+                       prn_cli_list *all) {
+  size_t before = all->size;
+  DIR *dir = opendir(path);
+  if (!dir) return fail(ctx, path, strerror(errno));
+  for (const struct dirent *e; (e = readdir(dir));) {
+    prn_strbuf b = {0};
+    if (!kind(prn_str_from(e->d_name))) continue;
+    prn_strbuf_fmt(&b, "%s/%s", path, e->d_name);
+    add_path(all, prn_intern(ctx, prn_strbuf_view(&b)).data);
+    prn_strbuf_destroy(&b);
+  }
+  (void)closedir(dir);
+  if (all->size > before)
+    qsort(all->at + before, all->size - before, sizeof *all->at, by_name);
+  return PRN_OK;
+}
+
+static prn_status add_folder(prn_ctx *ctx, const char *path,
+                             prn_cli_list *all) {
+  size_t before = all->size;
+  prn_cli_list tensors = {0};
+  prn_status status = list(ctx, path, is_tensor, &tensors);
+  if (status == PRN_OK && tensors.size)
+    add_path(all, path);
+  else if (status == PRN_OK)
+    status = list(ctx, path, is_arrays, all);
+  if (status == PRN_OK && all->size == before)
+    status = list(ctx, path, is_set, all);
+  prn_free(tensors.at);
+  if (status != PRN_OK || all->size > before) return status;
+  return fail(ctx, path, "holds no .npz file and no input_*.pb");
+}
+
+prn_status prn_run_list_inputs(prn_ctx *ctx, const prn_run_settings *s,
+                               prn_cli_list *out) {
+  if (!prn_run_has_inputs(s) && s->random_inputs < 0)
+    return fail(ctx, NULL, "--profile-out needs the user's data: --inputs");
+  for (size_t i = 0; i < s->inputs.size; i++) {
+    const char *path = s->inputs.at[i];
+    if (is_folder(path))
+      PRN_TRY(add_folder(ctx, path, out));
+    else
+      add_path(out, path);
+  }
+  if (out->size == 0) add_path(out, NULL);
+  return PRN_OK;
+}
+
+/* ---- names of inputs ---- */
+
+/* Of the model's graph, in order. */
+static prn_status find_names(prn_ctx *ctx, const char *model,
+                             prn_input_names *names) {
+  prn_module *m;
+  if (names->known) return PRN_OK;
+  if (prn_str_ends(prn_str_from(model), ".so"))
+    return fail(ctx, model,
+                "the inputs of a library come from .npz files or "
+                "--input NAME=FILE.npy");
+  PRN_TRY(prn_model_read(ctx, model, &m));
+  PRN_EACH_OP(top, m->body) {
+    const prn_block *body = prn_op_block(top, "body");
+    if (!prn_op_is(top, PRN_OP_onnx_graph) || names->at) continue;
+    names->at = PRN_ARENA_ARRAY(prn_ctx_arena(ctx), prn_str, body->num_args);
+    for (uint32_t i = 0; i < body->num_args; i++)
+      names->at[names->size++] = prn_intern(ctx, body->args[i]->name);
+  }
+  names->known = true;
+  prn_module_destroy(m);
+  return PRN_OK;
+}
+
+static bool is_name(const prn_input_names *names, prn_str name) {
+  for (size_t i = 0; i < names->size; i++)
+    if (prn_str_eq(names->at[i], name)) return true;
+  return false;
+}
+
+/* ---- reading ---- */
+
+static prn_status to_array(prn_ctx *ctx, const prn_tensor *t, prn_str name,
+                           const char *path, prn_arrays *out) {
+  prn_array a;
+  int64_t dims[PRN_ARRAY_MAX_RANK];
+  prn_loc loc = {.file = path};
+  if (!t->data || t->type->rank > PRN_ARRAY_MAX_RANK)
+    return prn_diag_emit(prn_ctx_diags(ctx), PRN_ERROR, loc, PRN_STR(""),
+                         "tensors of type %s are not supported here",
+                         prn_type_str(ctx, t->type));
+  for (int32_t i = 0; i < t->type->rank; i++)
+    (void)prn_dim_is_const(t->type->dims[i], &dims[i]);
+  if (!prn_array_init(&a, prn_intern(ctx, name), t->type->dtype, t->type->rank,
+                      dims))
+    return fail(ctx, path, "no memory for the tensor");
+  prn_tensor_read_bytes(t, 0, a.count, a.data);
+  prn_arrays_add(out, a);
+  return PRN_OK;
+}
+
+prn_status prn_run_read_tensor(prn_ctx *ctx, const char *path, prn_str name,
+                               prn_arrays *out) {
+  const prn_tensor *t = NULL;
+  PRN_TRY(prn_onnx_read_tensor(ctx, path, &t));
+  return to_array(ctx, t, name, path, out);
+}
+
+/* The input of the tensor's name, or of the file's number. */
+static prn_status read_pb(prn_ctx *ctx, const char *path,
+                          const prn_input_names *names, prn_arrays *out) {
+  const prn_tensor *t = NULL;
+  const char *slash = strrchr(path, '/'), *file = slash ? slash + 1 : path;
+  char *end;
+  PRN_TRY(prn_onnx_read_tensor(ctx, path, &t));
+  if (is_name(names, t->name)) return to_array(ctx, t, t->name, path, out);
+  if (prn_str_starts(prn_str_from(file), "input_")) {
+    unsigned long k = strtoul(file + strlen("input_"), &end, 10);
+    if (strcmp(end, ".pb") == 0 && k < names->size)
+      return to_array(ctx, t, names->at[k], path, out);
+  }
+  if (names->size == 1) return to_array(ctx, t, names->at[0], path, out);
+  return fail(ctx, path, "which input is it? Name the file input_K.pb");
+}
+
+static prn_status read_npy(prn_ctx *ctx, const char *path,
+                           const prn_input_names *names, prn_arrays *out) {
+  prn_array a;
+  if (names->size != 1)
+    return fail(ctx, path,
+                "the model has several inputs: --input "
+                "NAME=FILE.npy for each, or an .npz file");
+  PRN_TRY(prn_array_load_npy(ctx, path, &a));
+  a.name = names->at[0];
+  prn_arrays_add(out, a);
+  return PRN_OK;
+}
+
+static prn_status read_set(prn_ctx *ctx, const char *path,
+                           const prn_input_names *names, prn_arrays *out) {
+  prn_cli_list all = {0};
+  prn_status status = list(ctx, path, is_tensor, &all);
+  if (status == PRN_OK && all.size == 0)
+    status = fail(ctx, path, "holds no input_*.pb");
+  for (size_t i = 0; i < all.size && status == PRN_OK; i++)
+    status = read_pb(ctx, all.at[i], names, out);
+  prn_free(all.at);
+  return status;
+}
+
+static prn_status read_file(prn_ctx *ctx, const char *model, const char *path,
+                            prn_input_names *names, prn_arrays *out) {
+  prn_str name = prn_str_from(path);
+  bool npy = prn_str_ends(name, ".npy"), pb = prn_str_ends(name, ".pb"),
+       folder = is_folder(path);
+  if (!npy && !pb && !folder) return prn_arrays_load_npz(ctx, path, out);
+  PRN_TRY(find_names(ctx, model, names));
+  if (folder) return read_set(ctx, path, names, out);
+  return pb ? read_pb(ctx, path, names, out) : read_npy(ctx, path, names, out);
+}
+
+/* One "NAME=FILE.npy"; names may hold '=', files may not. */
+static prn_status load_one(prn_ctx *ctx, const char *text, prn_arrays *out) {
+  prn_array a;
+  const char *eq = strrchr(text, '=');
+  if (!eq)
+    return prn_diag_emit(prn_ctx_diags(ctx), PRN_ERROR, (prn_loc){0},
+                         PRN_STR(""), "--input=%s is not NAME=FILE.npy", text);
+  PRN_TRY(prn_array_load_npy(ctx, eq + 1, &a));
+  a.name = prn_intern(ctx, (prn_str){text, (size_t)(eq - text)});
+  prn_arrays_add(out, a);
+  return PRN_OK;
+}
+
+bool prn_run_has_inputs(const prn_run_settings *s) {
+  return s->inputs.size || s->input.size;
+}
+
+prn_status prn_run_read_inputs(prn_ctx *ctx, const char *model,
+                               const prn_run_settings *s, const char *file,
+                               prn_input_names *names, prn_arrays *out) {
+  if (file) PRN_TRY(read_file(ctx, model, file, names, out));
+  for (size_t i = 0; i < s->input.size; i++)
+    PRN_TRY(load_one(ctx, s->input.at[i], out));
+  return PRN_OK;
+}
+
+/* ---- samples of an array ---- */
+
+/* How many parts an array is run in, along its first axis, of `size` entries
+ * each; 0: it is run as it is. */
+static int64_t parts_of(const prune_value *v, const prn_array *a, int64_t batch,
+                        int64_t *size) {
+  *size = 1;
+  if (a->rank == v->rank + 1) return a->dims[0];
+  if (a->rank != v->rank || a->rank == 0) return 0;
+  *size = v->dims[0] >= 0 ? v->dims[0] : batch;
+  if (*size <= 0 || a->dims[0] <= *size) return 0;
+  if (v->dims[0] >= 0 && a->dims[0] % *size) return 0; /* an error later */
+  return (a->dims[0] + *size - 1) / *size;
+}
+
+prn_status prn_run_count_parts(const prn_runner *r, const prn_arrays *in,
+                               int64_t batch, int64_t *out) {
+  const prune_model *m = r->model;
+  *out = 0;
+  for (uint32_t i = 0; i < m->num_inputs; i++) {
+    const prn_array *a = prn_arrays_find(in, prn_str_from(m->inputs[i].name));
+    int64_t size, parts = a ? parts_of(&m->inputs[i], a, batch, &size) : 0;
+    if (parts == 0) continue;
+    if (*out && *out != parts)
+      return prn_diag_emit(prn_ctx_diags(r->ctx), PRN_ERROR, (prn_loc){0},
+                           PRN_STR(""),
+                           "input '%s' holds %lld samples, others %lld",
+                           m->inputs[i].name, (long long)parts,
+                           (long long)*out);
+    *out = parts;
+  }
+  return PRN_OK;
+}
+
+/* Entries [at, at+n) of the first axis; of one alone the axis goes when `drop`
+ * is set. */
+static bool cut(const prn_array *a, int64_t at, int64_t n, bool drop,
+                prn_array *out) {
+  int64_t dims[PRN_ARRAY_MAX_RANK];
+  memcpy(dims, a->dims, sizeof dims);
+  dims[0] = n;
+  if (!prn_array_init(out, a->name, a->dtype, a->rank - drop, dims + drop))
+    return false;
+  size_t entry = a->bytes / (size_t)a->dims[0];
+  memcpy(out->data, (const char *)a->data + (size_t)at * entry, out->bytes);
+  return true;
+}
+
+static bool copy(const prn_array *a, prn_array *out) {
+  if (!prn_array_init(out, a->name, a->dtype, a->rank, a->dims)) return false;
+  memcpy(out->data, a->data, a->bytes);
+  return true;
+}
+
+prn_status prn_run_take_part(const prn_runner *r, const prn_arrays *in,
+                             int64_t batch, int64_t part, prn_arrays *out) {
+  const prune_model *m = r->model;
+  for (uint32_t i = 0; i < m->num_inputs; i++) {
+    const prune_value *v = &m->inputs[i];
+    const prn_array *a = prn_arrays_find(in, prn_str_from(v->name));
+    prn_array piece;
+    int64_t n;
+    if (!a) continue; /* an error later */
+    bool whole = parts_of(v, a, batch, &n) == 0, drop = a->rank > v->rank;
+    int64_t at = whole ? 0 : part * n;
+    if (!whole && n > a->dims[0] - at) n = a->dims[0] - at;
+    if (!(whole ? copy(a, &piece) : cut(a, at, n, drop, &piece)))
+      return fail(r->ctx, NULL, "no memory for a sample");
+    prn_arrays_add(out, piece);
+  }
+  return PRN_OK;
+}
