@@ -135,7 +135,7 @@ static prn_status visit(job *j, const prn_site *site) {
   double found = 0;
   if (!prn_pass_site_selected(j->env, site->constant) || !site->prunable)
     return PRN_OK;
-  prn_status status = prn_layer_open(j->env, site, &l, &why);
+  prn_status status = prn_layer_open(j->env, site, false, &l, &why);
   if (status == PRN_OK && why) {
     s->skipped++;
     prn_pass_remark(j->env, site->constant, PRN_REASON_NotObserved,

@@ -255,6 +255,18 @@ bool prn_site_matrix_of(const prn_site *s, prn_arena *arena,
   return ok && sort_columns(s, arena, out);
 }
 
+void prn_site_matrix_by_place(prn_site_matrix *m) {
+  int64_t n = m->inputs, channels = n / m->places;
+  int64_t *at = prn_alloc(prn_array_size((size_t)n + 1, sizeof *at));
+  for (int64_t i = 0; i < n; i++)
+    at[m->from[i]] = m->cols[i];
+  for (int64_t i = 0; i < n; i++) {
+    m->from[i] = i % channels * m->places + i / channels;
+    m->cols[i] = at[m->from[i]];
+  }
+  prn_free(at);
+}
+
 /* The observation whose channels are the inputs of a use; NULL when there is
  * none that fits. */
 static const prn_observation *inputs_of(const prn_profile *p,

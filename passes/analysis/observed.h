@@ -47,7 +47,7 @@ const prn_observation *prn_site_observation(const prn_profile *p,
 typedef struct prn_site_matrix {
   int64_t groups, outputs, inputs;
   int64_t *rows;  /* [groups * outputs] */
-  int64_t *cols;  /* [inputs], ascending */
+  int64_t *cols;  /* [inputs], ascending as it is made */
   int64_t *from;  /* [inputs]: their places as the operator counts them */
   int64_t places; /* of the kernel */
 } prn_site_matrix;
@@ -56,6 +56,10 @@ typedef struct prn_site_matrix {
  * matrices, transposed convolutions with windows. In the arena. */
 PRN_NODISCARD bool prn_site_matrix_of(const prn_site *s, prn_arena *arena,
                                       prn_site_matrix *out);
+
+/* Puts channels last: inputs run over channels within each place of a kernel,
+ * so that n:m groups lie along channels. */
+void prn_site_matrix_by_place(prn_site_matrix *m);
 
 /* What the inputs of one group are like, in the order of the matrix. */
 typedef struct prn_site_moments {

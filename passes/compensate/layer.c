@@ -87,13 +87,14 @@ static prn_status use_group(prn_layer *l, int64_t group, const char **why) {
 }
 
 prn_status prn_layer_open(const prn_pass_env *env, const prn_site *s,
-                          prn_layer *out, const char **why) {
+                          bool by_place, prn_layer *out, const char **why) {
   const prn_tensor *t = prn_site_tensor(s);
   *out = (prn_layer){.env = env, .site = s};
   *why = "its elements are not of f32";
   if (!t || t->type->dtype != PRN_F32) return PRN_OK;
   *why = "it is no matrix for all that read it";
   if (!prn_site_matrix_of(s, &out->arena, &out->matrix)) return PRN_OK;
+  if (by_place) prn_site_matrix_by_place(&out->matrix);
   out->groups = out->matrix.groups;
   out->rows = out->groups * out->matrix.outputs;
   out->cols = out->matrix.inputs;
@@ -221,8 +222,10 @@ prn_status prn_layer_write(prn_layer *l, prn_sparsity claim, uint64_t *pruned) {
 prn_sparsity prn_layer_claim(const prn_layer *l, int64_t n, int64_t m) {
   const prn_type *type = prn_site_tensor(l->site)->type;
   int32_t axis;
+  int64_t channels = l->cols / l->matrix.places, left = channels % m;
   if (!prn_site_memory_axis(l->site, PRN_ROLE_IN, &axis) ||
-      prn_axis_view_of(type, axis).length != l->cols || l->cols % m > n)
+      prn_axis_view_of(type, axis).length != channels || left > n ||
+      (left && l->matrix.places > 1))
     return (prn_sparsity){.kind = PRN_SPARSE_UNSTRUCTURED};
   return (prn_sparsity){
       .kind = PRN_SPARSE_NM, .n = (int32_t)n, .m = (int32_t)m, .axis = axis};
@@ -231,18 +234,17 @@ prn_sparsity prn_layer_claim(const prn_layer *l, int64_t n, int64_t m) {
 /* ---- biases ---- */
 
 bool prn_layer_has_bias(const prn_layer *l, bool add) {
-  return l->site->num_uses == 1 &&
-         prn_bias_open(l->site->uses[0].op, l->rows, add);
+  for (size_t i = 0; i < l->site->num_uses; i++)
+    if (!prn_bias_open(l->site->uses[i].op, l->rows, add)) return false;
+  return true;
 }
 
-void prn_layer_give_means(prn_layer *l) {
+/* The mean that each row lost, as a use saw its inputs. */
+static void lost_means(const prn_layer *l, const prn_site_use *use,
+                       double *mean, double *delta, unsigned char *alive) {
   int64_t rows = l->rows / l->groups, n = l->cols;
-  double *delta = PRN_ARENA_ARRAY(&l->arena, double, l->rows);
-  double *mean = PRN_ARENA_ARRAY(&l->arena, double, n);
-  unsigned char *alive = prn_arena_alloc(&l->arena, (size_t)l->rows);
-  const prn_site_use *use = &l->site->uses[0];
-  bool added;
   for (int64_t r = 0; r < l->rows; r++) {
+    delta[r] = 0;
     if (r % rows == 0 && !prn_use_means_of(prn_pass_profile(l->env), use,
                                            &l->matrix, r / rows, mean))
       return; /* they were there */
@@ -253,8 +255,19 @@ void prn_layer_give_means(prn_layer *l) {
       alive[r] |= l->x.keep[r * n + c];
     }
   }
-  if (!prn_bias_add(l->env, use->op, delta, alive, l->rows, &added))
-    prn_pass_remark(l->env, use->op, PRN_REASON_NotObserved,
-                    "no bias can take over the mean of '%.*s'",
-                    PRN_STR_ARG(l->site->name));
+}
+
+void prn_layer_give_means(prn_layer *l) {
+  double *delta = PRN_ARENA_ARRAY(&l->arena, double, l->rows);
+  double *mean = PRN_ARENA_ARRAY(&l->arena, double, l->cols);
+  unsigned char *alive = prn_arena_alloc(&l->arena, (size_t)l->rows);
+  bool added;
+  for (size_t i = 0; i < l->site->num_uses; i++) {
+    prn_op *op = l->site->uses[i].op;
+    lost_means(l, &l->site->uses[i], mean, delta, alive);
+    if (!prn_bias_add(l->env, op, delta, alive, l->rows, &added))
+      prn_pass_remark(l->env, op, PRN_REASON_NotObserved,
+                      "no bias can take over the mean of '%.*s'",
+                      PRN_STR_ARG(l->site->name));
+  }
 }

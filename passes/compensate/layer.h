@@ -29,10 +29,11 @@ PRN_NODISCARD prn_status prn_layers_check(const prn_pass_env *env);
 
 /* Reads a weight of f32. *why is why that cannot be (static text, "its ..."),
  * or NULL. Reports and fails where a weight is not finite, or there is no
- * memory. Warns when there are few vectors to fit on. Close it in any case. */
+ * memory. Warns when there are few vectors to fit on. by_place: columns are
+ * channels within places of a kernel, for n:m budgets. Close it in any case. */
 PRN_NODISCARD prn_status prn_layer_open(const prn_pass_env *env,
-                                        const prn_site *s, prn_layer *out,
-                                        const char **why);
+                                        const prn_site *s, bool by_place,
+                                        prn_layer *out, const char **why);
 void prn_layer_close(prn_layer *l);
 
 /* The problem of a group; `x` points into l->x. The budget is the caller's.
@@ -51,8 +52,8 @@ void prn_layer_remark_damping(const prn_layer *l, const prn_solve *s);
  * entries that went now in *pruned. */
 PRN_NODISCARD prn_status prn_layer_write(prn_layer *l, prn_sparsity claim,
                                          uint64_t *pruned);
-/* Whether the means that outputs lose can go to biases: one operator reads the
- * weight, and adds something to each of its rows, or (add) can be made to. */
+/* Whether the means that outputs lose can go to biases: all operators that read
+ * the weight add something to each of its rows, or (add) can be made to. */
 bool prn_layer_has_bias(const prn_layer *l, bool add);
 /* Gives the biases these means, after prn_layer_write. Of centred problems. */
 void prn_layer_give_means(prn_layer *l);

@@ -77,7 +77,7 @@ static prn_status visit(prn_pass_env *env, const prn_lapack *lapack,
   const char *why;
   prn_layer l;
   if (!prn_masked_concerns(env, site)) return PRN_OK;
-  prn_status status = prn_layer_open(env, site, &l, &why);
+  prn_status status = prn_layer_open(env, site, false, &l, &why);
   if (status == PRN_OK && why) {
     s->skipped++;
     prn_pass_remark(env, site->constant, PRN_REASON_NotObserved,

@@ -84,7 +84,8 @@ static prn_status visit(prn_pass_env *env, const prn_lapack *lapack,
   prn_budget budget;
   prn_layer l;
   if (!prn_masked_concerns(env, site)) return PRN_OK;
-  prn_status status = prn_layer_open(env, site, &l, &why);
+  bool nm = prn_site_tensor(site)->type->sparsity.kind == PRN_SPARSE_NM;
+  prn_status status = prn_layer_open(env, site, nm, &l, &why);
   if (status == PRN_OK && !why && !budget_of(&l, &budget))
     why = "its pattern of zeros would not outlast it";
   if (status == PRN_OK && why) {

@@ -107,6 +107,13 @@ static prn_status prune_layer(prn_layer *l, const prn_prune *p,
   return status;
 }
 
+/* Groups lie along channels: of a window's, there is no place for what is left
+ * of them. */
+static bool divides(const prn_layer *l, int64_t m) {
+  int64_t channels = l->cols / l->matrix.places;
+  return channels >= m && (l->matrix.places == 1 || channels % m == 0);
+}
+
 static prn_status visit(const prn_pass_env *env, const prn_site *site,
                         const prn_prune *p, const prn_lapack *lapack,
                         prn_prune_counts *out) {
@@ -118,10 +125,10 @@ static prn_status visit(const prn_pass_env *env, const prn_site *site,
     leave(env, site, reason, prn_reasons[reason].text, out);
     return PRN_OK;
   }
-  prn_status status = prn_layer_open(env, site, &l, &why);
+  prn_status status = prn_layer_open(env, site, p->m > 0, &l, &why);
   if (status == PRN_OK && why) {
     leave(env, site, PRN_REASON_NotObserved, why, out);
-  } else if (status == PRN_OK && p->m > l.cols) {
+  } else if (status == PRN_OK && p->m && !divides(&l, p->m)) {
     leave(env, site, PRN_REASON_NotDivisible, "it has no whole group", out);
   } else if (status == PRN_OK) {
     status = prune_layer(&l, p, lapack, out);
