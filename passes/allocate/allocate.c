@@ -46,6 +46,25 @@ const char *prn_allocate_loss(prn_solve *s, prn_solution *x, double *lost,
   return why;
 }
 
+void prn_allocate_owl(const double *outliers, const double *counts, size_t n,
+                      double sparsity, double lambda, double *shares) {
+  double least = (double)INFINITY, most = -least, mean = 0, entries = 0;
+  for (size_t i = 0; i < n; i++) {
+    least = fmin(least, outliers[i]);
+    most = fmax(most, outliers[i]);
+  }
+  double scale = most > least ? 2 * lambda / (most - least) : 0;
+  for (size_t i = 0; i < n; i++) {
+    mean += counts[i] * (outliers[i] - least) * scale;
+    entries += counts[i];
+  }
+  for (size_t i = 0; i < n; i++) {
+    double density =
+        (outliers[i] - least) * scale - mean / entries + 1 - sparsity;
+    shares[i] = fmin(fmax(1 - density, 0), 1);
+  }
+}
+
 /* ---- losses between measured shares ---- */
 
 void prn_prospect_between(const int *at, const double *loss, size_t n,
@@ -101,6 +120,28 @@ static void add_weight(const prn_prospect *p, double unit, const double *best,
   }
 }
 
+/* Spends what rounding left of the budget where it helps most. */
+static void spend(const prn_prospect *all, size_t n, double most, int *chosen) {
+  double left = most * (1 + 1e-12);
+  for (size_t i = 0; i < n; i++)
+    left -= all[i].cost[chosen[i]];
+  for (;;) {
+    size_t best = n;
+    double gain = 0;
+    for (size_t i = 0; i < n; i++) {
+      int s = chosen[i];
+      if (s == 0 || all[i].cost[s - 1] - all[i].cost[s] > left) continue;
+      double now = all[i].loss[s] - all[i].loss[s - 1];
+      if (best < n && now <= gain) continue;
+      best = i;
+      gain = now;
+    }
+    if (best == n) return;
+    int s = chosen[best]--;
+    left -= all[best].cost[s - 1] - all[best].cost[s];
+  }
+}
+
 bool prn_allocate(const prn_prospect *all, size_t n, double most, int *chosen) {
   double unit = most / BUCKETS;
   for (size_t i = 0; i < n; i++)
@@ -122,6 +163,7 @@ bool prn_allocate(const prn_prospect *all, size_t n, double most, int *chosen) {
     chosen[i] = from[i * row + (size_t)left];
     left -= buckets_of(&all[i], chosen[i], unit);
   }
+  if (fits) spend(all, n, most, chosen);
   prn_free(best < next ? best : next);
   prn_free(from);
   return fits;

@@ -25,6 +25,12 @@ void prn_sensitivity_give(prn_op *constant, double sensitivity);
 PRN_NODISCARD const char *prn_allocate_loss(prn_solve *s, prn_solution *x,
                                             double *lost, double *all);
 
+/* Shares of n weights by their percentages of outliers: densities are these,
+ * stretched over 2 lambda, and moved so that `sparsity` of all entries go. Yin
+ * et al., "Outlier weighed layerwise sparsity (OWL)", 2023. */
+void prn_allocate_owl(const double *outliers, const double *counts, size_t n,
+                      double sparsity, double lambda, double *shares);
+
 /* ---- a budget over several weights ---- */
 
 enum { PRN_SHARES = 100 }; /* shares to choose from: 0, 0.01, ..., 0.99 */

@@ -5,8 +5,6 @@
  * moved so that the mean over weights is 1 - sparsity. Yin et al., "Outlier
  * weighed layerwise sparsity (OWL)", 2023, where layers are whole blocks of a
  * transformer; here each weight is one. */
-#include <math.h>
-
 #include "passes/allocate/allocate.h"
 #include "passes/score/score.h"
 
@@ -49,25 +47,19 @@ static prn_status measure(const prn_pass_env *env, layer *l) {
 
 static void share_out(const prn_pass_env *env, const layer *all, size_t n) {
   const struct opts *o = env->opts;
-  double least = INFINITY, most = -INFINITY, mean = 0, entries = 0;
+  double *outliers = PRN_ARENA_ARRAY(env->scratch, double, 3 * n);
+  double *counts = outliers + n, *shares = counts + n;
   for (size_t i = 0; i < n; i++) {
-    least = fmin(least, all[i].outliers);
-    most = fmax(most, all[i].outliers);
+    outliers[i] = all[i].outliers;
+    counts[i] = all[i].count;
   }
-  double scale = most > least ? 2 * o->lambda / (most - least) : 0;
+  prn_allocate_owl(outliers, counts, n, o->sparsity, o->lambda, shares);
   for (size_t i = 0; i < n; i++) {
-    mean += all[i].count * (all[i].outliers - least) * scale;
-    entries += all[i].count;
-  }
-  for (size_t i = 0; i < n; i++) {
-    double density =
-        (all[i].outliers - least) * scale - mean / entries + 1 - o->sparsity;
-    double share = fmin(fmax(1 - density, 0), 1);
-    prn_share_give(all[i].constant, share);
+    prn_share_give(all[i].constant, shares[i]);
     prn_pass_remark(env, all[i].constant, PRN_REASON_Allocated,
                     "%s, of which %.3g %% are outliers, gets %.1f %% zeros",
                     prn_value_str(&all[i].constant->results[0]),
-                    all[i].outliers, 100 * share);
+                    all[i].outliers, 100 * shares[i]);
   }
 }
 
