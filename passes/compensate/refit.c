@@ -12,6 +12,12 @@
  * convolutions are fitted on what their windows saw, group by group, and
  * weights that several operators share on what all of them saw.
  *
+ * With `reference`, y is what all weights gave on inputs as they were in the
+ * reference of a paired profile (prune-sequential(reference){...}), so that
+ * what stays also makes up for what is gone elsewhere:
+ *
+ *   w_S = w D[:, S] C[S, S]^-1,   D the covariance of x as it was and as it is
+ *
  * C gets `damping` times its mean diagonal added, and more when it is not
  * positive definite, which a remark says. Frantar and Alistarh, "Optimal brain
  * compression", 2022, section 3; He et al., "Channel pruning for accelerating
@@ -22,10 +28,11 @@
 #include "passes/compensate/compensate.h"
 #include "passes/compensate/lapack.h"
 
-#define OPTIONS(X)                                   \
-  X(FLOAT, damping, 0.01, "[0,1e9]",                 \
-    "Added to the diagonal, as a share of its mean") \
-  X(BOOL, means, true, "", "Fit around the means, and let biases have them")
+#define OPTIONS(X)                                                           \
+  X(FLOAT, damping, 0.01, "[0,1e9]",                                         \
+    "Added to the diagonal, as a share of its mean")                         \
+  X(BOOL, means, true, "", "Fit around the means, and let biases have them") \
+  X(BOOL, reference, false, "", "Fit to what all of them gave in the reference")
 #define STATS(X)                                                \
   X(fitted, "weights fitted anew")                              \
   X(solved, "systems solved")                                   \
@@ -73,17 +80,21 @@ static void read_weight(fit *f, const float *v) {
 
 static void centre(prn_site_moments *m) {
   for (int64_t i = 0; i < m->n; i++)
-    for (int64_t k = 0; k < m->n; k++)
+    for (int64_t k = 0; k < m->n; k++) {
       m->second[i * m->n + k] -= m->mean[i] * m->mean[k];
+      if (m->cross) m->cross[i * m->n + k] -= m->before[i] * m->mean[k];
+    }
 }
 
-/* C w', of all inputs and outputs. */
+/* C w', or D' w', of all inputs and outputs. */
 static void find_targets(fit *f) {
+  const struct opts *o = f->env->opts;
+  const double *c = o->reference ? f->seen.cross : f->seen.second;
   int n = (int)f->n, m = (int)f->outputs;
   const double one = 1, zero = 0;
   f->target = PRN_ARENA_ARRAY(f->arena, double, f->outputs * f->n);
-  f->lapack->dgemm("N", "N", &n, &m, &n, &one, f->seen.second, &n, f->raw, &n,
-                   &zero, f->target, &n);
+  f->lapack->dgemm("N", "N", &n, &m, &n, &one, c, &n, f->raw, &n, &zero,
+                   f->target, &n);
 }
 
 /* ---- one system ---- */
@@ -183,16 +194,22 @@ static void keep_whole(fit *f) {
 
 /* What is fitted of a weight that is done, and what its outputs lost. */
 typedef struct result {
-  float *v;             /* elements */
-  double *lost;         /* [outputs of all groups][inputs] */
+  float *v;      /* elements */
+  double *lost;  /* [outputs of all groups][inputs] */
+  double *delta; /* [outputs of all groups]: of means, with a reference */
   unsigned char *alive; /* [outputs of all groups] */
 } result;
 
 static void keep_result(const fit *f, result *r) {
+  const struct opts *opts = f->env->opts;
   for (int64_t o = 0; o < f->outputs; o++)
     for (int64_t i = 0; i < f->n; i++) {
       double now = f->fitted[o * f->n + i];
-      r->lost[(f->first + o) * f->n + i] = f->raw[o * f->n + i] - now;
+      double was = f->raw[o * f->n + i];
+      r->lost[(f->first + o) * f->n + i] = was - now;
+      if (opts->reference)
+        r->delta[f->first + o] +=
+            was * f->seen.before[i] - now * f->seen.mean[i];
       r->alive[f->first + o] |= f->support[o][i];
       r->v[place(f, o, i)] = (float)now;
     }
@@ -204,6 +221,11 @@ static prn_status fit_group(fit *f, int64_t group, const char **why,
   if (!prn_site_moments_of(prn_pass_profile(f->env), f->w->site, &f->w->m,
                            group, &f->seen, why))
     return PRN_OK;
+  if (o->reference && !f->seen.cross) {
+    *why = "was not observed beside a reference";
+    prn_site_moments_free(&f->seen);
+    return PRN_OK;
+  }
   if (group == 0 && f->seen.count < FEW * f->n)
     prn_pass_warning(f->env,
                      "'%.*s' is fitted on %lld vectors for %lld inputs: with "
@@ -226,6 +248,7 @@ static prn_status fit_group(fit *f, int64_t group, const char **why,
 static void give_means(prn_pass_env *env, const prn_masked *w, const result *r,
                        prn_arena *arena) {
   const prn_site_matrix *m = &w->m;
+  const struct opts *opts = env->opts;
   int64_t n = m->groups * m->outputs;
   double *mean = PRN_ARENA_ARRAY(arena, double, m->inputs);
   double *delta = PRN_ARENA_ARRAY(arena, double, n);
@@ -239,6 +262,7 @@ static void give_means(prn_pass_env *env, const prn_masked *w, const result *r,
         return; /* prn_masked_open found them */
       for (int64_t i = 0; i < m->inputs; i++)
         delta[o] += r->lost[o * m->inputs + i] * mean[i];
+      if (opts->reference) delta[o] = r->delta[o];
     }
     if (!prn_bias_add(env, use->op, delta, r->alive, n, &added))
       prn_pass_remark(env, use->op, PRN_REASON_NotObserved,
@@ -265,6 +289,7 @@ static prn_status fit_weight(prn_pass_env *env, const prn_lapack *lapack,
   prn_tensor plain = *w->t;
   result r = {PRN_ARENA_ARRAY(arena, float, all),
               PRN_ARENA_ARRAY(arena, double, outputs * w->m.inputs),
+              PRN_ARENA_ARRAY(arena, double, outputs),
               prn_arena_alloc(arena, (size_t)outputs)};
   plain.mask = NULL;
   prn_tensor_read_f32(&plain, 0, all, raw);
