@@ -31,7 +31,8 @@ typedef struct prn_remarks prn_remarks;
  * statistics of these inputs of weights, with moments of `block` channels. */
 typedef struct prn_observer prn_observer;
 struct prn_observer {
-  /* Has what follows paired with the module as it is now; NULL: no more. */
+  /* Has what follows paired with the module as it is now, without masks; NULL:
+   * no more. */
   prn_status (*pair)(prn_observer *self, prn_module *m);
   prn_status (*observe)(prn_observer *self, prn_module *m,
                         const prn_str *values, size_t n, int64_t block,

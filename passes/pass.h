@@ -177,7 +177,8 @@ PRN_NODISCARD prn_status prn_pass_run_on_data(const prn_pass_env *env,
                                               const prn_str *values, size_t n,
                                               int64_t block, prn_profile *out);
 
-/* Has these profiles paired with the module as it is now (NULL: no more). */
+/* Has these profiles paired with the module as it is now, without its masks
+ * (NULL: no more). */
 PRN_NODISCARD prn_status prn_pass_pair_data(const prn_pass_env *env,
                                             prn_module *m);
 

@@ -33,7 +33,10 @@
   X(ENUM, moments, full, "full|diagonal",                                    \
     "What is observed, as prune-run --profile-moments has it")               \
   X(INT, block, 0, "[0,1000000000]",                                         \
-    "Moments of so many neighbouring channels only; 0: of all")
+    "Moments of so many neighbouring channels only; 0: of all")              \
+  X(BOOL, reference, false, "",                                              \
+    "Observe beside the model as it is before, without masks, for "          \
+    "compensate-refit=reference")
 #define STATS(X)                         \
   X(blocks, "blocks that were observed") \
   X(values, "values that were observed") \
@@ -236,7 +239,8 @@ static prn_status run(prn_pass_env *env, prn_module *m) {
   prn_arena arena = {0};
   plan p;
   prn_status status = make_plan(env, m, &arena, &p);
-  bool pairs = wants_pairs(env->item->body);
+  const struct opts *o = env->opts;
+  bool pairs = o->reference || wants_pairs(env->item->body);
   if (status == PRN_OK && pairs) status = prn_pass_pair_data(env, m);
   for (size_t i = 0, next; i < p.size && status == PRN_OK; i = next) {
     prn_map names = {0};

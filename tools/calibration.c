@@ -101,11 +101,50 @@ static prn_status observe(prn_observer *self, prn_module *m,
   return status;
 }
 
+/* Constants whose masks were taken off. */
+typedef struct bared {
+  prn_op **ops;
+  const prn_attr **values;
+  size_t size, cap;
+} bared;
+
+static prn_status bare(void *user, prn_op *op) {
+  bared *b = user;
+  const prn_attr *a = prn_op_attr(op, "value");
+  if (!a || a->kind != PRN_ATTR_TENSOR || !a->tensor->mask) return PRN_OK;
+  if (b->size == b->cap) {
+    b->cap = b->cap ? 2 * b->cap : 32;
+    b->ops = prn_realloc(b->ops, prn_array_size(sizeof *b->ops, b->cap));
+    b->values =
+        prn_realloc(b->values, prn_array_size(sizeof *b->values, b->cap));
+  }
+  b->ops[b->size] = op;
+  b->values[b->size++] = a;
+  prn_ctx *ctx = op->module->ctx;
+  prn_tensor *t = prn_tensor_clone(ctx, a->tensor);
+  t->mask = NULL;
+  prn_op_set_attr(op, "value", prn_attr_tensor(ctx, t));
+  return PRN_OK;
+}
+
+/* Writes the module as if nothing were masked. */
+static int write_bare(prn_ctx *ctx, prn_module *m, prn_strbuf *why) {
+  bared b = {0};
+  int fd = -1;
+  if (prn_walk(m->body, true, bare, &b) == PRN_OK)
+    fd = prn_handover_write(ctx, m, why);
+  for (size_t i = 0; i < b.size; i++)
+    prn_op_set_attr(b.ops[i], "value", b.values[i]);
+  prn_free(b.ops);
+  prn_free(b.values);
+  return fd;
+}
+
 static prn_status pair(prn_observer *self, prn_module *m) {
   prn_calibration *c = (prn_calibration *)self;
   prn_strbuf why = {0};
   if (c->reference >= 0) (void)close(c->reference);
-  c->reference = m ? prn_handover_write(c->ctx, m, &why) : -1;
+  c->reference = m ? write_bare(c->ctx, m, &why) : -1;
   prn_status status = PRN_OK;
   if (m && c->reference < 0) status = fail(c, "cannot run the model", why.data);
   prn_strbuf_destroy(&why);

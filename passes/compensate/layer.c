@@ -113,6 +113,7 @@ prn_status prn_layer_open(const prn_pass_env *env, const prn_site *s,
 
 void prn_layer_close(prn_layer *l) {
   prn_free(l->target);
+  prn_free(l->aim);
   prn_free(l->gone);
   prn_site_moments_free(&l->moments);
   prn_solution_destroy(&l->x);
@@ -124,8 +125,52 @@ void prn_layer_close(prn_layer *l) {
 /* Moments around the means, once. */
 static void centre(prn_site_moments *m) {
   for (int64_t r = 0; r < m->n; r++)
-    for (int64_t c = 0; c < m->n; c++)
+    for (int64_t c = 0; c < m->n; c++) {
       m->second[r * m->n + c] -= m->mean[r] * m->mean[c];
+      if (m->cross) m->cross[r * m->n + c] -= m->before[r] * m->mean[c];
+    }
+}
+
+/* Room for what `reference` needs, once. */
+static prn_status open_aim(prn_layer *l) {
+  if (l->aim) return PRN_OK;
+  l->aim = cells(l, sizeof *l->aim);
+  l->gave = PRN_ARENA_ARRAY(&l->arena, double, l->rows);
+  return l->aim ? PRN_OK : no_memory(l);
+}
+
+/* The weights that, on inputs as they are, come closest to what the group's
+ * gave on inputs as they were: W D (C + d I)^-1, with D the moments of these
+ * times those, and C + d I as the problem has it. */
+static const char *take_aim(prn_layer *l, prn_solve *s, int64_t first) {
+  const double one = 1, zero = 0;
+  int n = (int)s->cols, m = (int)s->rows, info = 0;
+  size_t all = prn_array_size((size_t)n, (size_t)m);
+  double *a = prn_try_alloc(prn_array_size((size_t)n * (size_t)n, sizeof *a));
+  double *w = prn_try_alloc(prn_array_size(all, 2 * sizeof *w));
+  bool ok = a && w;
+  for (int64_t r = 0; ok && r < m; r++)
+    for (int64_t c = 0; c < n; c++) {
+      w[r * n + c] = (double)s->target[r * n + c];
+      l->gave[first + r] += w[r * n + c] * l->moments.before[c];
+    }
+  if (ok) {
+    double *b = w + all;
+    const prn_lapack *lapack = s->dense.lapack;
+    memcpy(a, s->g, (size_t)n * (size_t)n * sizeof *a);
+    lapack->dgemm("N", "N", &n, &m, &n, &one, l->moments.cross, &n, w, &n,
+                  &zero, b, &n);
+    lapack->dpotrf("L", &n, a, &n, &info);
+    if (!info) lapack->dpotrs("L", &n, &m, a, &n, b, &n, &info);
+    s->target = l->aim + first * n;
+    for (size_t i = 0; i < all; i++)
+      s->target[i] = (float)b[i];
+  }
+  prn_free(a);
+  prn_free(w);
+  return !ok    ? prn_solve_no_memory
+         : info ? "the moments of its inputs are degenerate"
+                : NULL;
 }
 
 prn_status prn_layer_failed(const prn_layer *l, const char *why) {
@@ -155,7 +200,11 @@ prn_status prn_layer_problem(prn_layer *l, int64_t group,
   if (why) return prn_layer_failed(l, why);
   if (l->centred) centre(&l->moments);
   out->moments = l->moments.second;
+  if (l->reference && !l->moments.cross)
+    return prn_layer_failed(l, "its input was not observed beside a reference");
+  if (l->reference) PRN_TRY(open_aim(l));
   why = prn_solve_open(out);
+  if (!why && l->reference) why = take_aim(l, out, group * rows);
   return why ? prn_layer_failed(l, why) : PRN_OK;
 }
 
@@ -244,14 +293,13 @@ static void lost_means(const prn_layer *l, const prn_site_use *use,
                        double *mean, double *delta, unsigned char *alive) {
   int64_t rows = l->rows / l->groups, n = l->cols;
   for (int64_t r = 0; r < l->rows; r++) {
-    delta[r] = 0;
+    delta[r] = l->reference ? l->gave[r] : 0;
     if (r % rows == 0 && !prn_use_means_of(prn_pass_profile(l->env), use,
                                            &l->matrix, r / rows, mean))
       return; /* they were there */
     for (int64_t c = 0; c < n; c++) {
-      delta[r] +=
-          ((double)l->target[r * n + c] - (double)l->x.weights[r * n + c]) *
-          mean[c];
+      double was = l->reference ? 0 : (double)l->target[r * n + c];
+      delta[r] += (was - (double)l->x.weights[r * n + c]) * mean[c];
       alive[r] |= l->x.keep[r * n + c];
     }
   }

@@ -21,7 +21,11 @@ typedef struct prn_layer {
   unsigned char *gone;      /* rows x cols: masked; NULL: there is no mask */
   prn_solution x;           /* to be filled, and written */
   bool centred;             /* problems are of inputs around their means */
-  bool trades;              /* entries that were masked may come back */
+  bool reference; /* aim at what all weights gave in the reference of a
+                   * paired profile */
+  float *aim;     /* of `reference`: rows x cols, in place of target */
+  double *gave;   /* of `reference`: rows, the means of outputs there */
+  bool trades;    /* entries that were masked may come back */
 } prn_layer;
 
 /* Fails unless there is a profile with full moments. */

@@ -5,13 +5,19 @@
  *
  *   w_S = w C[:, S] C[S, S]^-1,   C the covariance of x
  *
- * and the bias takes over the means, w m - w_S m_S. Without `means`, or where
- * operators share the weight, C is the second moment and the bias stays.
+ * and the bias takes over the means, w m - w_S m_S. Without `means`, or without
+ * a place for a bias, C is the second moment and nothing is added.
  * Outputs with the same mask are solved together, so that channels, which are
  * gone for all outputs, take one factorisation a weight. Needs a profile with
  * full moments (--profile-moments=full); convolutions are fitted on what their
  * windows saw, group by group, and weights that several operators share on what
  * all of them saw.
+ *
+ * With `reference`, y is what all weights gave on inputs as they were in the
+ * reference of a paired profile (prune-sequential(reference){...}), so that
+ * what stays also makes up for what is gone elsewhere:
+ *
+ *   w_S = w D[:, S] C[S, S]^-1,   D the covariance of x as it was and as it is
  *
  * C gets `damping` times its mean diagonal added, and more when it is not
  * positive definite, which a remark says. Frantar and Alistarh, "Optimal brain
@@ -22,10 +28,11 @@
 #include "passes/compensate/compensate.h"
 #include "passes/compensate/layer.h"
 
-#define OPTIONS(X)                                   \
-  X(FLOAT, damping, 0.01, "[0,1e9]",                 \
-    "Added to the diagonal, as a share of its mean") \
-  X(BOOL, means, true, "", "Fit around the means, and let biases have them")
+#define OPTIONS(X)                                                           \
+  X(FLOAT, damping, 0.01, "[0,1e9]",                                         \
+    "Added to the diagonal, as a share of its mean")                         \
+  X(BOOL, means, true, "", "Fit around the means, and let biases have them") \
+  X(BOOL, reference, false, "", "Fit to what all of them gave in the reference")
 #define STATS(X)                                                    \
   X(fitted, "weights fitted anew")                                  \
   X(damped, "problems that needed more damping than was asked for") \
@@ -57,6 +64,7 @@ static prn_status fit_layer(prn_layer *l, const prn_lapack *lapack) {
   const struct opts *o = l->env->opts;
   struct stats *s = l->env->stats;
   uint64_t pruned;
+  l->reference = o->reference;
   l->centred = o->means && prn_layer_has_bias(l, true);
   for (int64_t i = 0; i < l->rows * l->cols; i++) {
     l->x.keep[i] = !l->gone[i];

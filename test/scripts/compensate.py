@@ -269,6 +269,36 @@ def check_inputs(folder, make, damping=0.05):
     return good, f"differs by {error:.1e}, the mean by {np.abs(mean).max():.1e}"
 
 
+def check_reference(folder, make):
+    """Both weights are masked; what the second gives must be as close to what
+    it gave in the dense model as least squares come."""
+    net, rng = Net(), np.random.default_rng(9)
+    out, shape, (_, second), window = make(net)
+    model, fitted = folder / f"{make.__name__}.onnx", folder / "fitted.onnx"
+    net.save(model, out)
+    x = (images(rng, shape) if window else
+         rng.standard_normal(shape).astype(np.float32))
+    np.savez(folder / "in.npz", in0=x)
+    opt(model, "--infer-shapes", f"--calibration={folder / 'in.npz'}",
+        "--pass-pipeline=score-magnitude,select-unstructured{sparsity=0.4},"
+        "prune-sequential(reference){compensate-refit{reference "
+        "damping=1e-12}}", "-o", fitted)
+    w = next(numpy_helper.to_array(t)
+             for t in onnx.load(fitted).graph.initializer if t.name == second)
+    mask = (w.reshape(len(w), -1) if window else w.T) != 0
+    now, want = hidden(fitted, x), run(model, x)
+    ours = ((run(fitted, x) - want) ** 2).sum()
+    groups = window[-1] if window else 1
+    if window:
+        now = im2col(now, window)
+        want = want.transpose(0, 2, 3, 1).reshape(-1, want.shape[1])
+    best = sum(closest(np.split(now, groups, 1)[o * groups // len(mask)],
+                       want[:, o:o + 1], mask[o][:, None], True)
+               for o in range(len(mask)))
+    return (ours <= best * (1 + 1e-4) + 1e-6 and 0.4 < mask.mean() < 0.8,
+            f"reference: {ours:.6f}, at best {best:.6f}")
+
+
 def hidden(path, x):
     """What the Relu gives."""
     shown = onnx.load(path)
@@ -320,6 +350,8 @@ def main():
     results += [(make.__name__, *check_conv(folder, make, means))
                 for make in CONVS for means in ("true", "false")]
     results += [(make.__name__, *check_inputs(folder, make))
+                for make in (two_products, two_convs)]
+    results += [(make.__name__, *check_reference(folder, make))
                 for make in (two_products, two_convs)]
     results += [("scores", *r) for r in check_scores(folder)]
     for name, good, text in results:
