@@ -100,6 +100,12 @@ PRN_NODISCARD const char *prn_solve_swap(prn_solve *s, prn_solution *x);
 /* What rows lose with the weights of x. */
 PRN_NODISCARD const char *prn_solve_loss(const prn_solve *s, prn_solution *x);
 
+/* Adds what x loses of the squares of outputs, and all of these, both without
+ * damping: for reports. */
+PRN_NODISCARD const char *prn_solve_share(const prn_solve *s,
+                                          const prn_solution *x, double *lost,
+                                          double *all);
+
 /* ---- all of it ---- */
 
 typedef struct prn_best {
