@@ -84,6 +84,15 @@ static double dot(const double *a, const double *b, int64_t n) {
   return sum;
 }
 
+/* y = a x, a of rows x n. */
+static void product(const swapper *t, const double *a, int64_t rows, int64_t n,
+                    const double *x, double *y) {
+  const double alpha = 1, beta = 0;
+  int m_ = (int)n, n_ = (int)rows, one = 1;
+  t->s->dense.lapack->dgemv("T", &m_, &n_, &alpha, a, &m_, x, &one, &beta, y,
+                            &one);
+}
+
 /* ---- a row's matrices ---- */
 
 /* Columns that may take part: all but those gone, and those behind the last
@@ -136,12 +145,12 @@ static bool build(swapper *t, const unsigned char *gone) {
   prn_rows_gemm_f64(&t->s->dense, e, k, k, 1, cross, k, t->p, k, 0, t->q, k);
   for (int64_t i = 0; i < k; i++)
     t->a[i] = t->goal[t->in[i]];
-  for (int64_t i = 0; i < k; i++)
-    t->w[i] = dot(t->p + i * k, t->a, k);
+  product(t, t->p, k, k, t->a, t->w);
+  product(t, cross, e, k, t->w, t->c);
   for (int64_t j = 0; j < e; j++) {
     int64_t c = t->out[j];
     t->left[j] = h[c * n + c] - dot(t->q + j * k, cross + j * k, k);
-    t->g[j] = t->goal[c] - dot(cross + j * k, t->w, k);
+    t->g[j] = t->goal[c] - t->c[j];
   }
   prn_free(cross);
   return true;
@@ -189,14 +198,11 @@ static swap find_swap(const swapper *t, double worth) {
 
 /* ---- making it ---- */
 
+/* a += factor * left right', of rows x k. */
 static void rank_one(const swapper *t, double *a, int64_t rows,
                      const double *left, const double *right, double factor) {
-  int64_t k = t->k;
-  for (int64_t r = 0; r < rows; r++) {
-    double f = factor * left[r];
-    for (int64_t c = 0; c < k; c++)
-      a[r * k + c] += f * right[c];
-  }
+  int m = (int)t->k, n = (int)rows, one = 1;
+  t->s->dense.lapack->dger(&m, &n, &factor, right, &one, left, &one, a, &m);
 }
 
 /* What is at place i of S goes; a: its row of P. It takes place j of C, whose
@@ -234,8 +240,9 @@ static void enter(swapper *t, int64_t i, int64_t now, double left, double g) {
   int64_t k = t->k;
   for (int64_t r = 0; r < k; r++)
     t->a[r] = r == i ? 0 : h[t->in[r]];
+  product(t, t->q, t->e, k, t->a, t->c);
   for (int64_t c = 0; c < t->e; c++) {
-    double rest = h[t->out[c]] - dot(t->q + c * k, t->a, k);
+    double rest = h[t->out[c]] - t->c[c];
     t->c[c] = rest;
     t->left[c] -= rest * rest / left;
     t->g[c] -= rest * g / left;
@@ -268,12 +275,10 @@ static void make_swap(swapper *t, const swap *b) {
 static double loss_of(const swapper *t, const float *w) {
   const double *h = t->s->g;
   int64_t n = t->s->cols;
-  double sum = 0;
   for (int64_t c = 0; c < n; c++)
     t->a[c] = (double)w[c] - (double)t->target[c];
-  for (int64_t c = 0; c < n; c++)
-    if (t->a[c] != 0) sum += t->a[c] * dot(h + c * n, t->a, n);
-  return sum;
+  product(t, h, n, n, t->a, t->c);
+  return dot(t->a, t->c, n);
 }
 
 /* Keeps what became of a row when it loses less. */
@@ -303,8 +308,7 @@ static void trade_row(swapper *t, trade *all, int64_t place) {
   memcpy(t->keep, all->x->keep + row * n, (size_t)n);
   for (int64_t c = 0; c < n; c++)
     t->a[c] = (double)t->target[c];
-  for (int64_t c = 0; c < n; c++)
-    t->goal[c] = dot(s->g + c * n, t->a, n);
+  product(t, s->g, n, n, t->a, t->goal);
   for (int round = 0; round < ROUNDS; round++) {
     if (!build(t, gone)) break;
     int64_t before = swaps;
