@@ -66,6 +66,8 @@ static void contract(const prn_pass *p, prn_strbuf *b) {
   analyses(p->needs, b);
   prn_strbuf_cstr(b, "; keeps ");
   analyses(p->keeps, b);
+  if (p->exact) prn_strbuf_cstr(b, "; outputs stay");
+  if (p->exact_unless) prn_strbuf_fmt(b, " unless %s", p->exact_unless);
 }
 
 static void usage(const prn_pass *p, prn_strbuf *b) {

@@ -117,6 +117,14 @@ static void notify(prn_pass_run *run, const prn_pass_event *e, bool after) {
   }
 }
 
+static prn_status ask(prn_pass_run *run, const prn_pass_event *e) {
+  for (size_t i = 0; i < run->config->num_instruments; i++) {
+    prn_instrument *in = run->config->instruments[i];
+    if (in->check) PRN_TRY(in->check(in, e));
+  }
+  return PRN_OK;
+}
+
 /* "onnx, nn" for a mask. */
 static void dialect_names(uint32_t mask, prn_strbuf *b) {
   static const char *const names[] = {"onnx", "nn", "mem"};
@@ -183,6 +191,7 @@ static prn_status run_item(prn_pass_run *run, prn_pipeline_item *item) {
     item->private_bytes = now.private_now;
   }
   if (leaf) prn_arena_reset(&run->scratch);
+  if (status == PRN_OK) status = ask(run, &e);
   e.failed = status != PRN_OK;
   notify(run, &e, true);
   return status;

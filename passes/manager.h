@@ -20,6 +20,9 @@ typedef struct prn_pass_event {
 struct prn_instrument {
   void (*before)(prn_instrument *self, const prn_pass_event *e);
   void (*after)(prn_instrument *self, const prn_pass_event *e);
+  /* Asked before `after` about a pass that did well; reports and fails, and
+   * with it the pass, when it did not. */
+  prn_status (*check)(prn_instrument *self, const prn_pass_event *e);
 };
 
 typedef struct prn_remarks prn_remarks;

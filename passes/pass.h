@@ -123,6 +123,11 @@ struct prn_pass {
   uint32_t keeps;      /* analyses that still hold after run() */
   bool nests;          /* takes a pipeline: name(options){a,b} */
   bool prints;         /* writes to stdout with prn_pass_print */
+  /* Outputs of the model stay what they are, up to the order of sums:
+   * --verify-numerics holds the pass to it. Not so where the user sets the
+   * bool option that exact_unless names (NULL: there is none). */
+  bool exact;
+  const char *exact_unless;
   size_t opts_size, stats_size;
   const prn_option_info *options; /* ends with a NULL name */
   const prn_stat_info *stats;

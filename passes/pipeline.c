@@ -1,6 +1,7 @@
 /* Pipelines as text: the registry, the parser and the printer. */
 #include "passes/pipeline.h"
 
+#include <assert.h>
 #include <string.h>
 
 #include "passes/option.h"
@@ -392,6 +393,18 @@ prn_status prn_pipeline_add(prn_ctx *ctx, const prn_pass *pass, prn_str options,
   take_options(&p, item, 0);
   check_required(&p, item, 0);
   return p.failed ? PRN_FAIL : PRN_OK;
+}
+
+bool prn_pipeline_item_exact(const prn_pipeline_item *item) {
+  const prn_pass *p = item->pass;
+  for (const prn_option_info *o = p->options; p->exact_unless && o->name; o++) {
+    bool value;
+    if (strcmp(o->name, p->exact_unless) != 0) continue;
+    assert(o->kind == PRN_OPTION_BOOL);
+    memcpy(&value, (const char *)item->opts + o->offset, sizeof value);
+    if (value) return false;
+  }
+  return p->exact;
 }
 
 /* ---- printing ---- */

@@ -66,6 +66,10 @@ void prn_pipeline_print(const prn_pipeline *p, prn_strbuf *b);
 /* One item, as above. */
 void prn_pipeline_item_print(const prn_pipeline_item *item, prn_strbuf *b);
 
+/* Whether the pass, with these options, says that outputs of the model stay
+ * what they are. */
+bool prn_pipeline_item_exact(const prn_pipeline_item *item);
+
 /* The nesting pass at this depth around the running one, NULL when there are
  * fewer; 0 is the outermost. */
 const prn_pipeline_item *prn_pass_group(const prn_pass_env *env,

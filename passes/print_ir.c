@@ -73,7 +73,7 @@ static void after(prn_instrument *self, const prn_pass_event *e) {
 }
 
 bool prn_print_ir_init(prn_print_ir *p) {
-  p->base = (prn_instrument){before, after};
+  p->base = (prn_instrument){.before = before, .after = after};
   return p->before || p->after || compares(p);
 }
 

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "ir/fingerprint.h"
+#include "passes/analysis/branches.h"
 #include "passes/analysis/observed.h"
 #include "passes/lower/machine.h"
 #include "passes/manager.h"
@@ -121,6 +122,18 @@ static prn_status run(const prn_registry *r, const prn_lowering *how,
   return status;
 }
 
+static void list_angles(const prn_lowering *how, prn_module *m,
+                        prn_arena *arena) {
+  prn_branches all = prn_branches_find(m, arena);
+  for (size_t i = 0; i < all.size; i++)
+    for (size_t n = 1; n <= PRN_BRANCH_SPANS; n++)
+      if (prn_branch_has_angle(&all, i, n))
+        (void)prn_profile_add(
+            how->observe,
+            prn_branch_angle_name(m->ctx, &all.at[i], &all.at[i + n - 1]),
+            prn_branch_axis(&all.at[i]));
+}
+
 /* Lists in how->observe what the outputs that `observe` made show. */
 static prn_status list_observed(const prn_lowering *how, prn_module *m) {
   prn_analyses *a = prn_analyses_create(m);
@@ -133,6 +146,7 @@ static prn_status list_observed(const prn_lowering *how, prn_module *m) {
       (void)prn_profile_add(how->observe, all.at[i].value->name,
                             all.at[i].axis);
   }
+  if (status == PRN_OK && how->observe_layers) list_angles(how, m, &arena);
   prn_arena_destroy(&arena);
   prn_analyses_destroy(a);
   return status;
@@ -148,7 +162,8 @@ static prn_status observe(const prn_registry *r, const prn_lowering *how,
   prn_profile_clear(how->observe);
   how->observe->full = full;
   how->observe->model = prn_module_fingerprint(m);
-  prn_strbuf_cstr(&text, "observe");
+  prn_strbuf_cstr(&text,
+                  how->observe_layers ? "observe,observe-layers" : "observe");
   PRN_TRY(run(r, how, NULL, &text, prn_pipeline_create(m->ctx), m));
   return list_observed(how, m);
 }

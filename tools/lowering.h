@@ -19,6 +19,7 @@ typedef struct prn_lowering {
   const char *tune;  /* file with what was tuned, or NULL: tune.h */
   unsigned threads;
   prn_profile *observe; /* NULL, or one that gets what to observe: below */
+  bool observe_layers;  /* also how much residual layers change */
   bool verbose; /* to stderr: what was planned, statistics of the passes */
 } prn_lowering;
 

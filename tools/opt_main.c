@@ -15,6 +15,7 @@
 #include "passes/report.h"
 #include "passes/rules/rules.h"
 #include "tools/model_io.h"
+#include "tools/numerics.h"
 #include "tools/opt_options.h"
 #include "tools/progress.h"
 #include "tools/reproducer.h"
@@ -29,6 +30,7 @@ typedef struct driver {
   prn_remarks *remarks;
   prn_file *input;
   prn_reproducer reproducer;
+  prn_numerics numerics; /* with --verify-numerics */
   prn_report_model before, after;
   prn_profile profile; /* with --profile */
   prn_phase phases[2]; /* reading, writing */
@@ -169,13 +171,17 @@ static prn_status check_roundtrip(driver *d, prn_module *m) {
 }
 
 static prn_status run_passes(driver *d, prn_module *m) {
-  prn_instrument *instruments[4];
+  prn_instrument *instruments[5];
   prn_progress progress;
   size_t n = 0;
   if (prn_progress_init(&progress, d->pipeline))
     instruments[n++] = &progress.base;
   if (prn_print_ir_init(&d->print_ir)) instruments[n++] = &d->print_ir.base;
   if (d->o.crash_reproducer) instruments[n++] = &d->reproducer.base;
+  if (d->o.numerics) {
+    prn_numerics_restart(&d->numerics, d->remarks);
+    instruments[n++] = &d->numerics.base;
+  }
   prn_run_config config = {
       .threads = (unsigned)d->o.threads,
       .verify_each = d->o.verify_each,
@@ -359,10 +365,14 @@ static prn_status write_report(driver *d) {
 
 static void print_numbers(driver *d) {
   prn_strbuf b = {0};
-  if (d->o.stats && strcmp(d->o.stats, "json") == 0)
+  if (d->o.stats && strcmp(d->o.stats, "json") == 0) {
     prn_stats_json(d->pipeline, &b);
-  else if (d->o.stats)
+  } else if (d->o.stats) {
     prn_stats_print(d->pipeline, &b);
+    if (d->o.numerics)
+      prn_strbuf_fmt(&b, "===== numerics, check by check =====\n%.*s",
+                     PRN_STR_ARG(prn_strbuf_view(&d->numerics.lines)));
+  }
   if (d->o.time_passes)
     prn_timing_print(d->pipeline, d->phases, PRN_COUNT(d->phases), &b);
   put(stderr, &b);
@@ -405,7 +415,11 @@ static prn_status run(driver *d) {
     PRN_TRY(prn_profile_read(sink_of(d), d->o.profile, &d->profile));
   if (d->o.print_pipeline) return print_pipeline(d), PRN_OK;
   d->to_stdout = !d->o.output && !prints(d->pipeline);
-  if (d->o.remarks || d->o.report) d->remarks = prn_remarks_create(d->ctx);
+  if (d->o.numerics)
+    PRN_TRY(
+        prn_numerics_init(&d->numerics, d->ctx, d->o.numerics, d->o.tolerance));
+  if (d->o.remarks || d->o.report || d->o.numerics)
+    d->remarks = prn_remarks_create(d->ctx);
   prn_status status = run_file(d);
   put(stdout, &d->printed);
   print_numbers(d);
@@ -417,7 +431,9 @@ static prn_status run(driver *d) {
 int prn_opt_main(int argc, char **argv, prn_registry *registry) {
   long cpus = sysconf(_SC_NPROCESSORS_ONLN);
   driver d = {.registry = registry,
-              .o = {.threads = cpus > 0 ? cpus : 1, .verify_each = true},
+              .o = {.threads = cpus > 0 ? cpus : 1,
+                    .verify_each = true,
+                    .tolerance = 1e-5},
               .phases = {{.name = "read"}, {.name = "write"}}};
   d.ctx = prn_ctx_create();
   prn_status status =
@@ -429,6 +445,7 @@ int prn_opt_main(int argc, char **argv, prn_registry *registry) {
   prn_report_destroy(&d.after);
   prn_file_release(d.input);
   prn_print_ir_destroy(&d.print_ir);
+  prn_numerics_destroy(&d.numerics);
   prn_remarks_destroy(d.remarks);
   prn_strbuf_destroy(&d.result);
   prn_cli_free(&prn_opt_cli, &d.o, &d.cli);

@@ -64,6 +64,14 @@ static const prn_cli_option options[] = {
   ROW(FLAG, 0, verify_each, "verify-each", NULL,
       "Verify the module, and the analyses a pass keeps, after every pass "
       "(on by default)."),
+  ROW(MAYBE, 0, numerics, "verify-numerics", "N",
+      "Run the model on N (1) random inputs before and after every pass that "
+      "says it keeps what the model computes, and fail when it did not. "
+      "--stats shows each check. Needs prune-run beside this program."),
+  {PRN_CLI_REAL, 0, "verify-tolerance", "X",
+   "Relative L2 error of an output that --verify-numerics allows; default "
+   "1e-5.",
+   offsetof(prn_opt_settings, tolerance), 0, 1},
   ROW(FLAG, 0, verify_roundtrip, "verify-roundtrip", NULL,
       "Check that the input prints and parses back to the same module."),
   ROW(FLAG, 0, split_input, "split-input-file", NULL,

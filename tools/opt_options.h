@@ -11,6 +11,8 @@ typedef struct prn_opt_settings {
   bool list_passes, print_pipeline;
   const char *emit_docs;
   bool verify_each;
+  const char *numerics; /* number of random inputs; NULL: no check */
+  double tolerance;
   bool split_input, verify_diagnostics, verify_roundtrip;
   const char *print_before, *print_after;
   bool print_after_all, print_after_change, print_diff, print_locations;

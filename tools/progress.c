@@ -37,7 +37,7 @@ static void after(prn_instrument *self, const prn_pass_event *e) {
 }
 
 bool prn_progress_init(prn_progress *p, const prn_pipeline *pipeline) {
-  *p = (prn_progress){.base = {before, after},
+  *p = (prn_progress){.base = {.before = before, .after = after},
                       .total = count(pipeline),
                       .start = prn_seconds()};
   return isatty(STDERR_FILENO) == 1;

@@ -15,8 +15,10 @@ static const prn_cli_option options[] = {
      "Run on random inputs: floats standard normal, integers 0 or 1. Also "
      "what is done when no inputs are given, with seed 0.",
      offsetof(prn_run_settings, random_inputs), 0, 9.2e18},
-    PRN_CLI_ROW(LIST, 0, prn_run_settings, dims, "dim", "NAME=SIZE",
-                "Size of an open dimension of random inputs; default 1."),
+    PRN_CLI_ROW(
+        LIST, 0, prn_run_settings, dims, "dim", "NAME=SIZE",
+        "Size of an open dimension of random inputs; default 1. A model that "
+        "cannot be compiled for open sizes is compiled for these."),
     {PRN_CLI_HEADING, 0, NULL, NULL, "What to do", 0, 0, 0},
     {PRN_CLI_REAL, 0, "bench", "SECONDS", "Run again and again, print times.",
      offsetof(prn_run_settings, bench), 0, 1e6},
@@ -45,6 +47,10 @@ static const prn_cli_option options[] = {
                 "diagonal|full",
                 "With --profile-out: of each channel (default), or also of "
                 "each pair, n x n numbers for n channels."),
+    PRN_CLI_ROW(FLAG, 0, prn_run_settings, profile_layers, "profile-layers",
+                NULL,
+                "With --profile-out: also of how much residual layers change, "
+                "for score-block-influence."),
     PRN_CLI_ROW(FLAG, 0, prn_run_settings, json, "json", NULL,
                 "Print --bench and --compare results as JSON."),
     {PRN_CLI_HEADING, 0, NULL, NULL, "Compiling", 0, 0, 0},

@@ -111,7 +111,8 @@ void prn_reproducer_begin(prn_reproducer *r, const char *path,
   prn_str bytes = prn_file_bytes(input);
   bool is_stdin = strcmp(prn_file_path(input), "-") == 0;
   bool copied = bytes.size <= MAX_INLINE || is_stdin;
-  *r = (prn_reproducer){.base = {before, after}, .path = path};
+  *r = (prn_reproducer){.base = {.before = before, .after = after},
+                        .path = path};
   r->input = bytes.data;
   r->input_size = copied ? bytes.size : 0;
   prn_strbuf_fmt(&r->temp, "%s.%ld.tmp", path, (long)getpid());

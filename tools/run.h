@@ -13,7 +13,7 @@ typedef struct prn_run_settings {
   prn_cli_list inputs, input, dims;
   int64_t threads, random_inputs;
   double bench, rtol;
-  bool json, onnx_test, verbose, profile_kernels, calibrate;
+  bool json, onnx_test, verbose, profile_kernels, profile_layers, calibrate;
 } prn_run_settings;
 
 /* A model that is ready to run. */
@@ -25,8 +25,8 @@ typedef struct prn_loaded {
 
 /* Compiles a model in process, or opens a library made by prunec. Where a
  * model cannot be compiled for open sizes it is compiled for those of the
- * given inputs (NULL: there are none). observe: NULL, or what prn_lowering asks
- * for. */
+ * given inputs (NULL: there are none), or of --dim. observe: NULL, or what
+ * prn_lowering asks for. */
 PRN_NODISCARD prn_status prn_run_load(prn_ctx *ctx, const char *path,
                                       const prn_run_settings *s,
                                       const prn_arrays *inputs,
@@ -60,7 +60,8 @@ PRN_NODISCARD prn_status prn_run_profile(prn_runner *r,
                                          const prn_arrays *outputs,
                                          const prn_run_settings *s);
 
-/* How two arrays differ, in float64. */
+/* How two arrays differ, in float64. Infinities and NaNs that both hold in the
+ * same place are no difference, and count for nothing. */
 typedef struct prn_difference {
   double max_abs;           /* largest |a - b| */
   double rel_l2;            /* ||a - b|| / ||b||, 0 when both are 0 */

@@ -27,6 +27,7 @@ static prn_status compile(prn_ctx *ctx, const char *path,
                       .pipeline = s->pipeline,
                       .profile = s->profile,
                       .observe = observe,
+                      .observe_layers = s->profile_layers,
                       .precision = s->precision,
                       .table = s->table,
                       .tune = s->tune,
@@ -63,7 +64,7 @@ static prn_status compile_for(prn_ctx *ctx, const char *path,
                               prn_kernel_times *profile, prn_profile *observe,
                               prn_program **out) {
   prn_diag_sink *sink = prn_ctx_diags(ctx);
-  if (!inputs)
+  if (!inputs && !s->dims.size)
     return compile(ctx, path, s, (prn_cli_list){0}, profile, observe, out);
   quiet q = {.sink = sink};
   size_t errors = sink->errors;
@@ -77,7 +78,8 @@ static prn_status compile_for(prn_ctx *ctx, const char *path,
   prn_strbuf_destroy(&q.text);
   if (status == PRN_OK) return status;
   sink->errors = errors;
-  return compile(ctx, path, s, sizes_of(ctx, inputs), profile, observe, out);
+  prn_cli_list dims = inputs ? sizes_of(ctx, inputs) : s->dims;
+  return compile(ctx, path, s, dims, profile, observe, out);
 }
 
 prn_status prn_run_load(prn_ctx *ctx, const char *path,

@@ -78,6 +78,10 @@ static bool is_reduction(const prn_op *op, uint32_t *axes) {
   return false;
 }
 
+bool prn_couple_sums(const prn_op *op, uint32_t *axes) {
+  return takes_zeros(op) && is_reduction(op, axes);
+}
+
 /* The result is like x, and all axes from `from` on are mixed, which before
  * opset 13 is what softmax does. */
 static void along(prn_couple *c, const prn_op *op, int64_t from) {
@@ -154,9 +158,9 @@ static bool tie_term(prn_couple *c, const prn_op *op, const prn_value *v,
     unsigned char l = (unsigned char)term.data[i];
     if (l == ' ') continue;
     bool letter = (l >= 'a' && l <= 'z') || (l >= 'A' && l <= 'Z');
-    if (!letter || !d || axis >= rank_of(v)) return false;
+    if (!letter || !d || axis >= rank_of(v) || !d[axis]) return false;
     int64_t n;
-    bool one = d[axis] && prn_dim_is_const(d[axis]->size, &n) && n == 1;
+    bool one = prn_dim_is_const(d[axis]->size, &n) && n == 1;
     if (!letters[l] && !one) letters[l] = d[axis];
     if (!one) prn_couple_tie(c, op, letters[l], d[axis]);
     axis++;
@@ -187,6 +191,14 @@ static void einsum(prn_couple *c, const prn_op *op) {
     prn_couple_opaque(c, op);
 }
 
+/* An axis of stacked matrices, which may be broadcast. */
+static void tie_batch(prn_couple *c, const prn_op *op, prn_space *x,
+                      prn_space *z) {
+  int64_t n;
+  bool one = x && prn_dim_is_const(x->size, &n) && n == 1;
+  if (!one) prn_couple_tie(c, op, x, z);
+}
+
 /* a[..., m, k] b[..., k, n], each with its last two axes swapped on request. */
 static void fused_matmul(prn_couple *c, const prn_op *op) {
   const prn_value *a = prn_op_operand(op, 0), *b = prn_op_operand(op, 1);
@@ -204,11 +216,8 @@ static void fused_matmul(prn_couple *c, const prn_op *op) {
   prn_couple_tie(c, op, x[ra - 2 + ta], z[rz - 2]);
   prn_couple_tie(c, op, y[rb - 1 - tb], z[rz - 1]);
   for (int32_t i = 3; i <= rz; i++) {
-    prn_space *p = i <= ra ? x[ra - i] : NULL, *q = i <= rb ? y[rb - i] : NULL;
-    if (p && prn_dim_cmp(p->size, z[rz - i]->size) == 0)
-      prn_couple_tie(c, op, p, z[rz - i]);
-    if (q && prn_dim_cmp(q->size, z[rz - i]->size) == 0)
-      prn_couple_tie(c, op, q, z[rz - i]);
+    if (i <= ra) tie_batch(c, op, x[ra - i], z[rz - i]);
+    if (i <= rb) tie_batch(c, op, y[rb - i], z[rz - i]);
   }
 }
 
@@ -250,6 +259,7 @@ static void attention(prn_couple *c, const prn_op *op) {
       prn_arena_copy(&c->out->arena, names, sizeof names);
   prn_couple_tie(c, op, in[0], out[0]);
   prn_couple_tie(c, op, in[1], out[1]);
+  mix(op, in[1]);
   prn_couple_tie(c, op, in[2], weights[0]);
   prn_couple_tie(c, op, weights[1], prn_space_sum(s, qkv, 3));
   prn_couple_tie(c, op, out[2], qkv[2]);

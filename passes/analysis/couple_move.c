@@ -345,7 +345,7 @@ bool prn_couple_move(prn_couple *c, const prn_op *op) {
       {PRN_OP_onnx_Concat, concat},
       {PRN_OP_onnx_Split, split},
       {PRN_OP_onnx_Slice, slice},
-      {PRN_OP_onnx_Expand, prn_couple_elementwise},
+      {PRN_OP_onnx_Expand, prn_couple_broadcast},
       {PRN_OP_onnx_ConstantOfShape, fill},
       {PRN_OP_onnx_Tile, tile},
       {PRN_OP_onnx_Pad, pad},

@@ -39,7 +39,7 @@ void prn_couple_freeze_value(prn_couple *c, const prn_value *v,
 
 void prn_couple_tie(prn_couple *c, const prn_op *op, prn_space *a,
                     prn_space *b) {
-  if (!a || !b || prn_space_equate(&c->out->spaces, a, b)) return;
+  if (a && b && prn_space_equate(&c->out->spaces, a, b)) return;
   prn_couple_freeze(a, op, "is regrouped");
   prn_couple_freeze(b, op, "is regrouped");
 }
@@ -117,11 +117,16 @@ void prn_couple_elementwise(prn_couple *c, const prn_op *op) {
     tie_right(c, op, &op->results[i], to);
 }
 
+void prn_couple_broadcast(prn_couple *c, const prn_op *op) {
+  tie_right(c, op, prn_op_operand(op, 0), &op->results[0]);
+}
+
 /* ---- relations of a row ---- */
 
 typedef struct factors {
   prn_space *names[PRN_RELATION_NAMES]; /* NULL: of no known size */
   prn_space *rest[32];                  /* of "*", from the right */
+  bool open[32];                        /* somebody's size is not known there */
 } factors;
 
 /* What a product of names and numbers stands for; NULL when a size is open. */
@@ -143,13 +148,24 @@ static prn_space *product_of(prn_couple *c, const prn_op *op,
 
 static void tie_rest(prn_couple *c, const prn_op *op, prn_space *x, int32_t at,
                      factors *f) {
-  if (!x || is_number(x->size, 1)) return;
-  if (at >= (int32_t)PRN_COUNT(f->rest))
+  if (x && is_number(x->size, 1)) return;
+  if (at >= (int32_t)PRN_COUNT(f->rest)) {
     prn_couple_freeze(x, op, takes_whole);
-  else if (!f->rest[at])
+    return;
+  }
+  f->open[at] = f->open[at] || !x;
+  if (!f->rest[at])
     f->rest[at] = x;
-  else
+  else if (x)
     tie_broadcast(c, op, x, f->rest[at]);
+  if (f->open[at]) prn_couple_freeze(f->rest[at], op, takes_whole);
+}
+
+static void freeze_names(const prn_relation_dim *d, const prn_op *op,
+                         const factors *f) {
+  for (uint32_t k = 0; k < d->n; k++)
+    if (d->names[k] >= 0)
+      prn_couple_freeze(f->names[d->names[k]], op, takes_whole);
 }
 
 static void tie_place(prn_couple *c, const prn_op *op,
@@ -168,11 +184,18 @@ static void tie_place(prn_couple *c, const prn_op *op,
     if (x && y && is_number(x->size, 1) && !is_number(y->size, 1) &&
         !p->slot->is_result)
       return; /* broadcast */
-    if (!y) prn_couple_freeze(x, op, takes_whole);
+    if (!x || !y) freeze_names(p->dim, op, f);
     prn_couple_tie(c, op, x, y);
   }
   }
   if (p->dim->mixed && x) prn_space_mix(x, (prn_space_why){op, mixes});
+}
+
+/* Of a slot whose value has no known rank. */
+static void freeze_slot(const prn_relation_slot *slot, const prn_op *op,
+                        const factors *f) {
+  for (uint32_t i = 0; i < slot->n; i++)
+    freeze_names(&slot->dims[i], op, f);
 }
 
 static void tie_slot(prn_couple *c, const prn_op *op,
@@ -183,6 +206,7 @@ static void tie_slot(prn_couple *c, const prn_op *op,
     prn_relation_place p = prn_relation_at(slot, op, v->type->rank, i);
     tie_place(c, op, &p, d[i], f);
   }
+  if (v && !d) freeze_slot(slot, op, f);
 }
 
 static bool is_mentioned(const prn_relation_alt *alt, const prn_op *op,
@@ -254,6 +278,16 @@ static bool tie_biases(prn_couple *c, const prn_op *op, uint32_t i,
   return true;
 }
 
+/* Where MaxPool found its elements counts channels; only MaxUnpool, whose
+ * result has lost the same ones, may see that. */
+static void keep_indices(prn_couple *c, const prn_op *op) {
+  if (!prn_op_is(op, PRN_OP_onnx_MaxPool) || op->num_results < 2) return;
+  PRN_EACH_USE(u, &op->results[1])
+    if (!prn_op_is(u->owner, PRN_OP_onnx_MaxUnpool))
+      prn_couple_freeze_value(c, &op->results[1], op,
+                              "is counted in where elements were");
+}
+
 static void tie_list(prn_couple *c, const prn_op *op, const prn_relation *r) {
   const prn_relation_alt *alt = prn_relation_select(r, op);
   prn_dim sizes[PRN_RELATION_NAMES];
@@ -285,6 +319,7 @@ static void tie_list(prn_couple *c, const prn_op *op, const prn_relation *r) {
   for (uint32_t i = 0; i < op->num_results; i++)
     if (!is_mentioned(alt, op, &op->results[i]))
       prn_couple_freeze_value(c, &op->results[i], op, takes_whole);
+  keep_indices(c, op);
 }
 
 /* ---- operations ---- */
@@ -468,6 +503,19 @@ static bool is_neutral(const prn_value *v) {
   return true;
 }
 
+/* Sizes and positions are no weights. */
+static bool is_weight(const prn_tensor *t) {
+  prn_dtype d = t->type->dtype;
+  bool counts =
+      d == PRN_I64 || d == PRN_I32 || d == PRN_BOOL || d == PRN_STRING;
+  return !counts && prn_tensor_count(t) > 0;
+}
+
+bool prn_couple_is_masked(const prn_value *v) {
+  const prn_tensor *t = prn_value_constant(v);
+  return t && is_weight(t) && is_neutral(v);
+}
+
 static void collect_atom(void *user, prn_space *atom) {
   collector *s = user;
   prn_coupling *c = s->c;
@@ -495,14 +543,6 @@ static void collect_atom(void *user, prn_space *atom) {
   g->members[g->num_members++] =
       (prn_member){s->constant, s->axis, places, is_neutral(v)};
   g->params += prn_tensor_count(prn_value_constant(v)) / axis * places;
-}
-
-/* Sizes and positions are no weights. */
-static bool is_weight(const prn_tensor *t) {
-  prn_dtype d = t->type->dtype;
-  bool counts =
-      d == PRN_I64 || d == PRN_I32 || d == PRN_BOOL || d == PRN_STRING;
-  return !counts && prn_tensor_count(t) > 0;
 }
 
 static void collect(prn_coupling *c, const prn_op *graph) {
@@ -547,6 +587,7 @@ static prn_status compute(prn_analyses *all, prn_module *m, void **out) {
   PRN_EACH_OP(op, m->body) {
     if (!prn_op_is(op, PRN_OP_onnx_graph)) continue;
     visit_graph(&s, op);
+    prn_couple_zeros(&s, op);
     collect(c, op);
     prn_couple_costs(&s, op);
   }

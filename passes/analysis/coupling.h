@@ -37,10 +37,16 @@ typedef struct prn_group {
   double flops;   /* of products, the same; open sizes count as 1 */
 } prn_group;
 
+typedef enum prn_model_cost {
+  PRN_MODEL_PARAMS, /* elements of float weights */
+  PRN_MODEL_BYTES,  /* the bytes of these */
+  PRN_MODEL_FLOPS,  /* of products: two for a multiply-add */
+} prn_model_cost;
+
 /* A part of what a model costs: a factor times the sizes of some spaces. */
 typedef struct prn_cost_term {
-  bool flops; /* else elements of weights */
-  double factor;
+  prn_model_cost of;    /* PARAMS: counts for both params and bytes */
+  double factor, bytes; /* of an element */
   uint32_t n;
   prn_space **spaces;
 } prn_cost_term;
@@ -76,9 +82,9 @@ void prn_member_places(const prn_group *g, const prn_coupling *c,
                        const prn_member *m, int64_t i,
                        void (*f)(void *user, int64_t place), void *user);
 
-/* Multiply-adds of products, counted as two each, or elements of weights, when
- * left[g] indices of group g are left (NULL: all); open sizes count as 1. */
-double prn_coupling_cost(const prn_coupling *c, bool flops,
+/* What the model costs when left[g] indices of group g are left (NULL: all);
+ * open sizes count as 1. */
+double prn_coupling_cost(const prn_coupling *c, prn_model_cost of,
                          const int64_t *left);
 
 static inline const prn_coupling *prn_pass_coupling(const prn_pass_env *env) {

@@ -39,25 +39,29 @@ static double value_of(const prn_cost_term *t, const sizes *s) {
   return v;
 }
 
-double prn_coupling_cost(const prn_coupling *c, bool flops,
+double prn_coupling_cost(const prn_coupling *c, prn_model_cost of,
                          const int64_t *left) {
   sizes s = {.left = left};
   double all = 0;
-  for (size_t i = 0; i < c->num_terms; i++)
-    if (c->terms[i].flops == flops) all += value_of(&c->terms[i], &s);
+  for (size_t i = 0; i < c->num_terms; i++) {
+    const prn_cost_term *t = &c->terms[i];
+    if ((t->of == PRN_MODEL_FLOPS) != (of == PRN_MODEL_FLOPS)) continue;
+    all += value_of(t, &s) * (of == PRN_MODEL_BYTES ? t->bytes : 1);
+  }
   return all;
 }
 
 /* ---- terms ---- */
 
-static prn_cost_term *add(prn_coupling *c, bool flops) {
+static prn_cost_term *add(prn_coupling *c, prn_model_cost of, double bytes) {
   if (c->num_terms == c->cap_terms) {
     c->cap_terms = c->cap_terms ? 2 * c->cap_terms : 256;
     c->terms =
         prn_realloc(c->terms, prn_array_size(sizeof *c->terms, c->cap_terms));
   }
   prn_cost_term *t = &c->terms[c->num_terms++];
-  *t = (prn_cost_term){.flops = flops, .factor = flops ? 2 : 1};
+  *t = (prn_cost_term){
+      .of = of, .factor = of == PRN_MODEL_FLOPS ? 2 : 1, .bytes = bytes};
   t->spaces = PRN_ARENA_ARRAY(&c->arena, prn_space *, MAX_SPACES);
   return t;
 }
@@ -83,7 +87,7 @@ static void add_product(prn_couple *c, const prn_op *op) {
   const prn_value *a = prn_op_operand(op, 0), *w = prn_op_operand(op, 1);
   prn_space **d = prn_couple_dims(c, a);
   if (!d || rank_of(a) < 1 || !prn_couple_dims(c, &op->results[0])) return;
-  prn_cost_term *t = add(c->out, true);
+  prn_cost_term *t = add(c->out, PRN_MODEL_FLOPS, 0);
   add_axes(c, t, &op->results[0], 0);
   if (conv) {
     add_axes(c, t, w, 1);
@@ -124,14 +128,17 @@ void prn_couple_costs(prn_couple *c, const prn_op *graph) {
       const prn_tensor *t =
           op->num_results ? prn_value_constant(&op->results[0]) : NULL;
       if (t && prn_dtype_is_float(t->type->dtype))
-        add_axes(c, add(out, false), &op->results[0], 0);
+        add_axes(c,
+                 add(out, PRN_MODEL_PARAMS,
+                     (double)prn_dtype_bits(t->type->dtype) / 8),
+                 &op->results[0], 0);
     } else {
       add_product(c, op);
     }
   }
   for (size_t i = first; i < out->num_terms; i++) {
     marginal m = {.c = out, .term = &out->terms[i]};
-    for (uint32_t k = 0; m.term->flops && k < m.term->n; k++)
+    for (uint32_t k = 0; m.term->of == PRN_MODEL_FLOPS && k < m.term->n; k++)
       prn_space_atoms(m.term->spaces[k], add_atom, &m);
   }
 }

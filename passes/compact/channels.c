@@ -33,5 +33,7 @@ const prn_pass prn_pass_compact_channels = {
     .reads = PRN_DIALECT_ONNX,
     .writes = PRN_DIALECT_ONNX,
     .needs = PRN_SHAPES | PRN_COUPLING,
+    .exact = true,
+    .exact_unless = "mixed",
     PRN_PASS_COMMON,
 };

@@ -76,6 +76,14 @@ static prn_status set_some(const prn_removal *r, prn_op *op, uint32_t slot,
   return PRN_OK;
 }
 
+/* Whether an entry of 0, which copies the size of x's axis i, may have become
+ * another one: Reshape tells apart what lies on either side. */
+static bool copies_change(const prn_removal *r, const prn_op *op, int32_t i) {
+  const prn_value *x = prn_op_operand(op, 0), *y = &op->results[0];
+  return i < rank_of(x) &&
+         prn_dim_cmp(prn_removal_dim(r, x, i), prn_removal_dim(r, y, i)) != 0;
+}
+
 /* Writes the sizes of the result that change into a shape with an entry for
  * each of its axes; entries that are worked out or copied stay. */
 static prn_status set_shape(const prn_removal *r, prn_op *op, uint32_t slot,
@@ -89,10 +97,13 @@ static prn_status set_shape(const prn_removal *r, prn_op *op, uint32_t slot,
   int32_t n = prn_couple_ints(op, slot, attr, to, MAX_RANK);
   for (int32_t i = 0; i < rank; i++) {
     prn_dim d = prn_removal_dim(r, y, i);
-    change[i] =
-        prn_dim_cmp(d, y->type->dims[i]) != 0 && prn_dim_is_const(d, &now[i]);
-    if (n == rank && change[i] && to[i] != -1 && (to[i] || !copies))
+    bool copy = copies && (n != rank || to[i] == 0);
+    bool other = copy && copies_change(r, op, i);
+    change[i] = (other || prn_dim_cmp(d, y->type->dims[i]) != 0) &&
+                prn_dim_is_const(d, &now[i]);
+    if (n == rank && change[i] && to[i] != -1 && (!copy || other))
       to[i] = now[i];
+    if (n == rank && other && !change[i]) return refuse(op, "its shape");
   }
   if (n != rank) return set_some(r, op, slot, change, now, rank);
   set_ints(r, op, slot, attr, to, rank);
@@ -103,13 +114,33 @@ static prn_status reshape(const prn_removal *r, prn_op *op) {
   return set_shape(r, op, 1, "shape", !prn_op_int(op, "allowzero", 0));
 }
 
+/* The last axes are those that the shape has entries for. */
+static prn_status expand_computed(const prn_removal *r, prn_op *op) {
+  const prn_value *y = &op->results[0], *shape = prn_op_operand(op, 1);
+  int64_t now[MAX_RANK] = {0}, n;
+  unsigned char change[MAX_RANK] = {0};
+  bool any = false;
+  int32_t rank = rank_of(y);
+  if (rank_of(shape) != 1 || !prn_dim_is_const(shape->type->dims[0], &n) ||
+      n < 0 || n > rank || n > MAX_RANK)
+    return refuse(op, "its shape");
+  for (int64_t i = 0; i < n; i++) {
+    int32_t axis = (int32_t)(rank - n + i);
+    prn_dim d = prn_removal_dim(r, y, axis);
+    change[i] = prn_dim_cmp(d, y->type->dims[axis]) != 0 &&
+                prn_dim_is_const(d, &now[i]);
+    any = any || change[i];
+  }
+  return any ? set_some(r, op, 1, change, now, (int32_t)n) : PRN_OK;
+}
+
 /* An entry of 1 leaves an axis as it is; there may be fewer than axes. */
 static prn_status expand(const prn_removal *r, prn_op *op) {
   const prn_value *y = &op->results[0];
   int64_t to[MAX_RANK];
   int32_t n = prn_couple_ints(op, 1, NULL, to, MAX_RANK), rank = rank_of(y);
   if (!changes(r, y)) return PRN_OK;
-  if (n < 0) return set_shape(r, op, 1, NULL, false);
+  if (n < 0) return expand_computed(r, op);
   for (int32_t i = 0; i < n; i++)
     if (to[i] != 1) (void)new_size(r, y, i + rank - n, &to[i]);
   set_ints(r, op, 1, NULL, to, n);
@@ -161,11 +192,8 @@ static prn_status slice(const prn_removal *r, prn_op *op) {
   int32_t ne = prn_couple_ints(op, 2, "ends", ends, MAX_RANK);
   int32_t na = prn_couple_ints(op, 3, old ? "axes" : NULL, axes, MAX_RANK);
   bool changed = false;
-  if (!changes(r, x)) return PRN_OK;
-  if (n < 0 || n != ne || (na && na != n)) {
-    if (changes(r, y)) return refuse(op, "where it begins");
-    return PRN_OK;
-  }
+  if (!changes(r, x) || n < 0 || (na && na != n))
+    return PRN_OK; /* what it cuts is frozen then */
   for (int32_t i = 0; i < n; i++) {
     int64_t a = na ? axes[i] : i;
     if (a < 0) a += rank_of(x);
@@ -176,6 +204,7 @@ static prn_status slice(const prn_removal *r, prn_op *op) {
     if (same || !prn_dim_is_const(x->type->dims[a], &all) ||
         !new_size(r, y, (int32_t)a, &size))
       continue;
+    if (ne != n) return refuse(op, "where it ends");
     int64_t at = starts[i] < 0 ? starts[i] + all : starts[i];
     at = at < 0 ? 0 : at > all ? all : at;
     starts[i] = kept_before(r, space, at);

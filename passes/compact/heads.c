@@ -27,5 +27,6 @@ const prn_pass prn_pass_compact_heads = {
     .reads = PRN_DIALECT_ONNX,
     .writes = PRN_DIALECT_ONNX,
     .needs = PRN_SHAPES | PRN_COUPLING,
+    .exact = true,
     PRN_PASS_COMMON,
 };

@@ -57,7 +57,8 @@ static prn_status slices(const prn_score *s, int32_t axis, double *out,
   return PRN_OK;
 }
 
-const prn_score_kind prn_score_kind_fpgm = {.name = "fpgm", .slices = slices};
+const prn_score_kind prn_score_kind_fpgm = {
+    .name = "fpgm", .chooser = "select-channels", .slices = slices};
 
 static const prn_attr *attach(const prn_pass_env *env, const prn_site *site) {
   const prn_named_attr kind = {prn_intern_cstr(env->ctx, "kind"),

@@ -35,9 +35,11 @@ typedef struct prn_score_kind {
   bool (*keys)(const prn_score *s, int64_t at, int64_t n, int32_t *out);
   /* Groups are scored by their number instead of by a norm. */
   bool by_index;
-  /* Scores of the slices across an axis, for kinds that score nothing smaller,
-   * whose eval is NULL: select-channels alone understands them. *any is false
-   * when slices of that axis have none. */
+  /* The one pass that understands the kind, whose eval is NULL; else NULL. */
+  const char *chooser;
+  /* Scores of the slices across an axis, for kinds that score nothing smaller:
+   * their chooser is select-channels. *any is false when slices of that axis
+   * have none. */
   prn_status (*slices)(const prn_score *s, int32_t axis, double *out,
                        bool *any);
 } prn_score_kind;

@@ -16,9 +16,9 @@
 
 #define OPTIONS(X)                                                         \
   X(FLOAT, ratio, 0.5, "[0,1)", "Fraction that goes")                      \
-  X(ENUM, of, indices, "indices|params|flops",                             \
-    "Of what: of the indices, or of all the model's weights or FLOPs of "  \
-    "products, with sizes that are open taken as 1")                       \
+  X(ENUM, of, indices, "indices|params|bytes|flops",                       \
+    "Of what: of the indices, or of all the model's weights, their bytes " \
+    "or the FLOPs of products, with sizes that are open taken as 1")       \
   X(ENUM, normalise, mean, "mean|max|lamp|standard|none",                  \
     "What a group's scores are divided by before groups are compared: "    \
     "their mean, their maximum, the sum of what is not smaller, nothing; " \
@@ -41,7 +41,7 @@
 PRN_PASS_TABLES;
 
 enum { PER_GROUP, GLOBAL };
-enum { INDICES, PARAMS, FLOPS };
+enum { INDICES, PARAMS, BYTES, FLOPS };
 enum { MEAN, MAX, LAMP, STANDARD, NONE };
 enum { ALL = PRN_GROUP_ELEMENTS + 1 };
 
@@ -277,24 +277,25 @@ static void amounts(const job *j, ranking *r, double share, int64_t *goes) {
 }
 
 /* The model's cost when so many indices go. */
-static double cost(const job *j, bool flops, const int64_t *goes) {
+static double cost(const job *j, prn_model_cost of, const int64_t *goes) {
   int64_t *left = PRN_ARENA_ARRAY(j->env->scratch, int64_t, j->c->size);
   for (size_t i = 0; i < j->c->size; i++)
     left[i] = j->c->groups[i].size;
   for (size_t i = 0; i < j->size; i++)
     left[j->at[i].g - j->c->groups] -= goes[i];
-  return prn_coupling_cost(j->c, flops, left);
+  return prn_coupling_cost(j->c, of, left);
 }
 
 /* The least share of indices that takes the ratio of what the cost is now. */
-static double share_for(const job *j, ranking *r, bool flops, int64_t *goes) {
+static double share_for(const job *j, ranking *r, prn_model_cost of,
+                        int64_t *goes) {
   const struct opts *o = j->env->opts;
   double low = 0, high = 1;
-  double most = (1 - o->ratio) * prn_coupling_cost(j->c, flops, NULL);
+  double most = (1 - o->ratio) * prn_coupling_cost(j->c, of, NULL);
   for (int step = 0; step < 40; step++) {
     double middle = (low + high) / 2;
     amounts(j, r, middle, goes);
-    if (cost(j, flops, goes) <= most)
+    if (cost(j, of, goes) <= most)
       high = middle;
     else
       low = middle;
@@ -306,8 +307,10 @@ static void choose(const job *j) {
   const struct opts *o = j->env->opts;
   int64_t *goes = PRN_ARENA_ARRAY(j->env->scratch, int64_t, j->size);
   ranking r = o->scope == GLOBAL ? rank_all(j) : (ranking){0};
-  double share =
-      o->of == INDICES ? o->ratio : share_for(j, &r, o->of == FLOPS, goes);
+  prn_model_cost of = o->of == FLOPS   ? PRN_MODEL_FLOPS
+                      : o->of == BYTES ? PRN_MODEL_BYTES
+                                       : PRN_MODEL_PARAMS;
+  double share = o->of == INDICES ? o->ratio : share_for(j, &r, of, goes);
   amounts(j, &r, share, goes);
   if (o->of != INDICES && share >= 1)
     prn_pass_warning(j->env,
@@ -391,6 +394,9 @@ static prn_status collect(job *j) {
       continue;
     prn_score *s = PRN_ARENA_NEW(j->env->scratch, prn_score);
     PRN_TRY(prn_score_open(w->ops[i], s));
+    if (!s->kind->eval && !s->kind->slices)
+      return prn_pass_error(j->env, "by %s scores, %s is what chooses",
+                            s->kind->name, s->kind->chooser);
     *prn_ptrmap_slot(&j->score_of, w->ops[i]) = s;
   }
   if (j->score_of.size || !j->c->size) return PRN_OK;

@@ -53,5 +53,6 @@ const prn_pass prn_pass_print_heads = {
     .needs = PRN_SHAPES | PRN_SITES | PRN_HEADS,
     .keeps = PRN_ALL_ANALYSES,
     .prints = true,
+    .exact = true,
     PRN_PASS_COMMON,
 };

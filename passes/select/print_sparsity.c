@@ -166,5 +166,6 @@ const prn_pass prn_pass_print_sparsity = {
     .needs = PRN_WEIGHTS | PRN_SITES,
     .keeps = PRN_ALL_ANALYSES,
     .prints = true,
+    .exact = true,
     PRN_PASS_COMMON,
 };

@@ -34,9 +34,8 @@ prn_status prn_targets_collect(const prn_pass_env *env, prn_targets *out) {
     }
     PRN_TRY(prn_score_open(s->constant, &t->score));
     if (!t->score.kind->eval)
-      return prn_pass_error(env, "'%s' scores whole channels: select-channels "
-                                 "is what chooses by it",
-                            t->score.kind->name);
+      return prn_pass_error(env, "by %s scores, %s is what chooses",
+                            t->score.kind->name, t->score.kind->chooser);
     t->site = s;
     t->count = prn_tensor_count(t->score.tensor);
     t->gone = gone_before(t->score.tensor, t->count);

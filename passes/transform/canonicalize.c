@@ -88,5 +88,6 @@ const prn_pass prn_pass_canonicalize = {
     .writes = PRN_ANY_DIALECT,
     .keeps = PRN_ALL_ANALYSES & ~(unsigned)(PRN_WEIGHTS | PRN_SHAPES),
     .check = check,
+    .exact = true,
     PRN_PASS_COMMON,
 };

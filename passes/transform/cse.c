@@ -205,5 +205,6 @@ const prn_pass prn_pass_cse = {
     .reads = PRN_ANY_DIALECT,
     .writes = PRN_ANY_DIALECT,
     .keeps = PRN_ALL_ANALYSES & ~(unsigned)PRN_WEIGHTS,
+    .exact = true,
     PRN_PASS_COMMON,
 };

@@ -173,5 +173,6 @@ const prn_pass prn_pass_fold_batch_norm = {
     .reads = PRN_DIALECT_ONNX,
     .writes = PRN_DIALECT_ONNX,
     .needs = PRN_SHAPES,
+    .exact = true,
     PRN_PASS_COMMON,
 };

@@ -57,5 +57,6 @@ const prn_pass prn_pass_infer_shapes = {
     .reads = PRN_ANY_DIALECT,
     .writes = PRN_ANY_DIALECT,
     .keeps = PRN_ALL_ANALYSES,
+    .exact = true,
     PRN_PASS_COMMON,
 };

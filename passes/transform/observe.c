@@ -5,6 +5,7 @@
  * becomes one output, called by its name; one that is an output already stays
  * that. */
 #include "passes/analysis/observed.h"
+#include "passes/transform/outputs.h"
 
 #define OPTIONS(X)
 #define STATS(X)                               \
@@ -12,42 +13,6 @@
   X(known, "values that were outputs already") \
   X(hidden, "inputs of weights that cannot be")
 PRN_PASS_TABLES;
-
-/* The outputs of one graph. */
-typedef struct outputs {
-  prn_op *graph, *ret;
-  prn_str *names; /* as many as ret has operands */
-  uint32_t size, cap;
-} outputs;
-
-static outputs open_outputs(const prn_pass_env *env, prn_op *graph,
-                            size_t more) {
-  const prn_attr *names = prn_op_attr(graph, "outputs");
-  const prn_block *body = prn_op_block(graph, "body");
-  outputs o = {.graph = graph, .ret = body->last};
-  if (!prn_op_is(o.ret, PRN_OP_onnx_return)) return (outputs){0};
-  o.size = o.ret->num_operands;
-  o.names = PRN_ARENA_ARRAY(env->scratch, prn_str, o.size + more);
-  for (uint32_t i = 0; i < o.size; i++) {
-    const prn_value *v = prn_op_operand(o.ret, i);
-    o.names[i] = v ? v->name : PRN_STR("");
-    if (names && names->kind == PRN_ATTR_STRINGS && i < names->size)
-      o.names[i] = names->strings[i];
-  }
-  return o;
-}
-
-static void add_output(const prn_pass_env *env, outputs *o, prn_value *v) {
-  struct stats *s = env->stats;
-  for (uint32_t i = 0; i < o->size; i++)
-    if (prn_str_eq(o->names[i], v->name)) {
-      s->known += prn_op_operand(o->ret, i) == v;
-      return;
-    }
-  prn_op_add_operand(o->ret, v);
-  o->names[o->size++] = v->name;
-  s->observed++;
-}
 
 /* Says what became of the input of every use. */
 static void remark(const prn_pass_env *env, const prn_site *site) {
@@ -66,17 +31,18 @@ static void remark(const prn_pass_env *env, const prn_site *site) {
 }
 
 static prn_status run(prn_pass_env *env, prn_module *m) {
+  struct stats *s = env->stats;
   const prn_sites *sites = prn_pass_weight_sites(env);
   prn_site_inputs all = prn_sites_observable(sites, env->scratch);
   PRN_EACH_OP(top, m->body) {
     if (!prn_op_is(top, PRN_OP_onnx_graph)) continue;
-    outputs o = open_outputs(env, top, all.size);
+    prn_outputs o = prn_outputs_open(env, top, all.size);
     for (size_t i = 0; o.ret && i < all.size; i++)
       if (all.at[i].value->block->parent == top)
-        add_output(env, &o, all.at[i].value);
-    if (o.ret)
-      prn_op_set_attr(top, "outputs",
-                      prn_attr_strings(env->ctx, o.names, o.size));
+        prn_outputs_add(&o, all.at[i].value);
+    s->observed += o.added;
+    s->known += o.known;
+    prn_outputs_close(env, &o);
   }
   for (size_t i = 0; i < sites->size; i++)
     remark(env, &sites->at[i]);
@@ -92,5 +58,6 @@ const prn_pass prn_pass_observe = {
     .writes = PRN_DIALECT_ONNX,
     .needs = PRN_SHAPES | PRN_SITES,
     .keeps = PRN_SHAPES | PRN_WEIGHTS,
+    .exact = true,
     PRN_PASS_COMMON,
 };

@@ -89,5 +89,6 @@ const prn_pass prn_pass_print_groups = {
     .needs = PRN_SHAPES | PRN_COUPLING,
     .keeps = PRN_ALL_ANALYSES,
     .prints = true,
+    .exact = true,
     PRN_PASS_COMMON,
 };

@@ -109,5 +109,6 @@ const prn_pass prn_pass_print_relations = {
     .needs = PRN_SHAPES,
     .keeps = PRN_ALL_ANALYSES,
     .prints = true,
+    .exact = true,
     PRN_PASS_COMMON,
 };

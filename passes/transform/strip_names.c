@@ -37,5 +37,6 @@ const prn_pass prn_pass_strip_names = {
     .reads = PRN_ANY_DIALECT,
     .writes = PRN_ANY_DIALECT,
     .keeps = PRN_ALL_ANALYSES,
+    .exact = true,
     PRN_PASS_COMMON,
 };

@@ -17,6 +17,7 @@ import time
 import numpy as np
 import onnx
 
+import calibration
 from measure import Failed, scratch, shared, stamp, table, tool
 from shrink import PREPARE, difference, elements, session
 from zoo import MODELS, metric, source
@@ -260,35 +261,6 @@ def native_ms(path):
 
 # ---- quality ----
 
-def calibration(name):
-    """Inputs that no metric is computed on."""
-    def load(*path):
-        return np.load(os.path.join(shared(), "models", *path))
-    if name == "MNIST CNN":
-        x = load("mnist", "train.npz")["x"][:512, None].astype(np.float32)
-        return {"image": ((x / 255 - .1307) / .3081).astype(np.float32)}
-    if name == "ResNet-20":
-        x = load("cifar10", "train.npz")["x"][:512].astype(np.float32) / 255
-        x = (x - np.float32([.485, .456, .406])) / np.float32(
-            [.229, .224, .225])
-        return {"image": np.ascontiguousarray(x.transpose(0, 3, 1, 2),
-                                              np.float32)}
-    if name == "ResNet-8":
-        x = load("cifar10", "train.npz")["x"][:512]
-        return {"input_1": x.astype(np.float32)}
-    if name == "char-GPT":
-        x = load("chargpt", "train.npz")["x"][:128 * 64].reshape(128, 64)
-        return {"input_ids": x.astype(np.int64)}
-    if name == "stories260K":
-        ids = load("llama2c", "calib.npz")["ids"][:32]
-        return {"input_ids": ids.astype(np.int64)}
-    ids = load("minilm", "calib_train2000.npz")
-    ids = ids[ids.files[0]][:128].astype(np.int64)
-    ids = ids[:, :(ids > 0).sum(1).max()]
-    return {"input_ids": ids, "attention_mask": (ids > 0).astype(np.int64),
-            "token_type_ids": np.zeros_like(ids)}
-
-
 def select(scope, normalise):
     return (f"--select-channels=ratio=0.3,of=flops,units=all,scope={scope},"
             f"normalise={normalise}")
@@ -317,7 +289,7 @@ def quality(folder):
         base = prepared(source(model, folder), folder)
         given, profile, out = (os.path.join(folder, n) for n in (
             "in.npz", "p.prof", "out.onnx"))
-        np.savez(given, **calibration(model.name))
+        np.savez(given, **calibration.inputs(model))
         tool("prune-run", base, "--inputs", given, "--profile-moments=full",
              "--profile-out", profile, poll=0)
         cells = [metric(model, base)]

@@ -144,6 +144,58 @@ static prn_status count(prn_pass_env *env, prn_module *m) {
 TEST_PASS(count_pass, "test-print-sites", count, .needs = PRN_WEIGHTS,
           .keeps = PRN_ALL_ANALYSES, .prints = true);
 
+/* ---- passes that claim to be exact ---- */
+
+/* Sets the first element of every f32 constant to 9. */
+static prn_status spoil_constant(void *user, prn_op *op) {
+  prn_pass_env *env = user;
+  const prn_attr *value = prn_op_attr(op, "value");
+  if (!prn_op_has_trait(op, PRN_CONSTANT) || !value ||
+      value->kind != PRN_ATTR_TENSOR || value->tensor->type->dtype != PRN_F32)
+    return PRN_OK;
+  int64_t n = prn_tensor_count(value->tensor);
+  float *data = PRN_ARENA_ARRAY(env->scratch, float, (size_t)n);
+  prn_tensor_read_f32(value->tensor, 0, n, data);
+  if (n) data[0] = 9;
+  prn_op_set_attr(
+      op, "value",
+      prn_attr_tensor(
+          env->ctx, prn_tensor_from_data(env->ctx, value->tensor->type, data)));
+  prn_pass_remark(env, op, PRN_REASON_Folded, "the first of %lld is 9",
+                  (long long)n);
+  return PRN_OK;
+}
+
+static prn_status spoil(prn_pass_env *env, prn_module *m) {
+  return prn_walk(m->body, true, spoil_constant, env);
+}
+TEST_PASS(spoil_pass, "test-spoil", spoil, .exact = true);
+
+/* Drops the last output of the graph. */
+static prn_status drop_output(prn_pass_env *env, prn_module *m) {
+  prn_op *graph = m->body->first;
+  prn_op *ret = prn_op_block(graph, "body")->last;
+  const prn_attr *names = prn_op_attr(graph, "outputs");
+  prn_op_truncate_operands(ret, ret->num_operands - 1);
+  prn_op_set_attr(graph, "outputs",
+                  prn_attr_strings(env->ctx, names->strings, names->size - 1));
+  return PRN_OK;
+}
+TEST_PASS(drop_pass, "test-drop-output", drop_output, .exact = true);
+
+/* Makes every Relu an operator that no compiler knows. */
+static prn_status estrange_op(void *user, prn_op *op) {
+  prn_pass_env *env = user;
+  if (prn_op_is(op, PRN_OP_onnx_Relu))
+    op->opname = prn_opname_get(env->ctx, PRN_STR("nowhere"), PRN_STR("Relu"));
+  return PRN_OK;
+}
+
+static prn_status estrange(prn_pass_env *env, prn_module *m) {
+  return prn_walk(m->body, true, estrange_op, env);
+}
+TEST_PASS(estrange_pass, "test-estrange", estrange, .exact = true);
+
 static prn_status onnx_only(prn_pass_env *env, prn_module *m) {
   (void)env;
   (void)m;
@@ -166,8 +218,9 @@ const prn_plugin_info *prune_plugin_info(uint32_t abi);
 
 const prn_plugin_info *prune_plugin_info(uint32_t abi) {
   static const prn_pass *const passes[] = {
-      &rename_pass, &crash_pass,   &fail_pass, &break_pass, &forget_pass,
-      &count_pass,  &nothing_pass, &nn_pass,   &slow_pass,  NULL};
+      &rename_pass, &crash_pass,    &fail_pass, &break_pass, &forget_pass,
+      &count_pass,  &nothing_pass,  &nn_pass,   &slow_pass,  &spoil_pass,
+      &drop_pass,   &estrange_pass, NULL};
 #ifdef TEST_OTHER_ABI
   static const prn_plugin_info info = {
       .abi = PRN_PLUGIN_ABI + 1, .name = "other", .passes = passes};

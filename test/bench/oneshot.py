@@ -1,0 +1,163 @@
+"""Calibrated pruning in one shot: what is left of each model's metric.
+
+    oneshot.py [MODEL …] [--peer PYTHON] [--patterns u50,u60,u70,2:4]
+
+All methods see the same calibration inputs, of which none is judged by. --peer:
+a Python that has onnxsim 0.8, whose Wanda and SparseGPT see them too. Needs the
+data folder."""
+import argparse
+import os
+import subprocess
+import sys
+import time
+
+import numpy as np
+import onnx
+from onnx import numpy_helper
+
+import calibration
+from measure import Failed, scratch, shared, stamp, table, tool
+from shrink import PREPARE
+from zoo import MODELS, source
+
+# {u}: sparsity=F or n=N,m=M
+METHODS = {
+    "magnitude": ("score-magnitude", "{select}"),
+    "Wanda": ("score-wanda", "{select}"),
+    "SparseGPT": ("prune-obs{{{budget}}}",),
+    "ours, effort 2": ("prune-admm{{{budget},effort=2}}",),
+    "ours, effort 3": ("prune-admm{{{budget},effort=3}}",),
+    "ours, effort 4": ("prune-admm{{{budget},effort=4}}",),
+}
+
+ONNXSIM = """
+import os, sys, numpy as np, onnx, onnxsim.pruning as p
+m = onnx.load(sys.argv[1])
+data = [dict(np.load(os.path.join(sys.argv[3], f)))
+        for f in sorted(os.listdir(sys.argv[3]))]
+how = {"wanda": p.apply_wanda_pruning, "sparsegpt": p.apply_sparsegpt_pruning}
+how = how[sys.argv[4]]
+u = eval("dict(" + sys.argv[5] + ")")
+onnx.save(how(m, calibration_data=data, **u), sys.argv[2])
+"""
+PEERS = {"onnxsim Wanda": "wanda", "onnxsim SparseGPT": "sparsegpt"}
+LESS_IS_BETTER = ("char-GPT", "stories260K")
+
+
+def budget(pattern):
+    if pattern.startswith("u"):
+        return f"sparsity={int(pattern[1:]) / 100}"
+    n, m = pattern.split(":")
+    return f"n={n},m={m}"
+
+
+def passes(method, pattern):
+    how = budget(pattern)
+    rank = "row" if method == "Wanda" else "tensor"
+    select = (f"select-unstructured{{{how},scope={rank}}}"
+              if pattern.startswith("u") else f"select-nm{{{how}}}")
+    return ",".join(p.format(select=select, budget=how)
+                    for p in METHODS[method])
+
+
+def zeros(path, dense):
+    """The share of zeros in what DENSE has no zeros in."""
+    def weights(p):
+        model = onnx.load(p)
+        found = {t.name: numpy_helper.to_array(t)
+                 for t in model.graph.initializer}
+        for n in model.graph.node:
+            if n.op_type == "Constant" and n.attribute[0].name == "value":
+                found[n.output[0]] = numpy_helper.to_array(n.attribute[0].t)
+        return found
+    before, after = weights(dense), weights(path)
+    gone = count = 0
+    for name, w in after.items():
+        if (name in before and w.dtype == np.float32 and w.ndim > 1
+                and before[name].shape == w.shape
+                and not np.array_equal(w, before[name])):
+            gone += np.sum((w == 0) & (before[name] != 0))
+            count += w.size
+    return gone / count if count else 0
+
+
+def prune(method, pattern, base, profile, inputs, out, peer):
+    if method in PEERS:
+        run = subprocess.run([peer, "-c", ONNXSIM, base, out, inputs,
+                              PEERS[method], budget(pattern)],
+                             capture_output=True, text=True, check=False)
+        if run.returncode:
+            lines = run.stderr.strip().splitlines() or ["no output"]
+            raise Failed(lines[-1])
+        return
+    tool("prune-opt", base, "--infer-shapes", f"--profile={profile}",
+         *([f"--calibration={inputs}"] if "sequential" in METHODS[method][0]
+           else []),
+         f"--pass-pipeline={passes(method, pattern)}", "-o", out, poll=0)
+
+
+def judged(model, patterns, methods, peer):
+    rows = []
+    with scratch() as folder:
+        base = os.path.join(folder, "base.onnx")
+        tool("prune-opt", source(model, folder), *PREPARE, "-o", base, poll=0)
+        inputs = calibration.write(model, folder)
+        profile, out = (os.path.join(folder, n) for n in ("p.prof", "o.onnx"))
+        start = time.perf_counter()
+        tool("prune-run", base, "--inputs", inputs, "--profile-moments=full",
+             "--threads=2", "--profile-out", profile, poll=0)
+        print(f"{model.name}: observed in {time.perf_counter() - start:.1f} s",
+              file=sys.stderr)
+        words, dense = calibration.judge(model, base, folder)
+        for pattern in patterns:
+            cells = []
+            for method in methods:
+                start = time.perf_counter()
+                try:
+                    prune(method, pattern, base, profile, inputs, out, peer)
+                    cells.append(calibration.judge(model, out, folder)[1])
+                    print(f"{model.name} {pattern} {method}: {cells[-1]:.4f}, "
+                          f"{zeros(out, base):.1%} zeros, "
+                          f"{time.perf_counter() - start:.1f} s",
+                          file=sys.stderr)
+                except Failed as e:
+                    print(f"{model.name} {pattern} {method}: {e}",
+                          file=sys.stderr)
+                    cells.append(float("nan"))
+            rows.append(row(model, words, dense, pattern, cells))
+    return rows
+
+
+def row(model, words, dense, pattern, cells):
+    best = (np.nanmin if model.name in LESS_IS_BETTER else np.nanmax)(cells)
+    shown = ["–" if np.isnan(c) else f"**{c:.4f}**" if c == best
+             else f"{c:.4f}" for c in cells]
+    return (f"{model.name}, {words}", f"{dense:.4f}", pattern, *shown)
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
+    parser.add_argument("models", nargs="*")
+    parser.add_argument("--peer", metavar="PYTHON")
+    parser.add_argument("--patterns", default="u50,u60,u70,2:4")
+    parser.add_argument("--methods", default=",".join(
+        m.replace(",", ";") for m in METHODS))
+    args = parser.parse_args()
+    if not shared():
+        raise SystemExit("PRUNE_SHARED is not set: no models")
+    methods = [m.replace(";", ",") for m in args.methods.split(",")]
+    methods += list(PEERS) if args.peer else []
+    rows = [("model", "dense", "zeros", *methods)]
+    for model in MODELS:
+        if (args.models and model.name not in args.models
+                or model.name not in calibration.INPUTS):
+            continue
+        rows += judged(model, args.patterns.split(","), methods, args.peer)
+    print(f"## In one shot\n\n{stamp()}. No training. Calibrated on inputs "
+          "that are not judged by; the best of a row is bold. Less is better "
+          "for nll, more elsewhere.\n")
+    print(table(rows))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
