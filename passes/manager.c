@@ -80,6 +80,10 @@ bool prn_pass_given(const prn_pass_env *env, const char *option) {
   return false;
 }
 
+bool prn_pass_remarks(const prn_pass_env *env) {
+  return env->state->config->remarks != NULL;
+}
+
 void prn_pass_remark(const prn_pass_env *env, const prn_op *op,
                      prn_reason reason, const char *fmt, ...) {
   prn_remarks *remarks = env->state->config->remarks;

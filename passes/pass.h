@@ -218,5 +218,7 @@ extern const prn_reason_info prn_reasons[PRN_REASON_COUNT];
 PRN_PRINTF(4, 5)
 void prn_pass_remark(const prn_pass_env *env, const prn_op *op,
                      prn_reason reason, const char *fmt, ...);
+/* Whether somebody does, for what is costly to find out. */
+bool prn_pass_remarks(const prn_pass_env *env);
 
 #endif

@@ -36,14 +36,9 @@ void prn_sensitivity_give(prn_op *constant, double sensitivity) {
 const char *prn_allocate_loss(prn_solve *s, prn_solution *x, double *lost,
                               double *all) {
   const prn_obs_options plain = {.block = 128};
-  double energy;
-  const char *why = prn_solve_energy(s, x, &energy);
-  if (!why) why = prn_solve_obs(s, &plain, x);
+  const char *why = prn_solve_obs(s, &plain, x);
   if (!why) why = prn_solve_loss(s, x);
-  for (int64_t r = 0; r < s->rows && !why; r++)
-    *lost += x->loss[r];
-  if (!why) *all += energy;
-  return why;
+  return why ? why : prn_solve_share(s, x, lost, all);
 }
 
 void prn_allocate_owl(const double *outliers, const double *counts, size_t n,

@@ -39,27 +39,6 @@ static prn_budget budget_of(const prn_prune *p, const prn_layer *l) {
   return b;
 }
 
-/* What is lost of the outputs' mean squares, damping left out: of a group. */
-static void measure(const prn_solve *s, const prn_solution *x, double *lost,
-                    double *all) {
-  int64_t n = s->cols;
-  float *y = prn_alloc(2 * (size_t)n * sizeof *y);
-  float *d = y + n;
-  for (int64_t r = 0; r < s->rows; r++) {
-    const float *w = x->weights + r * n, *t = s->target + r * n;
-    double added = 0;
-    prn_rows_gemm_f32(&s->dense, 1, n, n, 1, t, n, s->g32, n, 0, y, n);
-    for (int64_t c = 0; c < n; c++) {
-      double raise = s->g[c * n + c] - s->moments[c * n + c];
-      d[c] = w[c] - t[c];
-      added += raise * (double)d[c] * (double)d[c];
-      *all += (double)t[c] * ((double)y[c] - raise * (double)t[c]);
-    }
-    *lost += x->loss[r] - added;
-  }
-  prn_free(y);
-}
-
 static prn_status prune_group(prn_layer *l, const prn_prune *p, int64_t group,
                               const prn_lapack *lapack, prn_strbuf *how,
                               double error[2], prn_prune_counts *out) {
@@ -69,10 +48,11 @@ static prn_status prune_group(prn_layer *l, const prn_prune *p, int64_t group,
       prn_layer_problem(l, group, lapack, p->damping, budget_of(p, l), &s, &x);
   if (status == PRN_OK) {
     const char *why = p->solve(l->env->opts, &s, &x, how);
+    if (!why && prn_pass_remarks(l->env))
+      why = prn_solve_share(&s, &x, &error[0], &error[1]);
     if (why) status = prn_layer_failed(l, why);
     prn_layer_remark_damping(l, &s);
     out->damped += s.raised > s.damping;
-    if (status == PRN_OK) measure(&s, &x, &error[0], &error[1]);
   }
   prn_solve_close(&s);
   return status;

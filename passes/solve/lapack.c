@@ -23,6 +23,7 @@ const prn_lapack *prn_lapack_open(prn_diag_sink *sink) {
          find(lib, "dpotri_", &found.dpotri) &&
          find(lib, "dgemm_", &found.dgemm) &&
          find(lib, "sgemm_", &found.sgemm) &&
+         find(lib, "dgemv_", &found.dgemv) && find(lib, "dger_", &found.dger) &&
          find(lib, "dtrsm_", &found.dtrsm) && find(lib, "strsm_", &found.strsm);
   if (!open) {
     (void)prn_diag_emit(sink, PRN_ERROR, (prn_loc){0}, PRN_STR(""),

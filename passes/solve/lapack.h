@@ -25,6 +25,14 @@ typedef struct prn_lapack {
                 const int *k, const float *alpha, const float *a,
                 const int *lda, const float *b, const int *ldb,
                 const float *beta, float *c, const int *ldc);
+  /* y = alpha op(A) x + beta y and A += alpha x y', A of m x n by columns. */
+  void (*dgemv)(const char *op, const int *m, const int *n, const double *alpha,
+                const double *a, const int *lda, const double *x,
+                const int *incx, const double *beta, double *y,
+                const int *incy);
+  void (*dger)(const int *m, const int *n, const double *alpha, const double *x,
+               const int *incx, const double *y, const int *incy, double *a,
+               const int *lda);
   /* Solves op(A) X = alpha B (side "L") or X op(A) = alpha B ("R") with a
    * triangle A: B, of m x n, becomes X. */
   void (*dtrsm)(const char *side, const char *uplo, const char *op,

@@ -155,12 +155,29 @@ const char *prn_solve_loss(const prn_solve *s, prn_solution *x) {
   return NULL;
 }
 
-const char *prn_solve_energy(const prn_solve *s, prn_solution *x, double *all) {
-  memset(x->weights, 0, (size_t)(s->rows * s->cols) * sizeof *x->weights);
-  const char *why = prn_solve_loss(s, x);
-  *all = 0;
-  for (int64_t r = 0; r < s->rows && !why; r++)
-    *all += x->loss[r];
+/* ---- shares of outputs ---- */
+
+const char *prn_solve_share(const prn_solve *s, const prn_solution *x,
+                            double *lost, double *all) {
+  int64_t n = s->cols;
+  prn_solution none = {0};
+  const char *why = prn_solution_create(s, &none);
+  if (!why) {
+    memset(none.weights, 0, (size_t)(s->rows * n) * sizeof *none.weights);
+    why = prn_solve_loss(s, &none);
+  }
+  for (int64_t r = 0; !why && r < s->rows; r++) {
+    const float *w = x->weights + r * n, *t = s->target + r * n;
+    *lost += x->loss[r];
+    *all += none.loss[r];
+    for (int64_t c = 0; c < n; c++) {
+      double raise = s->g[c * n + c] - s->moments[c * n + c];
+      double d = (double)w[c] - (double)t[c];
+      *lost -= raise * d * d;
+      *all -= raise * (double)t[c] * (double)t[c];
+    }
+  }
+  prn_solution_destroy(&none);
   return why;
 }
 

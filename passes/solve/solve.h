@@ -100,10 +100,11 @@ PRN_NODISCARD const char *prn_solve_swap(prn_solve *s, prn_solution *x);
 /* What rows lose with the weights of x. */
 PRN_NODISCARD const char *prn_solve_loss(const prn_solve *s, prn_solution *x);
 
-/* What all rows would lose together without any weight, into *all; x is
- * overwritten. */
-PRN_NODISCARD const char *prn_solve_energy(const prn_solve *s, prn_solution *x,
-                                           double *all);
+/* Adds what x loses of the squares of outputs, and all of these, both without
+ * damping: for reports. */
+PRN_NODISCARD const char *prn_solve_share(const prn_solve *s,
+                                          const prn_solution *x, double *lost,
+                                          double *all);
 
 /* ---- all of it ---- */
 

@@ -22,8 +22,9 @@
 #include "ir/support/parallel.h"
 #include "passes/solve/solve.h"
 
+enum { LANES = 8 /* sums side by side */ };
 enum { REFRESH = 64, ROUNDS = 8, SWAPS = 400 /* what a row's cost */ };
-#define WORK 4e11 /* multiplications */
+#define WORK 1e12 /* multiplications */
 #define GAIN 1e-6 /* of a row's loss, that is worth a swap */
 
 typedef struct trade {
@@ -78,10 +79,25 @@ static void destroy(swapper *t) {
 }
 
 static double dot(const double *a, const double *b, int64_t n) {
-  double sum = 0;
-  for (int64_t i = 0; i < n; i++)
-    sum += a[i] * b[i];
+  double lane[LANES] = {0}, sum = 0;
+  int64_t c = 0;
+  for (; c + LANES <= n; c += LANES)
+    for (int i = 0; i < LANES; i++)
+      lane[i] += a[c + i] * b[c + i];
+  for (; c < n; c++)
+    sum += a[c] * b[c];
+  for (int i = 0; i < LANES; i++)
+    sum += lane[i];
   return sum;
+}
+
+/* y = a x, a of rows x n. */
+static void product(const swapper *t, const double *a, int64_t rows, int64_t n,
+                    const double *x, double *y) {
+  const double alpha = 1, beta = 0;
+  int m_ = (int)n, n_ = (int)rows, one = 1;
+  t->s->dense.lapack->dgemv("T", &m_, &n_, &alpha, a, &m_, x, &one, &beta, y,
+                            &one);
 }
 
 /* ---- a row's matrices ---- */
@@ -136,12 +152,12 @@ static bool build(swapper *t, const unsigned char *gone) {
   prn_rows_gemm_f64(&t->s->dense, e, k, k, 1, cross, k, t->p, k, 0, t->q, k);
   for (int64_t i = 0; i < k; i++)
     t->a[i] = t->goal[t->in[i]];
-  for (int64_t i = 0; i < k; i++)
-    t->w[i] = dot(t->p + i * k, t->a, k);
+  product(t, t->p, k, k, t->a, t->w);
+  product(t, cross, e, k, t->w, t->c);
   for (int64_t j = 0; j < e; j++) {
     int64_t c = t->out[j];
     t->left[j] = h[c * n + c] - dot(t->q + j * k, cross + j * k, k);
-    t->g[j] = t->goal[c] - dot(cross + j * k, t->w, k);
+    t->g[j] = t->goal[c] - t->c[j];
   }
   prn_free(cross);
   return true;
@@ -189,78 +205,84 @@ static swap find_swap(const swapper *t, double worth) {
 
 /* ---- making it ---- */
 
+/* a += factor * left right', of rows x k. */
 static void rank_one(const swapper *t, double *a, int64_t rows,
                      const double *left, const double *right, double factor) {
-  int64_t k = t->k;
-  for (int64_t r = 0; r < rows; r++) {
-    double f = factor * left[r];
-    for (int64_t c = 0; c < k; c++)
-      a[r * k + c] += f * right[c];
-  }
+  int m = (int)t->k, n = (int)rows, one = 1;
+  t->s->dense.lapack->dger(&m, &n, &factor, right, &one, left, &one, a, &m);
 }
 
-/* What is at place i of S goes; a: its row of P. It takes place j of C, whose
- * row of Q is saved in b. */
-static void leave(swapper *t, int64_t i, int64_t j, double *left, double *g) {
+/* A swap as it is made: place i of S goes from column `old` to `now`, which
+ * was at place j of C. */
+typedef struct change {
+  int64_t i, j, old, now;
+  double own, weight; /* P_ii and w_i before */
+  double left, g;     /* of `now`, when `old` has gone */
+} change;
+
+/* A row of Q without the old column, and then with the new one; a: row i of P
+ * before, b: that of Q that `now` had, c: H of the new column on S. */
+static void change_row(swapper *t, const change *x, int64_t c) {
   int64_t k = t->k;
-  memcpy(t->a, t->p + i * k, (size_t)k * sizeof *t->a);
-  double own = t->a[i], weight = t->w[i];
-  for (int64_t c = 0; c < t->e; c++) {
-    double q = t->q[c * k + i];
-    t->c[c] = q;
-    t->g[c] += q * weight / own;
-    t->left[c] += q * q / own;
+  double *q = t->q + c * k, f = q[x->i] / x->own;
+  if (c == x->j) {
+    for (int64_t r = 0; r < k; r++)
+      q[r] = -t->a[r] / x->own;
+    t->left[c] = 1 / x->own;
+    t->g[c] = x->weight / x->own;
+  } else {
+    t->left[c] += f * q[x->i];
+    t->g[c] += f * x->weight;
+    for (int64_t r = 0; r < k; r++)
+      q[r] -= f * t->a[r];
   }
-  rank_one(t, t->q, t->e, t->c, t->a, -1 / own);
-  rank_one(t, t->p, k, t->a, t->a, -1 / own);
+  q[x->i] = 0;
+  int64_t column = c == x->j ? x->old : t->out[c];
+  double rest = t->s->g[x->now * t->s->cols + column] - dot(q, t->c, k);
+  double share = rest / x->left;
+  t->left[c] -= rest * share;
+  t->g[c] -= share * x->g;
+  for (int64_t r = 0; r < k; r++)
+    q[r] -= share * t->b[r];
+  q[x->i] = share;
+}
+
+/* The same of P and w. */
+static void change_inverse(swapper *t, const change *x) {
+  int64_t k = t->k, i = x->i;
+  rank_one(t, t->p, k, t->a, t->a, -1 / x->own);
   for (int64_t r = 0; r < k; r++) {
-    t->w[r] -= t->a[r] * weight / own;
+    t->w[r] -= t->a[r] * x->weight / x->own + t->b[r] * x->g / x->left;
     t->p[r * k + i] = t->p[i * k + r] = 0;
   }
-  for (int64_t c = 0; c < t->e; c++)
-    t->q[c * k + i] = 0;
-  memcpy(t->b, t->q + j * k, (size_t)k * sizeof *t->b);
-  *left = t->left[j];
-  *g = t->g[j];
+  rank_one(t, t->p, k, t->b, t->b, 1 / x->left);
   for (int64_t r = 0; r < k; r++)
-    t->q[j * k + r] = r == i ? 0 : -t->a[r] / own;
-  t->left[j] = 1 / own;
-  t->g[j] = weight / own;
+    t->p[r * k + i] = t->p[i * k + r] = -t->b[r] / x->left;
+  t->p[i * k + i] = 1 / x->left;
+  t->w[i] = x->g / x->left;
 }
 
-/* Column `now` comes to place i of S, with b its row of Q until then. */
-static void enter(swapper *t, int64_t i, int64_t now, double left, double g) {
-  const double *h = t->s->g + now * t->s->cols;
-  int64_t k = t->k;
-  for (int64_t r = 0; r < k; r++)
-    t->a[r] = r == i ? 0 : h[t->in[r]];
-  for (int64_t c = 0; c < t->e; c++) {
-    double rest = h[t->out[c]] - dot(t->q + c * k, t->a, k);
-    t->c[c] = rest;
-    t->left[c] -= rest * rest / left;
-    t->g[c] -= rest * g / left;
-  }
-  rank_one(t, t->q, t->e, t->c, t->b, -1 / left);
-  rank_one(t, t->p, k, t->b, t->b, 1 / left);
-  for (int64_t c = 0; c < t->e; c++)
-    t->q[c * k + i] = t->c[c] / left;
+static void make_swap(swapper *t, const swap *best) {
+  int64_t k = t->k, i = best->i, j = best->j;
+  double *q = t->q + j * k, f;
+  change x = {.i = i, .j = j, .old = t->in[i], .now = t->out[j]};
+  memcpy(t->a, t->p + i * k, (size_t)k * sizeof *t->a);
+  x.own = t->a[i];
+  x.weight = t->w[i];
+  f = q[i] / x.own;
+  x.left = t->left[j] + f * q[i];
+  x.g = t->g[j] + f * x.weight;
   for (int64_t r = 0; r < k; r++) {
-    t->w[r] -= t->b[r] * g / left;
-    t->p[r * k + i] = t->p[i * k + r] = -t->b[r] / left;
+    t->b[r] = r == i ? 0 : q[r] - f * t->a[r];
+    t->c[r] = r == i ? 0 : t->s->g[x.now * t->s->cols + t->in[r]];
   }
-  t->p[i * k + i] = 1 / left;
-  t->w[i] = g / left;
-}
-
-static void make_swap(swapper *t, const swap *b) {
-  int64_t now = t->out[b->j], old = t->in[b->i];
-  double left, g;
-  leave(t, b->i, b->j, &left, &g);
-  t->out[b->j] = old;
-  enter(t, b->i, now, left, g);
-  t->in[b->i] = now;
-  t->keep[now] = 1;
-  t->keep[old] = 0;
+  for (int64_t c = 0; c < t->e; c++)
+    change_row(t, &x, c);
+  change_inverse(t, &x);
+  t->in[i] = x.now;
+  t->out[j] = x.old;
+  t->keep[x.now] = 1;
+  t->keep[x.old] = 0;
 }
 
 /* ---- rows ---- */
@@ -268,12 +290,10 @@ static void make_swap(swapper *t, const swap *b) {
 static double loss_of(const swapper *t, const float *w) {
   const double *h = t->s->g;
   int64_t n = t->s->cols;
-  double sum = 0;
   for (int64_t c = 0; c < n; c++)
     t->a[c] = (double)w[c] - (double)t->target[c];
-  for (int64_t c = 0; c < n; c++)
-    if (t->a[c] != 0) sum += t->a[c] * dot(h + c * n, t->a, n);
-  return sum;
+  product(t, h, n, n, t->a, t->c);
+  return dot(t->a, t->c, n);
 }
 
 /* Keeps what became of a row when it loses less. */
@@ -303,8 +323,7 @@ static void trade_row(swapper *t, trade *all, int64_t place) {
   memcpy(t->keep, all->x->keep + row * n, (size_t)n);
   for (int64_t c = 0; c < n; c++)
     t->a[c] = (double)t->target[c];
-  for (int64_t c = 0; c < n; c++)
-    t->goal[c] = dot(s->g + c * n, t->a, n);
+  product(t, s->g, n, n, t->a, t->goal);
   for (int round = 0; round < ROUNDS; round++) {
     if (!build(t, gone)) break;
     int64_t before = swaps;
