@@ -22,12 +22,16 @@ from zoo import MODELS, source
 
 # {u}: sparsity=F or n=N,m=M
 METHODS = {
-    "magnitude": ("score-magnitude", "{select}"),
-    "Wanda": ("score-wanda", "{select}"),
-    "SparseGPT": ("prune-obs{{{budget}}}",),
-    "ours, effort 2": ("prune-admm{{{budget},effort=2}}",),
-    "ours, effort 3": ("prune-admm{{{budget},effort=3}}",),
-    "ours, effort 4": ("prune-admm{{{budget},effort=4}}",),
+    "magnitude": "score-magnitude,{select}",
+    "Wanda": "score-wanda,{select}",
+    "SparseGPT": "prune-obs{{{budget}}}",
+    "SparseGPT, sequential": "prune-sequential{{prune-obs{{{budget}}}}}",
+    "ALPS": "prune-admm{{{budget},effort=3}}",
+    "best, uniform": "prune-sequential{{compensate-inputs,"
+                     "prune-admm{{{budget},effort=4}}}}",
+    "best": "measure-sensitivity{{share={share}}},"
+            "allocate-loss{{sparsity={share}}},"
+            "prune-sequential{{compensate-inputs,prune-admm{{effort=4}}}}",
 }
 
 ONNXSIM = """
@@ -56,8 +60,8 @@ def passes(method, pattern):
     rank = "row" if method == "Wanda" else "tensor"
     select = (f"select-unstructured{{{how},scope={rank}}}"
               if pattern.startswith("u") else f"select-nm{{{how}}}")
-    return ",".join(p.format(select=select, budget=how)
-                    for p in METHODS[method])
+    share = how.split("=")[1] if pattern.startswith("u") else "0.5"
+    return METHODS[method].format(select=select, budget=how, share=share)
 
 
 def zeros(path, dense):
@@ -91,8 +95,7 @@ def prune(method, pattern, base, profile, inputs, out, peer):
             raise Failed(lines[-1])
         return
     tool("prune-opt", base, "--infer-shapes", f"--profile={profile}",
-         *([f"--calibration={inputs}"] if "sequential" in METHODS[method][0]
-           else []),
+         f"--calibration={inputs}", "--threads=2",
          f"--pass-pipeline={passes(method, pattern)}", "-o", out, poll=0)
 
 
@@ -112,6 +115,9 @@ def judged(model, patterns, methods, peer):
         for pattern in patterns:
             cells = []
             for method in methods:
+                if method == "best" and ":" in pattern:
+                    cells.append(float("nan"))  # n:m leaves nothing to share
+                    continue
                 start = time.perf_counter()
                 try:
                     prune(method, pattern, base, profile, inputs, out, peer)
