@@ -52,10 +52,10 @@ static prn_status run(prn_pass_env *env, prn_module *m) {
   prn_prune_counts counts = {0};
   (void)m;
   prn_status status = prn_prune_run(env, &p, &counts);
-  s->weights = counts.weights;
-  s->skipped = counts.skipped;
-  s->pruned = counts.pruned;
-  s->damped = counts.damped;
+  s->weights += counts.weights;
+  s->skipped += counts.skipped;
+  s->pruned += counts.pruned;
+  s->damped += counts.damped;
   return status;
 }
 

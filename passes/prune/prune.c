@@ -21,7 +21,7 @@ prn_status prn_prune_check(const prn_pass_env *env, int64_t n, int64_t m) {
 
 static void leave(const prn_pass_env *env, const prn_site *s, prn_reason why,
                   const char *text, prn_prune_counts *out) {
-  out->skipped++;
+  out->skipped += why != PRN_REASON_NotSelected;
   prn_pass_remark(env, s->constant, why, "'%.*s' is not pruned: %s",
                   PRN_STR_ARG(s->name), text);
 }

@@ -20,10 +20,10 @@
   X(FLOAT, damping, 0.01, "[0,1e9]",                                        \
     "Added to the diagonal of the moments, as a share of its mean: guards " \
     "against fitting what is in the calibration data by chance")
-#define PRN_PRUNE_STATS(X)                 \
-  X(weights, "weights pruned")             \
-  X(skipped, "weights left alone")         \
-  X(pruned, "entries pruned by this pass") \
+#define PRN_PRUNE_STATS(X)                            \
+  X(weights, "weights pruned")                        \
+  X(skipped, "weights left alone, of those selected") \
+  X(pruned, "entries pruned by this pass")            \
   X(damped, "problems that needed more damping than asked for")
 
 /* What a pass asks for. */
