@@ -359,4 +359,5 @@ def main():
     print(f"{sum(not good for _, good, _ in results)} wrong")
 
 
-main()
+if __name__ == "__main__":
+    main()
