@@ -77,10 +77,11 @@ static prn_status prune_layer(prn_layer *l, const prn_prune *p,
     out->pruned += pruned;
     prn_pass_remark(l->env, l->site->constant, PRN_REASON_Pruned,
                     "'%.*s' loses %llu of %lld entries and %.4g of its "
-                    "outputs' squares%.*s",
+                    "outputs' %s%.*s",
                     PRN_STR_ARG(l->site->name), (unsigned long long)pruned,
                     (long long)(l->rows * l->cols),
                     error[1] > 0 ? fmax(error[0], 0) / error[1] : 0,
+                    l->centred ? "variance" : "squares",
                     PRN_STR_ARG(prn_strbuf_view(&how)));
   }
   prn_strbuf_destroy(&how);
