@@ -78,9 +78,11 @@ typedef struct parser {
   const prn_registry *registry;
   const char *what; /* NULL: the value of a --pass= flag, without a place */
   prn_str text;
+  prn_variables *variables; /* NULL: '$' is a letter as any other */
   size_t at;
   unsigned depth;
   bool failed;
+  bool missing; /* a variable of the last word has no value */
 } parser;
 
 static prn_loc loc_at(const parser *p, size_t at) {
@@ -137,11 +139,68 @@ static bool is_word_char(char c) {
   return (unsigned char)c > ' ' && !strchr(",{}()[]\"=", c);
 }
 
+static bool at_variable(const parser *p, prn_str text, size_t at) {
+  prn_str rest = {text.data + at, text.size - at};
+  return p->variables && prn_str_starts(rest, "${");
+}
+
+/* The end of the "${...}" that begins at `at`, or 0: it has none. */
+static size_t variable_end(prn_str text, size_t at) {
+  for (size_t i = at + 2; i < text.size && text.data[i] != '\n'; i++)
+    if (text.data[i] == '}') return i + 1;
+  return 0;
+}
+
+static void expand_one(parser *p, prn_str mention, size_t at, prn_strbuf *b) {
+  prn_strbuf why = {0};
+  prn_str value;
+  if (prn_variables_find(p->variables, mention, &value, &why)) {
+    prn_strbuf_str(b, value);
+  } else {
+    fail(p, at, "%s", why.data);
+    p->missing = true;
+  }
+  prn_strbuf_destroy(&why);
+}
+
+/* text, which stands at `from`, with values in the place of variables. */
+static prn_str expand(parser *p, prn_str text, size_t from) {
+  prn_strbuf b = {0};
+  bool any = false;
+  p->missing = false;
+  for (size_t i = 0, end; i < text.size; i = end) {
+    end = at_variable(p, text, i) ? variable_end(text, i) : 0;
+    if (end) {
+      prn_str mention = {text.data + i + 2, end - i - 3};
+      expand_one(p, mention, from + i, &b);
+      any = true;
+    } else {
+      prn_strbuf_char(&b, text.data[i]);
+      end = i + 1;
+    }
+  }
+  if (any) text = prn_intern(p->ctx, prn_strbuf_view(&b));
+  prn_strbuf_destroy(&b);
+  return text;
+}
+
 static prn_str take_word(parser *p) {
   size_t from = p->at;
-  while (!at_end(p) && is_word_char(peek(p)))
-    p->at++;
-  return (prn_str){p->text.data + from, p->at - from};
+  while (!at_end(p)) {
+    size_t end = p->at + 1;
+    if (at_variable(p, p->text, p->at))
+      end = variable_end(p->text, p->at);
+    else if (!is_word_char(peek(p)))
+      break;
+    if (!end) {
+      fail(p, p->at, "the variable has no closing '}'");
+      p->at = p->text.size;
+      p->missing = true;
+      return PRN_STR("");
+    }
+    p->at = end;
+  }
+  return expand(p, (prn_str){p->text.data + from, p->at - from}, from);
 }
 
 static prn_str take_quoted(parser *p) {
@@ -156,7 +215,7 @@ static prn_str take_quoted(parser *p) {
   }
   prn_str s = prn_intern(p->ctx, prn_strbuf_view(&b));
   prn_strbuf_destroy(&b);
-  return s;
+  return expand(p, s, from + 1);
 }
 
 /* ---- options ---- */
@@ -171,6 +230,7 @@ static bool take_value(parser *p, prn_option_text *out) {
     out->is_list = true;
     for (skip(p, true); !at_end(p) && peek(p) != ']'; skip(p, true)) {
       prn_str word = peek(p) == '"' ? take_quoted(p) : take_word(p);
+      if (p->missing) return false;
       if (word.size == 0 || n == MAX_LIST) break;
       list[n++] = word;
     }
@@ -186,6 +246,7 @@ static bool take_value(parser *p, prn_option_text *out) {
   out->is_quoted = peek(p) == '"';
   *words = out->is_quoted ? take_quoted(p) : take_word(p);
   out->size = 1;
+  if (p->missing) return false;
   if (words->size || out->is_quoted) return true;
   fail(p, p->at, expected);
   return false;
@@ -220,14 +281,18 @@ static void set_option(parser *p, prn_pipeline_item *item, int row,
 
 /* Leaves the rest of a broken option behind. */
 static void skip_option(parser *p) {
-  while (!at_end(p) && !strchr(", \n)}", peek(p)))
-    p->at++;
+  while (!at_end(p) && !strchr(", \n)}", peek(p))) {
+    size_t end =
+        at_variable(p, p->text, p->at) ? variable_end(p->text, p->at) : 0;
+    p->at = end ? end : p->at + 1;
+  }
 }
 
 static void take_named(parser *p, prn_pipeline_item *item) {
   size_t at = p->at;
   prn_str name = take_word(p);
   prn_option_text text;
+  if (p->missing) return;
   if (name.size == 0) {
     fail(p, at, "%s: expected an option", item->pass->name);
     p->at++;
@@ -338,6 +403,10 @@ static void take_body(parser *p, prn_pipeline_item *item, size_t at) {
 static void take_item(parser *p, prn_pipeline *out) {
   size_t at = p->at;
   prn_str name = take_word(p);
+  if (p->missing) {
+    skip_groups(p);
+    return;
+  }
   if (name.size == 0) {
     fail(p, at, "expected the name of a pass, not '%c'", peek(p));
     p->at++;
@@ -373,7 +442,13 @@ static void take_items(parser *p, prn_pipeline *out, char close) {
 prn_status prn_pipeline_parse(prn_ctx *ctx, const prn_registry *r,
                               const char *what, prn_str text,
                               prn_pipeline *out) {
-  parser p = {.ctx = ctx, .registry = r};
+  return prn_recipe_parse(ctx, r, what, text, NULL, out);
+}
+
+prn_status prn_recipe_parse(prn_ctx *ctx, const prn_registry *r,
+                            const char *what, prn_str text,
+                            prn_variables *variables, prn_pipeline *out) {
+  parser p = {.ctx = ctx, .registry = r, .variables = variables};
   p.what = prn_intern_cstr(ctx, what ? what : "<pipeline>").data;
   p.text = prn_intern(ctx, text);
   prn_diag_add_source(prn_ctx_diags(ctx), p.what, p.text);

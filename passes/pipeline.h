@@ -7,12 +7,14 @@
  *   option   := NAME [ '=' value ] | value               positional: strings
  *   value    := WORD | '"' text '"' | '[' value { ',' value } ']'
  *
- * '#' and '//' begin a comment to the end of the line. What prn_pipeline_print
+ * '#' and '//' begin a comment to the end of the line. In words and strings of
+ * a recipe, ${NAME:DEFAULT} is a variable: variables.h. What prn_pipeline_print
  * writes parses back to the same pipeline. */
 #ifndef PRN_PASSES_PIPELINE_H
 #define PRN_PASSES_PIPELINE_H
 
 #include "passes/pass.h"
+#include "passes/variables.h"
 
 /* ---- which passes there are ---- */
 
@@ -58,6 +60,12 @@ prn_pipeline *prn_pipeline_create(prn_ctx *ctx);
 PRN_NODISCARD prn_status prn_pipeline_parse(prn_ctx *ctx, const prn_registry *r,
                                             const char *what, prn_str text,
                                             prn_pipeline *out);
+/* The same with variables in the text, whose defaults point into interned
+ * text. */
+PRN_NODISCARD prn_status prn_recipe_parse(prn_ctx *ctx, const prn_registry *r,
+                                          const char *what, prn_str text,
+                                          prn_variables *variables,
+                                          prn_pipeline *out);
 /* Appends one pass with options in text ("k=v,k=v"), as --NAME=OPTIONS. */
 PRN_NODISCARD prn_status prn_pipeline_add(prn_ctx *ctx, const prn_pass *p,
                                           prn_str options, prn_pipeline *out);

@@ -10,6 +10,7 @@
 #include "passes/manager.h"
 #include "passes/remark.h"
 #include "tools/model_io.h"
+#include "tools/recipe.h"
 #include "tools/tune.h"
 
 /* Appends the passes that the module's dialect still needs: those that are
@@ -79,13 +80,13 @@ static prn_status open_table(prn_diag_sink *sink, const prn_lowering *how,
 /* What the user asked for. */
 static prn_status own_passes(prn_ctx *ctx, const prn_registry *r,
                              const prn_lowering *how, prn_pipeline *p) {
-  prn_status status = PRN_OK;
-  if (how->recipe) {
-    prn_file *file = NULL;
-    PRN_TRY(prn_file_open(prn_ctx_diags(ctx), how->recipe, &file));
-    status = prn_pipeline_parse(ctx, r, how->recipe, prn_file_bytes(file), p);
-    prn_file_release(file);
-  }
+  prn_diag_sink *sink = prn_ctx_diags(ctx);
+  prn_variables variables = {0};
+  prn_status status = prn_recipe_define(sink, &how->defines, &variables);
+  if (how->recipe && status == PRN_OK)
+    status = prn_recipe_add(ctx, r, how->recipe, &variables, p);
+  if (status == PRN_OK) status = prn_variables_check(&variables, sink);
+  prn_variables_destroy(&variables);
   if (how->pipeline && status == PRN_OK)
     status = prn_pipeline_parse(ctx, r, NULL, prn_str_from(how->pipeline), p);
   return status;

@@ -8,7 +8,8 @@
 #include "tools/cli.h"
 
 typedef struct prn_lowering {
-  const char *recipe;    /* file with passes to run first, or NULL */
+  const char *recipe;    /* passes to run first, as recipe.h has it, or NULL */
+  prn_cli_list defines;  /* of its variables: "sparsity=0.7" */
   const char *pipeline;  /* their text, or NULL */
   const char *profile;   /* file for the passes that run first, or NULL */
   const char *precision; /* of weights: f32 (NULL), bf16 or f16 */

@@ -158,7 +158,8 @@ static void read_line(const prn_numerics *n, prn_str line, int64_t seed,
   if (value) {
     value += sizeof key - 1;
     size_t size = (size_t)(line.data + line.size - value);
-    memcpy(number, value, size < PRN_HANDOVER_PATH ? size : PRN_HANDOVER_PATH - 1);
+    memcpy(number, value,
+           size < PRN_HANDOVER_PATH ? size : PRN_HANDOVER_PATH - 1);
   }
   double error = comparable && value ? strtod(number, NULL) : (double)INFINITY;
   if (isnan(error)) error = (double)INFINITY;

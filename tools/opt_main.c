@@ -19,6 +19,7 @@
 #include "tools/numerics.h"
 #include "tools/opt_options.h"
 #include "tools/progress.h"
+#include "tools/recipe.h"
 #include "tools/reproducer.h"
 
 typedef struct driver {
@@ -27,6 +28,7 @@ typedef struct driver {
   prn_registry *registry;
   prn_ctx *ctx;
   prn_pipeline *pipeline;
+  prn_variables variables; /* of recipes */
   prn_print_ir print_ir;
   prn_remarks *remarks;
   prn_file *input;
@@ -59,16 +61,6 @@ static void put(FILE *f, prn_strbuf *b) {
 
 /* ---- the pipeline ---- */
 
-static prn_status add_recipe(driver *d, const char *path) {
-  prn_file *f;
-  if (!path) return fail(d, "--recipe needs a value: --recipe=FILE");
-  PRN_TRY(prn_file_open(sink_of(d), path, &f));
-  prn_status s = prn_pipeline_parse(d->ctx, d->registry, path,
-                                    prn_file_bytes(f), d->pipeline);
-  prn_file_release(f);
-  return s;
-}
-
 static prn_status unknown_option(driver *d, prn_str name) {
   size_t n = d->registry->size;
   prn_str *names = prn_alloc(prn_array_size(sizeof *names, n));
@@ -80,7 +72,9 @@ static prn_status unknown_option(driver *d, prn_str name) {
 }
 
 static prn_status add_item(driver *d, const prn_cli_item *item) {
-  if (prn_str_is(item->name, "recipe")) return add_recipe(d, item->value);
+  if (prn_str_is(item->name, "recipe"))
+    return prn_recipe_add(d->ctx, d->registry, item->value, &d->variables,
+                          d->pipeline);
   if (prn_str_is(item->name, "pass-pipeline"))
     return prn_pipeline_parse(d->ctx, d->registry, NULL,
                               prn_str_from(item->value), d->pipeline);
@@ -90,10 +84,12 @@ static prn_status add_item(driver *d, const prn_cli_item *item) {
 }
 
 static prn_status build_pipeline(driver *d) {
-  prn_status status = PRN_OK;
+  prn_status status =
+      prn_recipe_define(sink_of(d), &d->o.defines, &d->variables);
   for (size_t i = 0; i < d->cli.num_items; i++)
     if (add_item(d, &d->cli.items[i]) != PRN_OK) status = PRN_FAIL;
-  return status;
+  if (status != PRN_OK) return status;
+  return prn_variables_check(&d->variables, sink_of(d));
 }
 
 static bool prints(const prn_pipeline *p) {
@@ -109,6 +105,13 @@ static bool prints(const prn_pipeline *p) {
 static void list_passes(const prn_registry *r) {
   for (size_t i = 0; i < r->size; i++)
     (void)printf("  %-26s  %s\n", r->passes[i]->name, r->passes[i]->summary);
+}
+
+static prn_status list_recipes(driver *d) {
+  prn_strbuf b = {0};
+  prn_status s = prn_recipe_list(sink_of(d), &b);
+  put(stdout, &b);
+  return s;
 }
 
 static prn_status help_pass(driver *d, prn_str name) {
@@ -407,6 +410,7 @@ static prn_status run(driver *d) {
   PRN_TRY(answer_help(d, &done));
   if (done) return PRN_OK;
   if (d->o.list_passes) return list_passes(d->registry), PRN_OK;
+  if (d->o.list_recipes) return list_recipes(d);
   if (d->o.emit_docs) return emit_docs(d);
   d->pipeline = prn_pipeline_create(d->ctx);
   if (d->o.run_reproducer)
@@ -446,6 +450,7 @@ int prn_opt_main(int argc, char **argv, prn_registry *registry) {
       prn_cli_parse(&prn_opt_cli, sink_of(&d), argc, argv, &d.o, &d.cli);
   if (status == PRN_OK && !d.cli.done) status = run(&d);
   if (prn_cli_flush(sink_of(&d)) != PRN_OK) status = PRN_FAIL;
+  prn_variables_destroy(&d.variables);
   prn_profile_clear(&d.profile);
   prn_report_destroy(&d.before);
   prn_report_destroy(&d.after);

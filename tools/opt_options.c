@@ -20,9 +20,12 @@ static const prn_cli_option options[] = {
   HEADING("passes, run in the order in which they are given"),
   ITEM("pass-pipeline", "PASSES",
        "Run passes given as text: 'a,b{k=v k2=v2},sites(\"glob\"){c,d}'."),
-  ITEM("recipe", "FILE",
+  ITEM("recipe", "FILE|NAME",
        "Run the passes of a file: the same text on any number of lines; '#' "
-       "begins a comment."),
+       "begins a comment. Or of a recipe that is shipped: --list-recipes."),
+  ROW(LIST, 'D', defines, "define", "NAME=VALUE",
+      "What ${NAME:DEFAULT} in a recipe stands for: -D sparsity=0.7. May be "
+      "repeated."),
   ROW(TEXT, 0, profile, "profile", "FILE",
       "What the model does on the user's data, for passes that ask for it: "
       "made by prune-run --profile-out."),
@@ -31,6 +34,8 @@ static const prn_cli_option options[] = {
       "(prune-sequential): what prune-run --inputs takes. May be repeated."),
   ROW(FLAG, 0, list_passes, "list-passes", NULL,
       "List all passes. --help-PASS explains one."),
+  ROW(FLAG, 0, list_recipes, "list-recipes", NULL,
+      "List the recipes that are shipped, and what each is."),
   ROW(FLAG, 0, print_pipeline, "print-pipeline", NULL,
       "Print the pipeline as text for --pass-pipeline; run nothing."),
   ROW(LIST, 0, plugins, "load-pass-plugin", "SO",
@@ -98,7 +103,7 @@ static const prn_cli_option options[] = {
 const prn_cli prn_opt_cli = {
     .tool = "prune-opt",
     .usage = "IN [-o OUT] [--PASS[=k=v,...]]... [--pass-pipeline=PASSES] "
-             "[--recipe=FILE] [options]",
+             "[--recipe=FILE|NAME] [-D NAME=VALUE]... [options]",
     .intro = "Reads a model (.onnx, or the text form .prn; '-' is standard "
              "input), runs passes on it and writes the result. A pass is "
              "named like an option: --select-nm=n=2,m=4.",

@@ -6,9 +6,9 @@
 
 typedef struct prn_opt_settings {
   const char *output, *emit, *data, *profile;
-  prn_cli_list plugins, calibration;
+  prn_cli_list plugins, calibration, defines;
   int64_t threads;
-  bool list_passes, print_pipeline;
+  bool list_passes, list_recipes, print_pipeline;
   const char *emit_docs;
   bool verify_each;
   const char *numerics; /* number of random inputs; NULL: no check */

@@ -4,11 +4,12 @@
 
 static const prn_cli_option options[] = {
     {PRN_CLI_HEADING, 0, NULL, NULL, "Inputs and outputs", 0, 0, 0},
-    PRN_CLI_ROW(LIST, 'i', prn_run_settings, inputs, "inputs", "FILE.npz",
-                "Arrays to run on; their names are those of the inputs. Also "
-                "an .npy file for the only input, an ONNX tensor input_K.pb, "
-                "or a folder of these. With --profile-out, any number of files, "
-                "or folders of them."),
+    PRN_CLI_ROW(
+        LIST, 'i', prn_run_settings, inputs, "inputs", "FILE.npz",
+        "Arrays to run on; their names are those of the inputs. Also "
+        "an .npy file for the only input, an ONNX tensor input_K.pb, "
+        "or a folder of these. With --profile-out, any number of files, "
+        "or folders of them."),
     PRN_CLI_ROW(LIST, 0, prn_run_settings, input, "input", "NAME=FILE.npy",
                 "One input. May be repeated."),
     PRN_CLI_ROW(TEXT, 'o', prn_run_settings, outputs, "outputs", "FILE.npz",
@@ -54,7 +55,8 @@ static const prn_cli_option options[] = {
      "What moments may take; default half of this machine's memory.",
      offsetof(prn_run_settings, memory), 1, 1 << 30},
     {PRN_CLI_INT, 0, "batch", "N",
-     "With --profile-out: run on so many entries of the inputs' first axis at a "
+     "With --profile-out: run on so many entries of the inputs' first axis at "
+     "a "
      "time, where the model leaves it open.",
      offsetof(prn_run_settings, batch), 1, 1 << 30},
     PRN_CLI_ROW(LIST, 0, prn_run_settings, observe, "observe", "VALUE",
@@ -70,8 +72,11 @@ static const prn_cli_option options[] = {
     PRN_CLI_ROW(FLAG, 0, prn_run_settings, json, "json", NULL,
                 "Print --bench and --compare results as JSON."),
     {PRN_CLI_HEADING, 0, NULL, NULL, "Compiling", 0, 0, 0},
-    PRN_CLI_ROW(TEXT, 0, prn_run_settings, recipe, "recipe", "FILE",
+    PRN_CLI_ROW(TEXT, 0, prn_run_settings, recipe, "recipe", "FILE|NAME",
                 "Passes to run first, as prune-opt --recipe."),
+    PRN_CLI_ROW(LIST, 'D', prn_run_settings, defines, "define", "NAME=VALUE",
+                "What ${NAME} in it stands for, as prune-opt -D. May be "
+                "repeated."),
     PRN_CLI_ROW(TEXT, 0, prn_run_settings, pipeline, "pass-pipeline", "TEXT",
                 "The same on the command line."),
     PRN_CLI_ROW(TEXT, 0, prn_run_settings, profile, "profile", "FILE",

@@ -9,7 +9,7 @@
 typedef struct settings {
   const char *output, *recipe, *pipeline, *march, *target, *features, *header,
       *pool_header, *prefix, *precision, *table, *tune, *profile;
-  prn_cli_list dims;
+  prn_cli_list dims, defines;
   int64_t threads;
   bool verbose;
 } settings;
@@ -26,8 +26,11 @@ static const prn_cli_option options[] = {
                 "C name that the library's symbols begin with; default: the "
                 "output's name without lib and ending."),
     {PRN_CLI_HEADING, 0, NULL, NULL, "Pruning", 0, 0, 0},
-    PRN_CLI_ROW(TEXT, 0, settings, recipe, "recipe", "FILE",
+    PRN_CLI_ROW(TEXT, 0, settings, recipe, "recipe", "FILE|NAME",
                 "Passes to run first, as prune-opt --recipe."),
+    PRN_CLI_ROW(LIST, 'D', settings, defines, "define", "NAME=VALUE",
+                "What ${NAME} in it stands for, as prune-opt -D. May be "
+                "repeated."),
     PRN_CLI_ROW(TEXT, 0, settings, pipeline, "pass-pipeline", "TEXT",
                 "The same on the command line."),
     PRN_CLI_ROW(TEXT, 0, settings, profile, "profile", "FILE",
@@ -149,6 +152,7 @@ static prn_status compile(prn_ctx *ctx, const settings *s, const char *input) {
   PRN_TRY(prn_check_prefix(sink, prefix));
   for (size_t i = 0; i < n; i++) {
     how[i] = (prn_lowering){.recipe = s->recipe,
+                            .defines = s->defines,
                             .pipeline = s->pipeline,
                             .profile = s->profile,
                             .precision = s->precision,

@@ -10,7 +10,7 @@
 typedef struct prn_run_settings {
   const char *outputs, *compare, *march, *precision, *recipe, *pipeline,
       *profile, *profile_out, *reference, *moments, *table, *tune;
-  prn_cli_list inputs, input, dims, observe;
+  prn_cli_list inputs, input, dims, observe, defines;
   int64_t threads, random_inputs, batch, memory;
   double bench, rtol;
   bool json, onnx_test, verbose, profile_kernels, profile_layers, calibrate;

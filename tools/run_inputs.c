@@ -265,11 +265,10 @@ prn_status prn_run_count_parts(const prn_runner *r, const prn_arrays *in,
     int64_t size, parts = a ? parts_of(&m->inputs[i], a, batch, &size) : 0;
     if (parts == 0) continue;
     if (*out && *out != parts)
-      return prn_diag_emit(prn_ctx_diags(r->ctx), PRN_ERROR, (prn_loc){0},
-                           PRN_STR(""),
-                           "input '%s' holds %lld samples, others %lld",
-                           m->inputs[i].name, (long long)parts,
-                           (long long)*out);
+      return prn_diag_emit(
+          prn_ctx_diags(r->ctx), PRN_ERROR, (prn_loc){0}, PRN_STR(""),
+          "input '%s' holds %lld samples, others %lld", m->inputs[i].name,
+          (long long)parts, (long long)*out);
     *out = parts;
   }
   return PRN_OK;

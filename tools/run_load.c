@@ -24,6 +24,7 @@ static prn_status compile(prn_ctx *ctx, const char *path,
   prn_compile_options o = {
       .target = {.march = s->march}, .prefix = "model", .profile = profile};
   prn_lowering how = {.recipe = s->recipe,
+                      .defines = s->defines,
                       .pipeline = s->pipeline,
                       .profile = s->profile,
                       .observe = observe,

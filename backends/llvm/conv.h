@@ -110,7 +110,8 @@ void prn_conv_locate_row(prn_conv_finish *f, prn_v o, prn_v p);
 /* out = body(sum, extras), `lanes` pixels from i on. */
 void prn_conv_finish_with(prn_cg *g, prn_conv_finish *f, prn_v sum, prn_v i,
                           unsigned lanes, prn_v mask);
-/* The same for vectors of neighbouring pixels from p on, the last one masked. */
+/* The same for vectors of neighbouring pixels from p on, the last one masked.
+ */
 void prn_conv_finish_row(prn_conv *c, prn_v o, prn_v p, const prn_v *sums,
                          unsigned vectors, prn_v mask);
 /* The same for a block of sums[rows][pitch], which may be where the result

@@ -69,8 +69,8 @@ static int type_of(attr_env *e, const Onnx__AttributeProto *a) {
   }
   int type = a->has_type ? a->type : 0;
   if (others) {
-    (void)prn_op_error(e->op, "attribute '%s' holds %s and %s values",
-                       a->name, type_names[found], type_names[others]);
+    (void)prn_op_error(e->op, "attribute '%s' holds %s and %s values", a->name,
+                       type_names[found], type_names[others]);
     return 0;
   }
   if (type < 0 || type >= NUM_TYPES) {

@@ -265,8 +265,7 @@ static void select_row(const prn_pass_env *env, grid *g, int64_t r) {
   int64_t gone = 0, k, below = 0;
   for (int64_t i = 0; i < g->cols; i++)
     gone += keys[i] == PRN_KEY_GONE;
-  int64_t rank =
-      threshold_rank(env, share_of(env, g->t, 1), g->cols, gone, &k);
+  int64_t rank = threshold_rank(env, share_of(env, g->t, 1), g->cols, gone, &k);
   threshold t = {PRN_KEY_GONE, 0};
   if (rank >= 0) {
     memcpy(g->sorted, keys, (size_t)g->cols * sizeof *keys);
