@@ -9,44 +9,52 @@ import subprocess
 import sys
 
 import numpy as np
+import onnxruntime
 
 from measure import Failed, shared
 
 IMAGES, WORDS = 128, 200  # of the test data, that calibrate
 
 
+def part(held, count):
+    return slice(count, 2 * count) if held else slice(count)
+
+
 def load(*path):
     return np.load(os.path.join(shared(), "models", *path))
 
 
-def mnist_cnn(_):
-    x = load("mnist", "train.npz")["x"][:512, None].astype(np.float32)
-    return {"image": ((x / 255 - .1307) / .3081).astype(np.float32)}
+def mnist_cnn(_, held):
+    x = load("mnist", "train.npz")["x"][part(held, 512), None]
+    return {"image": ((x.astype(np.float32) / 255 - .1307) / .3081
+                      ).astype(np.float32)}
 
 
-def resnet20(_):
-    x = load("cifar10", "train.npz")["x"][:512].astype(np.float32) / 255
-    x = (x - np.float32([.485, .456, .406])) / np.float32([.229, .224, .225])
+def resnet20(_, held):
+    x = load("cifar10", "train.npz")["x"][part(held, 512)]
+    x = (x.astype(np.float32) / 255 - np.float32([.485, .456, .406])
+         ) / np.float32([.229, .224, .225])
     return {"image": np.ascontiguousarray(x.transpose(0, 3, 1, 2), np.float32)}
 
 
-def resnet8(_):
-    x = load("cifar10", "train.npz")["x"][:512]
+def resnet8(_, held):
+    x = load("cifar10", "train.npz")["x"][part(held, 512)]
     return {"input_1": x.astype(np.float32)}
 
 
-def chargpt(_):
-    x = load("chargpt", "train.npz")["x"][:512 * 64].reshape(512, 64)
-    return {"input_ids": x.astype(np.int64)}
+def chargpt(_, held):
+    x = load("chargpt", "train.npz")["x"][:1024 * 64].reshape(1024, 64)
+    return {"input_ids": x[part(held, 512)].astype(np.int64)}
 
 
-def stories(_):
-    return {"input_ids": load("llama2c", "calib.npz")["ids"].astype(np.int64)}
+def stories(_, held):
+    ids = load("llama2c", "test.npz" if held else "calib.npz")["ids"]
+    return {"input_ids": ids.astype(np.int64)}
 
 
-def minilm(_):
-    ids = load("minilm", "calib_train2000.npz")["a"][:256].astype(np.int64)
-    ids = ids[:, :(ids > 0).sum(1).max()]
+def minilm(_, held):
+    ids = load("minilm", "calib_train2000.npz")["a"][part(held, 256)]
+    ids = ids[:, :(ids > 0).sum(1).max()].astype(np.int64)
     return {"input_ids": ids, "attention_mask": (ids > 0).astype(np.int64),
             "token_type_ids": np.zeros_like(ids)}
 
@@ -56,16 +64,17 @@ def crops(folder):
     return [os.path.join(path, n) for n in sorted(os.listdir(path))]
 
 
-def efficientnet(folder):
+def efficientnet(folder, held):
     from PIL import Image
-    x = np.stack([np.asarray(Image.open(n).convert("RGB"))
-                  for n in crops(folder)[:IMAGES]])
+    names = crops(folder)[IMAGES:] if held else crops(folder)[:IMAGES]
+    x = np.stack([np.asarray(Image.open(n).convert("RGB")) for n in names])
     x = (x.astype(np.float32) - 127) / 128
     return {"images": np.ascontiguousarray(x.transpose(0, 3, 1, 2))}
 
 
-def kws(_):
-    x = load("speech", "kws_test.npz")["x"][:WORDS].astype(np.float32)
+def kws(_, held):
+    x = load("speech", "kws_test.npz")["x"]
+    x = (x[WORDS:] if held else x[:WORDS]).astype(np.float32)
     return {"serving_default_input_1:0":
             ((x - 83) * np.float32(.5847029089927673))[..., None]}
 
@@ -76,21 +85,44 @@ INPUTS = {"MNIST CNN": mnist_cnn, "ResNet-20": resnet20, "ResNet-8": resnet8,
           "keyword spotter": kws}
 
 
-def inputs(model):
-    """Inputs by name, all samples in one array each."""
-    return INPUTS[model.name](model.folder)
+def inputs(model, held=False):
+    """Inputs by name, all samples in one array each; or held: others."""
+    return INPUTS[model.name](model.folder, held)
+
+
+def batches(feeds, size):
+    for at in range(0, len(next(iter(feeds.values()))), size):
+        yield at, {k: v[at:at + size] for k, v in feeds.items()}
 
 
 def write(model, folder, size=32):
     """A folder with the inputs in batches of SIZE."""
     made = os.path.join(folder, "inputs")
     os.makedirs(made, exist_ok=True)
-    feeds = inputs(model)
-    count = len(next(iter(feeds.values())))
-    for at in range(0, count, size):
-        np.savez(os.path.join(made, f"{at:05}.npz"),
-                 **{k: v[at:at + size] for k, v in feeds.items()})
+    for at, feed in batches(inputs(model), size):
+        np.savez(os.path.join(made, f"{at:05}.npz"), **feed)
     return made
+
+
+class Held:
+    """The dense model's outputs on inputs that are held out."""
+
+    def __init__(self, model, dense):
+        self.feeds = [f for _, f in batches(inputs(model, held=True), 32)]
+        self.want = self.run(dense)
+        self.whole = sum(float((w ** 2).sum()) for w in self.want)
+
+    def run(self, path):
+        session = onnxruntime.InferenceSession(
+            path, providers=["CPUExecutionProvider"])
+        return [session.run(None, f)[0].astype(np.float64) for f in self.feeds]
+
+    def lost(self, path):
+        """The share of the first output's squares that the model at PATH
+        loses."""
+        got = self.run(path)
+        return sum(float(((g - w) ** 2).sum())
+                   for g, w in zip(got, self.want)) / self.whole
 
 
 def left(model, folder):

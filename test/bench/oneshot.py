@@ -1,4 +1,5 @@
-"""Calibrated pruning in one shot: what is left of each model's metric.
+"""Calibrated pruning in one shot: what is left of each model's metric, and what
+its outputs lose.
 
     oneshot.py [MODEL …] [--peer PYTHON] [--patterns u50,u60,u70,2:4]
 
@@ -65,7 +66,7 @@ def passes(method, pattern):
 
 
 def zeros(path, dense):
-    """The share of zeros in what DENSE has no zeros in."""
+    """The share of zeros in the weights that have new ones."""
     def weights(p):
         model = onnx.load(p)
         found = {t.name: numpy_helper.to_array(t)
@@ -77,11 +78,10 @@ def zeros(path, dense):
     before, after = weights(dense), weights(path)
     gone = count = 0
     for name, w in after.items():
-        if (name in before and w.dtype == np.float32 and w.ndim > 1
-                and before[name].shape == w.shape
-                and not np.array_equal(w, before[name])):
-            gone += np.sum((w == 0) & (before[name] != 0))
-            count += w.size
+        if name in before and before[name].shape == w.shape and w.ndim > 1:
+            new = np.sum((w == 0) & (before[name] != 0))
+            gone += new
+            count += w.size if new else 0
     return gone / count if count else 0
 
 
@@ -99,46 +99,58 @@ def prune(method, pattern, base, profile, inputs, out, peer):
          f"--pass-pipeline={passes(method, pattern)}", "-o", out, poll=0)
 
 
+def attempt(method, pattern, base, folder, inputs, peer, judge):
+    """(metric, share lost), or NaNs."""
+    none = float("nan"), float("nan")
+    if method.startswith("best") and "uniform" not in method and ":" in pattern:
+        return none  # n:m leaves nothing to share
+    profile, out = (os.path.join(folder, n) for n in ("p.prof", "o.onnx"))
+    start = time.perf_counter()
+    try:
+        prune(method, pattern, base, profile, inputs, out, peer)
+        took = time.perf_counter() - start
+        found = judge(out)
+        print(f"  {pattern} {method}: {found[0]:.4f}, loses {found[1]:.4f}, "
+              f"{zeros(out, base):.1%} zeros, {took:.1f} s", file=sys.stderr)
+        return found
+    except Failed as e:
+        print(f"  {pattern} {method}: {e}", file=sys.stderr)
+        return none
+
+
 def judged(model, patterns, methods, peer):
-    rows = []
+    """Rows of both tables."""
+    rows = [], []
     with scratch() as folder:
         base = os.path.join(folder, "base.onnx")
         tool("prune-opt", source(model, folder), *PREPARE, "-o", base, poll=0)
         inputs = calibration.write(model, folder)
-        profile, out = (os.path.join(folder, n) for n in ("p.prof", "o.onnx"))
         start = time.perf_counter()
         tool("prune-run", base, "--inputs", inputs, "--profile-moments=full",
-             "--threads=2", "--profile-out", profile, poll=0)
-        print(f"{model.name}: observed in {time.perf_counter() - start:.1f} s",
-              file=sys.stderr)
+             "--threads=2", "--profile-out", os.path.join(folder, "p.prof"),
+             poll=0)
         words, dense = calibration.judge(model, base, folder)
+        held = calibration.Held(model, base)
+        print(f"{model.name}: {words} {dense:.4f}, observed in "
+              f"{time.perf_counter() - start:.1f} s", file=sys.stderr)
+
+        def judge(path):
+            return calibration.judge(model, path, folder)[1], held.lost(path)
         for pattern in patterns:
-            cells = []
-            for method in methods:
-                if method == "best" and ":" in pattern:
-                    cells.append(float("nan"))  # n:m leaves nothing to share
-                    continue
-                start = time.perf_counter()
-                try:
-                    prune(method, pattern, base, profile, inputs, out, peer)
-                    cells.append(calibration.judge(model, out, folder)[1])
-                    print(f"{model.name} {pattern} {method}: {cells[-1]:.4f}, "
-                          f"{zeros(out, base):.1%} zeros, "
-                          f"{time.perf_counter() - start:.1f} s",
-                          file=sys.stderr)
-                except Failed as e:
-                    print(f"{model.name} {pattern} {method}: {e}",
-                          file=sys.stderr)
-                    cells.append(float("nan"))
-            rows.append(row(model, words, dense, pattern, cells))
+            cells = [attempt(m, pattern, base, folder, inputs, peer, judge)
+                     for m in methods]
+            rows[0].append(row((f"{model.name}, {words}", f"{dense:.4f}",
+                                pattern), [c[0] for c in cells],
+                               model.name in LESS_IS_BETTER))
+            rows[1].append(row((model.name, pattern), [c[1] for c in cells],
+                               True))
     return rows
 
 
-def row(model, words, dense, pattern, cells):
-    best = (np.nanmin if model.name in LESS_IS_BETTER else np.nanmax)(cells)
-    shown = ["–" if np.isnan(c) else f"**{c:.4f}**" if c == best
-             else f"{c:.4f}" for c in cells]
-    return (f"{model.name}, {words}", f"{dense:.4f}", pattern, *shown)
+def row(head, cells, less):
+    best = (np.nanmin if less else np.nanmax)(cells)
+    return (*head, *("–" if np.isnan(c) else f"**{c:.4f}**" if c == best
+                     else f"{c:.4f}" for c in cells))
 
 
 def main():
@@ -146,23 +158,27 @@ def main():
     parser.add_argument("models", nargs="*")
     parser.add_argument("--peer", metavar="PYTHON")
     parser.add_argument("--patterns", default="u50,u60,u70,2:4")
-    parser.add_argument("--methods", default=",".join(
-        m.replace(",", ";") for m in METHODS))
+    parser.add_argument("--methods", default=";".join(METHODS),
+                        help="separated by ';'")
     args = parser.parse_args()
     if not shared():
         raise SystemExit("PRUNE_SHARED is not set: no models")
-    methods = [m.replace(";", ",") for m in args.methods.split(",")]
-    methods += list(PEERS) if args.peer else []
-    rows = [("model", "dense", "zeros", *methods)]
+    methods = args.methods.split(";") + (list(PEERS) if args.peer else [])
+    metrics = [("model", "dense", "zeros", *methods)]
+    losses = [("model", "zeros", *methods)]
     for model in MODELS:
-        if (args.models and model.name not in args.models
-                or model.name not in calibration.INPUTS):
-            continue
-        rows += judged(model, args.patterns.split(","), methods, args.peer)
+        if (model.name in (args.models or calibration.INPUTS)
+                and model.name in calibration.INPUTS):
+            found = judged(model, args.patterns.split(","), methods, args.peer)
+            metrics += found[0]
+            losses += found[1]
     print(f"## In one shot\n\n{stamp()}. No training. Calibrated on inputs "
           "that are not judged by; the best of a row is bold. Less is better "
           "for nll, more elsewhere.\n")
-    print(table(rows))
+    print(table(metrics))
+    print("\nThe share of the outputs' squares that is lost, on inputs held "
+          "out.\n")
+    print(table(losses))
 
 
 if __name__ == "__main__":
