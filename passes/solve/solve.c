@@ -247,10 +247,10 @@ static const char *fit_rows(const prn_solve *s, prn_solution *x,
   return why;
 }
 
-/* The better of x, SparseGPT's as it came, and y: x, and in *kept how many of
- * its rows stay. Of rows that y is clearly better in x need not be fitted. */
-static const char *merge(const prn_solve *s, prn_solution *x,
-                         const prn_solution *y, int64_t *kept) {
+/* Fits those rows of x, SparseGPT's as it came, that y, fitted, is not clearly
+ * better in. */
+static const char *fit_close(const prn_solve *s, prn_solution *x,
+                             const prn_solution *y) {
   double clearly = s->cols <= LARGE ? 0 : CLEARLY;
   int64_t *row = array(s->rows, 1, sizeof *row), rows = 0;
   bool whole = s->budget.kind == PRN_BUDGET_LAYER;
@@ -262,16 +262,21 @@ static const char *merge(const prn_solve *s, prn_solution *x,
     why = prn_solve_refit(s, x);
   else if (!why && rows)
     why = fit_rows(s, x, row, rows);
-  far = whole && loses_less(s, y, x, 0, 1);
-  *kept = 0;
-  for (int64_t r = 0; !why && r < s->rows; r++) {
-    if (whole ? far : loses_less(s, y, x, r, 1))
-      copy_row(s, x, r, y, r);
-    else
-      ++*kept;
-  }
   prn_free(row);
   return why;
+}
+
+/* Copies to x the rows of y that lose less, or the layer; own[r] is whether row
+ * r is still what it was. */
+static void take_better(const prn_solve *s, prn_solution *x,
+                        const prn_solution *y, bool *own) {
+  bool whole = s->budget.kind == PRN_BUDGET_LAYER;
+  bool all = whole && loses_less(s, y, x, 0, 1);
+  for (int64_t r = 0; r < s->rows; r++) {
+    if (whole ? !all : !loses_less(s, y, x, r, 1)) continue;
+    copy_row(s, x, r, y, r);
+    own[r] = false;
+  }
 }
 
 static const char *other(const prn_solve *s, int effort, const prn_solution *x,
@@ -290,19 +295,36 @@ static int steps_of(const prn_solve *s, int effort) {
   return effort == 3 ? QUICK_STEPS : FEW_STEPS;
 }
 
-const char *prn_solve_best(prn_solve *s, prn_best *b, prn_solution *x) {
-  const prn_obs_options plain = {.block = 128};
-  prn_solution y = {0};
-  const char *why = prn_solve_obs(s, &plain, x);
-  b->obs = s->rows;
-  s->steps = steps_of(s, b->effort);
-  if (!why && b->effort == 2) why = prn_solve_refit(s, x);
-  if (!why && b->effort != 2) {
-    why = other(s, b->effort, x, &y);
-    if (!why) why = merge(s, x, &y, &b->obs);
+/* Tries more beside SparseGPT: what effort says, and where layers are not large
+ * what less effort would find. */
+static const char *compare(const prn_solve *s, int effort, prn_solution *x,
+                           bool *own) {
+  const char *why = NULL;
+  for (int e = effort; !why && e > 0; e = e == 1 ? 0 : 1) {
+    prn_solution y = {0};
+    if (e < effort && s->cols > LARGE) break;
+    why = other(s, e, x, &y);
+    if (!why && e == effort) why = fit_close(s, x, &y);
+    if (!why) take_better(s, x, &y, own);
     prn_solution_destroy(&y);
   }
+  return why;
+}
+
+const char *prn_solve_best(prn_solve *s, prn_best *b, prn_solution *x) {
+  const prn_obs_options plain = {.block = 128};
+  bool *own = array(s->rows, 1, sizeof *own);
+  const char *why = own ? prn_solve_obs(s, &plain, x) : prn_solve_no_memory;
+  for (int64_t r = 0; own && r < s->rows; r++)
+    own[r] = true;
+  s->steps = steps_of(s, b->effort);
+  if (!why && b->effort == 2) why = prn_solve_refit(s, x);
+  if (!why && b->effort != 2) why = compare(s, b->effort, x, own);
+  b->obs = 0;
+  for (int64_t r = 0; !why && r < s->rows; r++)
+    b->obs += own[r];
   if (!why && b->effort == 4) why = prn_solve_swap(s, x);
   b->loss = why ? 0 : total(s, x);
+  prn_free(own);
   return why;
 }

@@ -114,10 +114,10 @@ typedef struct prn_best {
   int64_t obs; /* out: rows where SparseGPT was better and is kept */
   double loss; /* out: the sum of x->loss */
 } prn_best;
-/* The solution of an effort, or of SparseGPT fitted where that loses less: for
- * each row, or where the budget is the layer's, for the layer. (In large layers
- * SparseGPT's weights are only fitted where, as they are, they lose less than
- * half as much again.) */
+/* The solution of an effort, or of SparseGPT or Wanda fitted where that loses
+ * less: for each row, or where the budget is the layer's, for the layer. (In
+ * large layers Wanda is tried by effort 1 only, and SparseGPT's weights are
+ * only fitted where, as they are, they lose less than half as much again.) */
 PRN_NODISCARD const char *prn_solve_best(prn_solve *s, prn_best *b,
                                          prn_solution *x);
 
