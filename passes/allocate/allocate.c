@@ -21,9 +21,9 @@ void prn_share_give(prn_op *constant, double share) {
 
 static const char sensitivity_attr[] = "$prune.sensitivity";
 
-double prn_sensitivity_given(const prn_op *constant) {
+double prn_sensitivity_given(const prn_op *constant, double dflt) {
   const prn_attr *a = prn_op_attr(constant, sensitivity_attr);
-  return a && a->kind == PRN_ATTR_FLOAT && a->f >= 0 ? (double)a->f : 1;
+  return a && a->kind == PRN_ATTR_FLOAT && a->f >= 0 ? (double)a->f : dflt;
 }
 
 void prn_sensitivity_give(prn_op *constant, double sensitivity) {
@@ -31,14 +31,6 @@ void prn_sensitivity_give(prn_op *constant, double sensitivity) {
   prn_op_set_attr(constant, sensitivity_attr,
                   sensitivity < 0 ? NULL
                                   : prn_attr_float(ctx, (float)sensitivity));
-}
-
-const char *prn_allocate_loss(prn_solve *s, prn_solution *x, double *lost,
-                              double *all) {
-  const prn_obs_options plain = {.block = 128};
-  const char *why = prn_solve_obs(s, &plain, x);
-  if (!why) why = prn_solve_loss(s, x);
-  return why ? why : prn_solve_share(s, x, lost, all);
 }
 
 void prn_allocate_owl(const double *outliers, const double *counts, size_t n,

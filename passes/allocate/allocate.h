@@ -7,7 +7,6 @@
 #define PRN_PASSES_ALLOCATE_ALLOCATE_H
 
 #include "passes/pass.h"
-#include "passes/solve/solve.h"
 
 extern const char prn_share_attr[]; /* "$prune.share" */
 
@@ -16,14 +15,9 @@ double prn_share_given(const prn_op *constant, double dflt);
 /* Attaches a share in [0, 1], or with a negative one removes it. */
 void prn_share_give(prn_op *constant, double share);
 
-/* How much a weight's losses matter to the outputs, or 1; the same of it. */
-double prn_sensitivity_given(const prn_op *constant);
+/* How much a weight's losses matter to the outputs, or dflt; the same of it. */
+double prn_sensitivity_given(const prn_op *constant, double dflt);
 void prn_sensitivity_give(prn_op *constant, double sensitivity);
-
-/* The share of its outputs' squares that SparseGPT loses of an open problem, as
- * loss and whole, which are added to. Returns why not, or NULL. */
-PRN_NODISCARD const char *prn_allocate_loss(prn_solve *s, prn_solution *x,
-                                            double *lost, double *all);
 
 /* Shares of n weights by their percentages of outliers: densities are these,
  * stretched over 2 lambda, and moved so that `sparsity` of all entries go. Yin

@@ -7,8 +7,7 @@
  * shares with the least sum of losses whose costs fit the budget. */
 #include <math.h>
 
-#include "passes/allocate/allocate.h"
-#include "passes/compensate/layer.h"
+#include "passes/allocate/losses.h"
 #include "passes/lower/plan.h"
 
 #define OPTIONS(X)                                                             \
@@ -32,7 +31,6 @@
 PRN_PASS_TABLES;
 
 enum { PARAMS, FLOPS, LATENCY };
-enum { MEASURED = 50 };
 
 typedef struct job {
   const prn_pass_env *env;
@@ -46,40 +44,14 @@ typedef struct job {
 
 /* ---- losses ---- */
 
-static prn_status measure_share(job *j, prn_layer *l, int share, double *loss) {
+static prn_status measure(const job *j, prn_layer *l, prn_prospect *out) {
   const struct opts *o = j->env->opts;
-  int64_t rows = l->rows / l->groups;
-  prn_budget b = {.kind = PRN_BUDGET_LAYER,
-                  .prune = rows * l->cols * share / 100};
-  prn_status status = PRN_OK;
-  double lost = 0, all = 0;
-  for (int64_t g = 0; g < l->groups && status == PRN_OK; g++) {
-    prn_solve s;
-    prn_solution x;
-    status = prn_layer_problem(l, g, j->lapack, o->damping, b, &s, &x);
-    const char *why =
-        status == PRN_OK ? prn_allocate_loss(&s, &x, &lost, &all) : NULL;
-    if (why) status = prn_layer_failed(l, why);
-    prn_solve_close(&s);
-  }
-  *loss = all > 0 ? lost / all : 0;
-  return status;
-}
-
-static prn_status measure(job *j, prn_layer *l, prn_prospect *out) {
-  const struct opts *o = j->env->opts;
-  int at[MEASURED + 1];
-  double loss[MEASURED + 1];
-  size_t n = 0;
-  for (int share = (int)o->step; share < PRN_SHARES;
-       share += (int)o->step, n++) {
-    at[n] = share;
-    PRN_TRY(measure_share(j, l, share, &loss[n]));
-  }
-  for (size_t i = 0; i < n; i++)
-    loss[i] = prn_sensitivity_given(l->site->constant) *
-              pow(fmax(loss[i], 0), o->power);
-  prn_prospect_between(at, loss, n, out);
+  double matters = prn_sensitivity_given(l->site->constant, 1);
+  prn_losses t;
+  PRN_TRY(prn_losses_measure(l, j->lapack, o->damping, o->step, &t));
+  for (size_t i = 0; i < t.size; i++)
+    t.loss[i] = matters * pow(t.loss[i], o->power);
+  prn_prospect_between(t.at, t.loss, t.size, out);
   return PRN_OK;
 }
 

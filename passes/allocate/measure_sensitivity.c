@@ -7,8 +7,7 @@
  * weight then is what it was. */
 #include <math.h>
 
-#include "passes/allocate/allocate.h"
-#include "passes/compensate/layer.h"
+#include "passes/allocate/losses.h"
 
 #define OPTIONS(X)                                                             \
   X(FLOAT, share, 0.5, "[0.05,0.95]", "Share of a weight's entries that goes") \
@@ -90,23 +89,9 @@ static double distance(const job *j, const prn_profile *seen) {
 /* Prunes the weight as far as asked; *loss is what its outputs lose. */
 static prn_status prune(job *j, prn_layer *l, double *loss) {
   const struct opts *o = j->env->opts;
-  int64_t rows = l->rows / l->groups;
-  prn_budget b = {.kind = PRN_BUDGET_LAYER,
-                  .prune = (int64_t)((double)(rows * l->cols) * o->share)};
-  prn_status status = PRN_OK;
-  double lost = 0, all = 0;
+  int64_t prune = (int64_t)((double)prn_layer_entries(l) * o->share);
   uint64_t pruned;
-  for (int64_t g = 0; g < l->groups && status == PRN_OK; g++) {
-    prn_solve s;
-    prn_solution x;
-    status = prn_layer_problem(l, g, j->lapack, o->damping, b, &s, &x);
-    const char *why =
-        status == PRN_OK ? prn_allocate_loss(&s, &x, &lost, &all) : NULL;
-    if (why) status = prn_layer_failed(l, why);
-    prn_solve_close(&s);
-  }
-  *loss = all > 0 ? lost / all : 0;
-  PRN_TRY(status);
+  PRN_TRY(prn_layer_lose(l, j->lapack, o->damping, prune, loss));
   return prn_layer_write(l, (prn_sparsity){.kind = PRN_SPARSE_UNSTRUCTURED},
                          &pruned);
 }
