@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "passes/analysis/pattern.h"
+#include "passes/columns.h"
 
 #define OPTIONS(X) \
   X(ENUM, format, text, "text|json", "A table, or one JSON object")
@@ -15,28 +16,9 @@
   X(zeros, "entries that are zero")
 PRN_PASS_TABLES;
 
-enum { COLUMNS = 6 };
-
-/* One line: the cells' text, and what the totals need. */
-typedef struct row {
-  const char *cell[COLUMNS];
-} row;
-
-static const char *keep(const prn_pass_env *env, prn_strbuf *b) {
-  const char *text = prn_intern(env->ctx, prn_strbuf_view(b)).data;
-  prn_strbuf_destroy(b);
-  return text;
-}
-
-static const char *shape_text(const prn_pass_env *env, const prn_type *type) {
-  prn_strbuf b = {0};
-  for (int32_t i = 0; i < type->rank; i++) {
-    if (i) prn_strbuf_char(&b, 'x');
-    prn_dim_print(&b, type->dims[i]);
-  }
-  if (type->rank == 0) prn_strbuf_cstr(&b, "scalar");
-  return keep(env, &b);
-}
+enum { DENSITY = 4, COLUMNS = 6 };
+static const char *const heads[COLUMNS] = {"weight",  "shape",   "type",
+                                           "pattern", "density", "note"};
 
 static double percent(int64_t part, int64_t whole) {
   return whole ? 100.0 * (double)part / (double)whole : 100;
@@ -45,7 +27,7 @@ static double percent(int64_t part, int64_t whole) {
 static const char *density_text(const prn_pass_env *env, const prn_pattern *p) {
   prn_strbuf b = {0};
   prn_strbuf_fmt(&b, "%.2f %%", percent(p->nonzeros, p->entries));
-  return keep(env, &b);
+  return prn_cell(env, &b);
 }
 
 static const char *note_of(const prn_site *s) {
@@ -53,35 +35,17 @@ static const char *note_of(const prn_site *s) {
 }
 
 static void make_row(const prn_pass_env *env, const prn_site *s,
-                     const prn_pattern *p, row *out) {
+                     const prn_pattern *p, const char **out) {
   const prn_type *type = prn_site_tensor(s)->type;
   prn_strbuf name = {0}, pattern = {0};
   prn_strbuf_str(&name, s->name);
   prn_pattern_print(&pattern, p);
-  *out = (row){{keep(env, &name), shape_text(env, type),
-                prn_dtype_name(type->dtype), keep(env, &pattern),
-                density_text(env, p), note_of(s)}};
-}
-
-static void print_table(const prn_pass_env *env, const row *rows, size_t n) {
-  size_t width[COLUMNS] = {0};
-  for (size_t i = 0; i < n; i++)
-    for (size_t c = 0; c < COLUMNS; c++) {
-      size_t w = strlen(rows[i].cell[c]);
-      if (w > width[c]) width[c] = w;
-    }
-  for (size_t i = 0; i < n; i++) {
-    prn_strbuf b = {0};
-    for (size_t c = 0; c < COLUMNS; c++) {
-      bool right = c == 4; /* numbers */
-      prn_strbuf_fmt(&b, right ? "%*s  " : "%-*s  ", (int)width[c],
-                     rows[i].cell[c]);
-    }
-    while (b.size && b.data[b.size - 1] == ' ')
-      b.size--;
-    prn_pass_print(env, "%.*s\n", PRN_STR_ARG(prn_strbuf_view(&b)));
-    prn_strbuf_destroy(&b);
-  }
+  out[0] = prn_cell(env, &name);
+  out[1] = prn_cell_shape(env, type);
+  out[2] = prn_dtype_name(type->dtype);
+  out[3] = prn_cell(env, &pattern);
+  out[DENSITY] = density_text(env, p);
+  out[5] = note_of(s);
 }
 
 static void print_json(const prn_pass_env *env, const prn_site *s,
@@ -132,10 +96,11 @@ static prn_status run(prn_pass_env *env, prn_module *m) {
   const struct opts *o = env->opts;
   struct stats *s = env->stats;
   const prn_sites *sites = prn_pass_weight_sites(env);
-  row *rows = PRN_ARENA_ARRAY(env->scratch, row, sites->size + 1);
-  size_t n = 0;
+  const char **cells =
+      PRN_ARENA_ARRAY(env->scratch, const char *, (sites->size + 1) * COLUMNS);
+  size_t n = 1;
   (void)m;
-  rows[n++] = (row){{"weight", "shape", "type", "pattern", "density", "note"}};
+  memcpy(cells, heads, sizeof heads);
   if (o->format) prn_pass_print(env, "{\"weights\": [");
   for (size_t i = 0; i < sites->size; i++) {
     const prn_site *site = &sites->at[i];
@@ -148,12 +113,12 @@ static prn_status run(prn_pass_env *env, prn_module *m) {
     if (o->format)
       print_json(env, site, &p, s->weights == 0);
     else
-      make_row(env, site, &p, &rows[n++]);
+      make_row(env, site, &p, cells + COLUMNS * n++);
     s->weights++;
     s->entries += (uint64_t)p.entries;
     s->zeros += (uint64_t)(p.entries - p.nonzeros);
   }
-  if (!o->format) print_table(env, rows, n);
+  if (!o->format) prn_columns_print(env, cells, n, COLUMNS, 1 << DENSITY);
   print_total(env);
   return PRN_OK;
 }
