@@ -164,7 +164,7 @@ const prn_pass prn_pass_measure_sensitivity = {
     .summary = "Measure how much each weight's losses matter to the outputs",
     .doc = "Needs a profile with full moments (--profile) and data "
            "(--calibration), on which the model runs once for every weight. "
-           "For allocate-loss.",
+           "For allocate-loss and sensitivity.",
     .reads = PRN_DIALECT_ONNX,
     .writes = PRN_DIALECT_ONNX,
     .needs = PRN_SHAPES | PRN_SITES,
