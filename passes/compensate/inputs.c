@@ -19,13 +19,18 @@
 #include "passes/compensate/compensate.h"
 #include "passes/solve/lapack.h"
 
-#define OPTIONS(X)                  \
-  X(FLOAT, damping, 0.1, "[0,1e9]", \
-    "Hold on weights as they are, as a share of the mean diagonal")
+#define OPTIONS(X)                                                            \
+  X(FLOAT, damping, 0.1, "[0,1e9]",                                           \
+    "Hold on weights as they are, as a share of the mean diagonal")           \
+  X(ENUM, biases, add, "add|keep|none",                                       \
+    "What takes over means: biases, and new ones where there are none; only " \
+    "biases that are there; nothing")
 #define STATS(X)                   \
   X(fitted, "weights fitted anew") \
   X(skipped, "weights without paired moments, or with masks")
 PRN_PASS_TABLES;
+
+enum { ADD, KEEP };
 
 typedef struct job {
   prn_pass_env *env;
@@ -34,6 +39,7 @@ typedef struct job {
   prn_arena arena;
   float *v;      /* elements, as they were */
   float *now;    /* as they become */
+  bool centred;  /* a bias takes the means */
   double *delta; /* of biases, [outputs of all groups] */
 } job;
 
@@ -100,7 +106,7 @@ static bool fit_group(job *j, int64_t group) {
       for (int64_t i = 0; i < m->inputs; i++)
         w[o * m->inputs + i] =
             (double)j->v[prn_masked_at(&j->w, group * m->outputs + o, i)];
-    centre(&s);
+    if (j->centred) centre(&s);
     ok = solve(j, &s, w, w + all, a);
   }
   if (ok) keep(j, &s, group * m->outputs, w, w + all);
@@ -122,8 +128,12 @@ static void write(const job *j) {
 static bool fit_weight(job *j) {
   const prn_site_matrix *m = &j->w.m;
   int64_t all = prn_tensor_count(j->w.t), outputs = m->groups * m->outputs;
+  const struct opts *o = j->env->opts;
+  prn_op *op = j->w.site->uses[0].op;
   bool added;
   if (m->inputs * outputs != all || j->w.site->num_uses != 1) return false;
+  j->centred =
+      o->biases <= KEEP && prn_bias_open(op, outputs, o->biases == ADD);
   j->v = PRN_ARENA_ARRAY(&j->arena, float, all);
   j->now = PRN_ARENA_ARRAY(&j->arena, float, all);
   j->delta = PRN_ARENA_ARRAY(&j->arena, double, outputs);
@@ -132,8 +142,8 @@ static bool fit_weight(job *j) {
   prn_tensor_read_f32(j->w.t, 0, all, j->v);
   for (int64_t g = 0; g < m->groups; g++)
     if (!fit_group(j, g)) return false;
-  prn_op *op = j->w.site->uses[0].op;
-  if (!prn_bias_add(j->env, op, j->delta, alive, outputs, &added)) return false;
+  if (j->centred && !prn_bias_add(j->env, op, j->delta, alive, outputs, &added))
+    return false;
   write(j);
   prn_pass_remark(j->env, op, PRN_REASON_Compensated,
                   "'%.*s' makes up for what its inputs have become",
