@@ -104,25 +104,40 @@ def write(model, folder, size=32):
     return made
 
 
+def predictions(y):
+    """Probabilities, of these or of logits."""
+    if np.all(y >= 0) and np.allclose(y.sum(-1), 1, atol=1e-3):
+        return np.maximum(y, 1e-12)
+    e = np.exp(y - y.max(-1, keepdims=True))
+    return np.maximum(e / e.sum(-1, keepdims=True), 1e-12)
+
+
 class Held:
     """The dense model's outputs on inputs that are held out."""
 
     def __init__(self, model, dense):
+        self.embeds = model.name == "all-MiniLM-L6-v2"
         self.feeds = [f for _, f in batches(inputs(model, held=True), 32)]
-        self.want = self.run(dense)
-        self.whole = sum(float((w ** 2).sum()) for w in self.want)
+        self.want = list(self.run(dense))
 
     def run(self, path):
         session = onnxruntime.InferenceSession(
             path, providers=["CPUExecutionProvider"])
-        return [session.run(None, f)[0].astype(np.float64) for f in self.feeds]
+        for f in self.feeds:
+            y = session.run(None, f)[0]
+            yield y if self.embeds else predictions(y).astype(np.float32)
 
     def lost(self, path):
-        """The share of the first output's squares that the model at PATH
-        loses."""
-        got = self.run(path)
-        return sum(float(((g - w) ** 2).sum())
-                   for g, w in zip(got, self.want)) / self.whole
+        """What the model at PATH loses: of embeddings the share of their
+        squares, else the mean divergence of Kullback and Leibler, in nats,
+        of predictions from the dense model's."""
+        lost = whole = 0
+        for got, want in zip(self.run(path), self.want):
+            p, q = want.astype(np.float64), got.astype(np.float64)
+            lost += (((q - p) ** 2).sum() if self.embeds
+                     else (p * np.log(p / q)).sum())
+            whole += (p ** 2).sum() if self.embeds else p[..., 0].size
+        return float(lost / whole)
 
 
 def left(model, folder):
