@@ -65,17 +65,19 @@ def passes(method, pattern):
     return METHODS[method].format(select=select, budget=how, share=share)
 
 
+def constants(path):
+    """The arrays of a model, by name."""
+    model = onnx.load(path)
+    found = {t.name: numpy_helper.to_array(t) for t in model.graph.initializer}
+    for n in model.graph.node:
+        if n.op_type == "Constant" and n.attribute[0].name == "value":
+            found[n.output[0]] = numpy_helper.to_array(n.attribute[0].t)
+    return found
+
+
 def zeros(path, dense):
     """The share of zeros in the weights that have new ones."""
-    def weights(p):
-        model = onnx.load(p)
-        found = {t.name: numpy_helper.to_array(t)
-                 for t in model.graph.initializer}
-        for n in model.graph.node:
-            if n.op_type == "Constant" and n.attribute[0].name == "value":
-                found[n.output[0]] = numpy_helper.to_array(n.attribute[0].t)
-        return found
-    before, after = weights(dense), weights(path)
+    before, after = constants(dense), constants(path)
     gone = count = 0
     for name, w in after.items():
         if name in before and before[name].shape == w.shape and w.ndim > 1:

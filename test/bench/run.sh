@@ -1,15 +1,17 @@
 #!/usr/bin/env bash
-# All figures, into docs/performance.md, docs/zeros.md and docs/quality.md.
+# All figures, into docs/{performance,zeros,quality,oneshot}.md.
 #
-#   PRUNE_SHARED=… test/bench/run.sh [performance|zeros|quality]
+#   PRUNE_SHARED=… test/bench/run.sh [performance|zeros|quality|oneshot]
 #
 # Takes the tools of build/bin (or PRUNE_BIN). Let the machine rest meanwhile.
 # PRUNE_PEERS: Pythons that have the runtimes to compare with (cpu.py --peers),
-# separated by blanks; PRUNE_ONNXSIM: one that has onnxsim 0.8. zeros makes 6 GB of models in PRUNE_BENCH_CACHE.
+# separated by blanks; PRUNE_ONNXSIM: one that has onnxsim 0.8. zeros makes 6 GB
+# of models in PRUNE_BENCH_CACHE.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 python=${PRUNE_PYTHON:-build/venv/bin/python}
-what=${1:-performance zeros quality}
+what=${1:-performance zeros quality oneshot}
+onnxsim=${PRUNE_ONNXSIM:+ --peer $PRUNE_ONNXSIM}
 peers=
 for python_of_peer in ${PRUNE_PEERS:-}; do
   peers+=" --peers $python_of_peer"
@@ -46,7 +48,10 @@ for page in $what; do
       winograd.py
     ;;
   quality) page docs/quality.md 'How exact, how good' 'agreement.py --metrics' \
-    "structured.py${PRUNE_ONNXSIM:+ --peer $PRUNE_ONNXSIM}" ;;
+    "structured.py$onnxsim" ;;
+  oneshot) page docs/oneshot.md 'How good in one shot' \
+    "oneshot.py$onnxsim" latency.py "peer_layers.py$onnxsim" observe.py \
+    solve_cost.py ;;
   *) echo "no page called $page" >&2; exit 1 ;;
   esac
 done

@@ -276,6 +276,9 @@ METHODS = {
                             "--compensate-bias"),
     "fluctuation, refit": (SEEN, select("global", "mean"),
                            "--compensate-refit", "--compensate-bias"),
+    "fluctuation, block by block": (
+        SEEN, select("global", "mean"), "--pass-pipeline=prune-sequential("
+        "reference){compensate-refit{reference}}", "--compensate-bias"),
 }
 JUDGED = ("MNIST CNN", "ResNet-20", "ResNet-8", "char-GPT", "stories260K",
           "all-MiniLM-L6-v2")
@@ -287,15 +290,16 @@ def quality(folder):
         if model.name not in JUDGED:
             continue
         base = prepared(source(model, folder), folder)
-        given, profile, out = (os.path.join(folder, n) for n in (
-            "in.npz", "p.prof", "out.onnx"))
-        np.savez(given, **calibration.inputs(model))
+        profile, out = (os.path.join(folder, n) for n in ("p.prof",
+                                                          "out.onnx"))
+        given = calibration.write(model, os.path.join(folder, model.name))
         tool("prune-run", base, "--inputs", given, "--profile-moments=full",
              "--profile-out", profile, poll=0)
         cells = [metric(model, base)]
         for passes in METHODS.values():
             tool("prune-opt", base, "--infer-shapes", f"--profile={profile}",
-                 *passes, "--compact-channels", "-o", out, poll=0)
+                 f"--calibration={given}", *passes, "--compact-channels", "-o",
+                 out, poll=0)
             cells.append(metric(model, out))
         rows.append((f"{model.name}, {cells[0][0]}",
                      *(f"{c[1]:.4f}" for c in cells)))
