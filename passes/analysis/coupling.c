@@ -315,6 +315,8 @@ static void tie_list(prn_couple *c, const prn_op *op, const prn_relation *r) {
     bool counts = is_weight_slot(op, i) && !is_single(v->type);
     for (uint32_t k = 0; counts && k < r->num_names; k++)
       prn_couple_freeze(f.names[k], op, takes_whole);
+    for (uint32_t k = 0; !is_single(v->type) && k < r->num_names; k++)
+      prn_couple_order_beside(op, v, f.names[k]);
   }
   for (uint32_t i = 0; i < op->num_results; i++)
     if (!is_mentioned(alt, op, &op->results[i]))
@@ -354,7 +356,10 @@ static void visit(prn_couple *c, prn_op *op) {
     (void)!prn_walk(op->blocks[i], true, freeze_nested, c);
   if (!r || prn_op_has_trait(op, PRN_TERMINATOR)) {
     prn_couple_opaque(c, op);
-  } else if (prn_couple_move(c, op) || prn_couple_known(c, op)) {
+    return;
+  }
+  prn_couple_order(c, op);
+  if (prn_couple_move(c, op) || prn_couple_known(c, op)) {
     return;
   } else if (r->word == PRN_RELATION_LIST) {
     tie_list(c, op, r);
@@ -601,7 +606,8 @@ static bool same_group(const prn_group *a, const prn_group *b) {
   bool same = a->size == b->size && a->num_members == b->num_members &&
               a->params == b->params &&
               !a->atom->frozen.text == !b->atom->frozen.text &&
-              !a->atom->mixed.text == !b->atom->mixed.text;
+              !a->atom->mixed.text == !b->atom->mixed.text &&
+              !a->atom->ordered.text == !b->atom->ordered.text;
   for (size_t i = 0; same && i < a->num_members; i++)
     same = a->members[i].constant == b->members[i].constant &&
            a->members[i].axis == b->members[i].axis &&

@@ -12,7 +12,10 @@
  * a graph's input or output, an operator that nothing is known of, a dimension
  * that means more than a number of equals (the pixels of a window). It is mixed
  * when an operator computes with all indices at once (the mean of a
- * normalisation), so that zeros there are not as good as nothing. */
+ * normalisation), so that zeros there are not as good as nothing. It is ordered
+ * when an operator goes by the numbers of indices (a running sum), so that they
+ * may go but not change places; in all others they may, in all members alike.
+ */
 #ifndef PRN_PASSES_ANALYSIS_COUPLING_H
 #define PRN_PASSES_ANALYSIS_COUPLING_H
 

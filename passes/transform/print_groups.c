@@ -55,6 +55,7 @@ static void print_group(prn_pass_env *env, const prn_coupling *c,
   }
   print_why(env, "frozen", g->atom->frozen);
   print_why(env, "mixed", g->atom->mixed);
+  print_why(env, "ordered", g->atom->ordered);
   prn_strbuf_destroy(&b);
 }
 
