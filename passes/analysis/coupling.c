@@ -417,6 +417,24 @@ bool prn_space_has(prn_space *x, const prn_space *atom, int64_t i, int64_t at) {
   return false;
 }
 
+int64_t prn_space_index(prn_space *x, const prn_space *atom, int64_t at) {
+  x = prn_space_find(x);
+  if (x->kind == PRN_SPACE_ATOM) return x == atom ? at : -1;
+  int64_t found = -1;
+  for (uint32_t k = x->n; k-- > 0 && x->kind == PRN_SPACE_PRODUCT;) {
+    int64_t n = size_of(x->parts[k]);
+    int64_t here = prn_space_index(x->parts[k], atom, at % n);
+    if (here != -1) found = found == -1 ? here : -2;
+    at /= n;
+  }
+  for (uint32_t k = 0; k < x->n && x->kind == PRN_SPACE_SUM; k++) {
+    int64_t n = size_of(x->parts[k]);
+    if (at < n) return prn_space_index(x->parts[k], atom, at);
+    at -= n;
+  }
+  return found;
+}
+
 void prn_member_places(const prn_group *g, const prn_coupling *c,
                        const prn_member *m, int64_t i,
                        void (*f)(void *user, int64_t place), void *user) {
