@@ -6,7 +6,7 @@
  * or that others count. */
 #include "passes/analysis/couple.h"
 
-static const char counts[] = "is gone along in order";
+static const char counts[] = "is gone through in order";
 static const char holds[] = "may be told apart by an operand";
 
 static int32_t rank_of(const prn_value *v) {

@@ -115,14 +115,29 @@ static bool may_move(const job *j, const prn_group *g) {
 typedef struct readers {
   prn_reader *at;
   size_t size;
-  int64_t rows;
+  int64_t rows, phase, cols; /* columns from the phase on are put in order */
 } readers;
+
+/* Where most rows have their neighbours begin. */
+static void choose_phase(const job *j, const prn_group *g, readers *all) {
+  const struct opts *o = j->env->opts;
+  int64_t rows[PRN_READER_MOST] = {0};
+  for (size_t i = 0; i < all->size; i++)
+    prn_reader_phases(&all->at[i], rows);
+  for (int64_t p = 1; p < o->m; p++)
+    if (rows[p] > rows[all->phase]) all->phase = p;
+  for (size_t i = 0; i < all->size; i++) {
+    prn_reader_slots(j->env, &all->at[i], g->size, all->phase);
+    all->rows += all->at[i].rows;
+    all->cols = all->at[i].slots * o->m;
+  }
+}
 
 /* False when the group is to be left alone. */
 static bool find_readers(const job *j, const prn_group *g, readers *out) {
   const struct opts *o = j->env->opts;
   *out = (readers){
-      PRN_ARENA_ARRAY(j->env->scratch, prn_reader, j->targets.size), 0, 0};
+      .at = PRN_ARENA_ARRAY(j->env->scratch, prn_reader, j->targets.size + 1)};
   for (size_t i = 0; i < j->targets.size; i++) {
     bool along;
     prn_reader *r = &out->at[out->size];
@@ -131,10 +146,10 @@ static bool find_readers(const job *j, const prn_group *g, readers *out) {
             "a weight's neighbours are only a part of an axis", NULL);
       return false;
     }
-    out->rows += r->rows;
     out->size += along;
   }
-  if (out->rows && g->size >= 2 * o->m) return true;
+  choose_phase(j, g, out);
+  if (out->rows && out->cols >= 2 * o->m) return true;
   leave(j, g, PRN_REASON_NothingToDo,
         "no scored weight has several sets of neighbours along it", NULL);
   return false;
@@ -144,7 +159,7 @@ static bool find_readers(const job *j, const prn_group *g, readers *out) {
 static prn_status search(const job *j, const prn_group *g, const readers *all,
                          int64_t *order) {
   const struct opts *o = j->env->opts;
-  int64_t cols = g->size / o->m * o->m, rows = o->entries / cols;
+  int64_t cols = all->cols, rows = o->entries / cols;
   if (rows < 1) rows = 1;
   if (rows > all->rows) rows = all->rows;
   float *scores =
@@ -157,7 +172,10 @@ static prn_status search(const job *j, const prn_group *g, const readers *all,
     share.before += all->at[i].rows;
   }
   prn_columns c = {rows, cols, o->n, o->m, scores, o->sweeps, j->env->threads};
+  order += all->phase;
   if (room && status == PRN_OK) room = prn_columns_order(&c, order);
+  for (int64_t i = 0; i < cols && room && status == PRN_OK; i++)
+    order[i] += all->phase;
   prn_free(scores);
   if (room || status != PRN_OK) return status;
   return prn_pass_error(j->env, "no memory for the scores of %lld channels",
@@ -225,11 +243,10 @@ static prn_status permute(job *j, const prn_group *g) {
   readers all;
   if (!may_move(j, g) || !find_readers(j, g, &all)) return PRN_OK;
   int64_t *order = PRN_ARENA_ARRAY(j->env->scratch, int64_t, g->size);
-  int64_t cols = g->size / o->m * o->m;
-  PRN_TRY(search(j, g, &all, order));
-  tidy(order, cols, o->m);
-  for (int64_t i = cols; i < g->size; i++)
+  for (int64_t i = 0; i < g->size; i++)
     order[i] = i;
+  PRN_TRY(search(j, g, &all, order));
+  tidy(order + all.phase, all.cols, o->m);
   return try_order(j, g, &all, order);
 }
 

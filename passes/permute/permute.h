@@ -3,8 +3,9 @@
  * Groups of m neighbours run along the inputs of a weight, as select-nm has
  * them. Indices of a coupling group (passes/analysis/coupling.h) are columns
  * where weights read along it; rows are all that these weights multiply a
- * column with. Slot s holds the columns that are neighbours there: s * m and
- * the m - 1 after it. */
+ * column with. Slot s holds the columns that are neighbours there, m of them
+ * from phase + s * m on; the phase is not 0 where a group begins within
+ * neighbours. */
 #ifndef PRN_PASSES_PERMUTE_PERMUTE_H
 #define PRN_PASSES_PERMUTE_PERMUTE_H
 
@@ -19,6 +20,7 @@ typedef struct prn_reader {
   prn_line line;
   int32_t first, last; /* axes of the constant that the line is */
   int64_t m;
+  const int64_t *index; /* of the group, by place; -1: none, -2: several */
   /* What the search sees: rows in which every slot has its m places, as often
    * as this; where sets of neighbours are cut otherwise it sees nothing. */
   int64_t slots, times;
@@ -30,6 +32,12 @@ typedef struct prn_reader {
  * does. False when that cannot be followed. */
 bool prn_reader_find(prn_pass_env *env, const prn_group *g, const prn_target *t,
                      int64_t m, prn_reader *out, bool *along);
+
+/* Adds to rows[p], for every phase p < m, how many rows have slots there. */
+void prn_reader_phases(const prn_reader *r, int64_t *rows);
+/* Finds the slots of a group of so many indices. */
+void prn_reader_slots(prn_pass_env *env, prn_reader *r, int64_t size,
+                      int64_t phase);
 
 /* Of rows that all readers have together, `keep` of `of`, evenly; the reader's
  * own begin behind `before`. */

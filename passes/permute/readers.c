@@ -52,14 +52,6 @@ static int64_t *indices_of(prn_pass_env *env, const prn_group *g,
   return out;
 }
 
-/* Whether m places are neighbours of the group, from a multiple of m on. */
-static bool is_slot(const int64_t *index, int64_t m, int64_t slots) {
-  bool slot = index[0] >= 0 && index[0] % m == 0 && index[0] < slots * m;
-  for (int64_t i = 1; i < m && slot; i++)
-    slot = index[i] == index[0] + i;
-  return slot;
-}
-
 /* Whether the group has members in the target's line. A line over a part of an
  * axis (a is NULL) cannot be followed. */
 static bool reads_along(const prn_group *g, const prn_target *t,
@@ -74,31 +66,52 @@ static bool reads_along(const prn_group *g, const prn_target *t,
   return false;
 }
 
-/* Where the search sees neighbours: each slot as often as the rarest. */
-static void find_slots(prn_pass_env *env, const int64_t *index,
-                       prn_reader *out) {
-  int64_t blocks = out->line.length / out->m, m = out->m, slots = out->slots;
-  int64_t *times = PRN_ARENA_ARRAY(env->scratch, int64_t, slots + 1);
-  for (int64_t b = 0; b < blocks; b++)
-    if (is_slot(index + b * m, m, slots)) times[index[b * m] / m]++;
-  out->times = slots ? times[0] : 0;
-  for (int64_t s = 1; s < slots; s++)
-    if (times[s] < out->times) out->times = times[s];
-  out->at = PRN_ARENA_ARRAY(env->scratch, int64_t, out->times * slots + 1);
-  out->rows = out->times * out->line.outer * out->line.inner;
-  memset(times, 0, (size_t)slots * sizeof *times);
-  for (int64_t b = 0; b < blocks; b++) {
-    if (!is_slot(index + b * m, m, slots)) continue;
-    int64_t s = index[b * m] / m, q = times[s]++;
-    if (q < out->times) out->at[q * slots + s] = b * m;
+/* The index that m neighbours begin with, where they are ones of the group; -1
+ * elsewhere. */
+static int64_t first_of(const int64_t *index, int64_t m) {
+  for (int64_t i = 0; i < m; i++)
+    if (index[i] < 0 || index[i] != index[0] + i) return -1;
+  return index[0];
+}
+
+void prn_reader_phases(const prn_reader *r, int64_t *rows) {
+  for (int64_t p = 0; p + r->m <= r->line.length; p += r->m) {
+    int64_t first = first_of(r->index + p, r->m);
+    if (first >= 0) rows[first % r->m] += r->line.outer * r->line.inner;
   }
+}
+
+/* -1 when no slot begins at place p. */
+static int64_t slot_at(const prn_reader *r, int64_t phase, int64_t p) {
+  int64_t first = first_of(r->index + p, r->m);
+  bool here = first >= phase && (first - phase) % r->m == 0;
+  return here ? (first - phase) / r->m : -1;
+}
+
+/* Each slot is taken as often as the rarest. */
+void prn_reader_slots(prn_pass_env *env, prn_reader *r, int64_t size,
+                      int64_t phase) {
+  int64_t most = r->line.length / r->m * r->m, m = r->m;
+  int64_t slots = r->slots = size > phase ? (size - phase) / m : 0, s;
+  int64_t *times = PRN_ARENA_ARRAY(env->scratch, int64_t, slots + 1);
+  for (int64_t p = 0; p < most; p += m)
+    if ((s = slot_at(r, phase, p)) >= 0) times[s]++;
+  r->times = slots ? times[0] : 0;
+  for (s = 1; s < slots; s++)
+    if (times[s] < r->times) r->times = times[s];
+  r->at = PRN_ARENA_ARRAY(env->scratch, int64_t, r->times * slots + 1);
+  r->rows = r->times * r->line.outer * r->line.inner;
+  memset(times, 0, (size_t)slots * sizeof *times);
+  for (int64_t p = 0; p < most; p += m)
+    if ((s = slot_at(r, phase, p)) >= 0 && times[s] < r->times)
+      r->at[times[s]++ * slots + s] = p;
 }
 
 bool prn_reader_find(prn_pass_env *env, const prn_group *g, const prn_target *t,
                      int64_t m, prn_reader *out, bool *along) {
   int32_t in = 0;
   axes a;
-  *out = (prn_reader){.target = t, .m = m, .slots = g->size / m};
+  *out = (prn_reader){.target = t, .m = m};
   *along = false;
   if (!prn_axis_with(t->site, PRN_ROLE_IN, &in) ||
       !prn_line_of(t->site, in, in, &out->line) || out->line.length < m)
@@ -108,7 +121,7 @@ bool prn_reader_find(prn_pass_env *env, const prn_group *g, const prn_target *t,
   if (!*along || !found) return found || !*along;
   out->first = a.first;
   out->last = a.last;
-  find_slots(env, indices_of(env, g, t, &out->line, a), out);
+  out->index = indices_of(env, g, t, &out->line, a);
   return true;
 }
 

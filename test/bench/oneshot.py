@@ -34,6 +34,14 @@ METHODS = {
             "prune-sequential{{compensate-inputs,prune-admm{{effort=4}}}}",
 }
 
+# Only where --methods names them.
+MORE = {
+    "RIA": "score-ria,{select}",
+    "magnitude, permuted": "score-magnitude,{permute}{select}",
+    "Wanda, permuted": "score-wanda,{permute}{select}",
+    "RIA, permuted": "score-ria,{permute}{select}",
+}
+
 ONNXSIM = """
 import os, sys, numpy as np, onnx, onnxsim.pruning as p
 m = onnx.load(sys.argv[1])
@@ -61,7 +69,9 @@ def passes(method, pattern):
     select = (f"select-unstructured{{{how},scope={rank}}}"
               if pattern.startswith("u") else f"select-nm{{{how}}}")
     share = how.split("=")[1] if pattern.startswith("u") else "0.5"
-    return METHODS[method].format(select=select, budget=how, share=share)
+    permute = "" if pattern.startswith("u") else f"permute-channels{{{how}}},"
+    return (METHODS | MORE)[method].format(select=select, budget=how,
+                                           share=share, permute=permute)
 
 
 def zeros(path, dense):
