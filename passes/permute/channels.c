@@ -326,7 +326,7 @@ const prn_pass prn_pass_permute_channels = {
         "Channels that print-groups shows to be coupled change places in all "
         "weights alike, so that outputs stay what they are; not those that "
         "are frozen or ordered. Of a set of C channels, a round of "
-        "improvement takes time with 128 * `entries` at m = 4, and with C / "
+        "improvement takes time with 512 * `entries`, and with C / "
         "512 assignments of 512; a profile in memory follows, one in a file "
         "no longer fits the model.",
     .reads = PRN_DIALECT_ONNX,

@@ -40,6 +40,10 @@ MORE = {
     "magnitude, permuted": "score-magnitude,{permute}{select}",
     "Wanda, permuted": "score-wanda,{permute}{select}",
     "RIA, permuted": "score-ria,{permute}{select}",
+    "RIA, refit": "score-ria,{select},compensate-refit",
+    "RIA, permuted, refit": "score-ria,{permute}{select},compensate-refit",
+    "SparseGPT, permuted": "score-wanda,{permute}prune-obs{{{budget}}}",
+    "ALPS, permuted": "score-wanda,{permute}prune-admm{{{budget},effort=3}}",
 }
 
 ONNXSIM = """
