@@ -1,6 +1,12 @@
 #include "ir/fingerprint.h"
 
+#include <stdio.h>
+#include <string.h>
+
+#include "ir/support/arena.h"
 #include "ir/support/xxh64.h"
+
+static const char order_key[] = "prune.order";
 
 typedef struct writer {
   prn_strbuf bytes;
@@ -140,11 +146,50 @@ static prn_status put_op(void *user, prn_op *op) {
   return PRN_OK;
 }
 
+static const prn_attr *member(const prn_attr *dict, const char *name) {
+  return dict && dict->kind == PRN_ATTR_DICT ? prn_dict_get(dict, name) : NULL;
+}
+
+/* The text of the metadata, or nothing. */
+static prn_str order_of(const prn_module *m) {
+  const prn_attr *order = member(member(m->attrs, "metadata_props"), order_key);
+  bool text = order && order->kind == PRN_ATTR_STRING;
+  return text ? order->s : PRN_STR("");
+}
+
 uint64_t prn_module_fingerprint(const prn_module *m) {
   writer w = {.bytes = {0}};
+  prn_str order = order_of(m);
   (void)!prn_walk(m->body, true, put_op, &w);
+  if (order.size) put_str(&w, order);
   uint64_t h = prn_xxh64(w.bytes.data, w.bytes.size, 0);
   prn_strbuf_destroy(&w.bytes);
   prn_ptrmap_destroy(&w.numbers);
   return h;
+}
+
+/* A dictionary with one more member, or another one of that name. */
+static const prn_attr *with(prn_ctx *ctx, const prn_attr *dict,
+                            const char *name, const prn_attr *value) {
+  uint32_t n = dict && dict->kind == PRN_ATTR_DICT ? dict->size : 0;
+  prn_named_attr *all = prn_alloc((n + 1) * sizeof *all);
+  uint32_t at = 0;
+  if (n) memcpy(all, dict->dict, n * sizeof *all);
+  while (at < n && !prn_str_is(all[at].name, name))
+    at++;
+  all[at] = (prn_named_attr){prn_intern_cstr(ctx, name), value};
+  const prn_attr *out = prn_attr_dict(ctx, all, at < n ? n : n + 1);
+  prn_free(all);
+  return out;
+}
+
+void prn_module_note_order(prn_module *m, uint64_t order) {
+  prn_str before = order_of(m);
+  char text[17];
+  order = prn_xxh64(before.data, before.size, order);
+  (void)snprintf(text, sizeof text, "%016llx", (unsigned long long)order);
+  const prn_attr *value = prn_attr_string(m->ctx, prn_str_from(text));
+  const prn_attr *props = member(m->attrs, "metadata_props");
+  props = with(m->ctx, props, order_key, value);
+  m->attrs = with(m->ctx, m->attrs, "metadata_props", props);
 }

@@ -9,7 +9,14 @@
  * and types of constants; the data of constants, and with it masks and claims
  * about zeros, does not count, nor do sizes of inputs, names of nodes,
  * documentation, or what other values are called. The same on every machine,
- * and for the text of a model as for its ONNX file. */
+ * and for the text of a model as for its ONNX file.
+ *
+ * Of the metadata one entry counts: that channels were put in another order,
+ * and which. */
 uint64_t prn_module_fingerprint(const prn_module *m);
+
+/* Notes in the model's metadata ("prune.order") that values have their channels
+ * in another order than before, which the number stands for. */
+void prn_module_note_order(prn_module *m, uint64_t order);
 
 #endif

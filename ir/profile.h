@@ -186,6 +186,14 @@ PRN_NODISCARD prn_status prn_profile_merge(prn_profile *into,
                                            const prn_profile *from,
                                            prn_diag_sink *sink);
 
+/* Adds an observation of another profile, which counts vectors, of a value
+ * whose channel i is now what channel order[i] was (NULL: as it is). Moments of
+ * blocks cannot follow: then they are left out, and *lost is true. False when
+ * there is no memory. */
+PRN_NODISCARD bool prn_profile_add_moved(prn_profile *p,
+                                         const prn_observation *from,
+                                         const int64_t *order, bool *lost);
+
 /* "full moments", "diagonal moments" or "moments of 64 channels". */
 void prn_profile_moments_print(const prn_profile *p, prn_strbuf *b);
 

@@ -16,6 +16,7 @@ typedef struct turn {
 struct prn_pass_run {
   const prn_run_config *config;
   const prn_profile *profile; /* of the data, as it is now */
+  prn_profile moved;          /* what a pass made of it, or empty */
   const turn *turn;           /* NULL: everybody's */
   prn_module *module;
   prn_analyses *analyses;
@@ -96,6 +97,14 @@ void prn_pass_remark(const prn_pass_env *env, const prn_op *op,
 
 const prn_profile *prn_pass_profile(const prn_pass_env *env) {
   return env->state->profile;
+}
+
+void prn_pass_set_profile(const prn_pass_env *env, prn_profile *p) {
+  prn_pass_run *run = env->state;
+  prn_profile_clear(&run->moved);
+  run->moved = *p;
+  run->profile = &run->moved;
+  *p = (prn_profile){0};
 }
 
 bool prn_pass_has_data(const prn_pass_env *env) {
@@ -280,6 +289,7 @@ prn_status prn_pipeline_run(const prn_pipeline *p, prn_module *m,
     status = run_items(&run, p);
     prn_analyses_destroy(run.analyses);
   }
+  prn_profile_clear(&run.moved);
   prn_arena_destroy(&run.scratch);
   return status;
 }

@@ -166,6 +166,9 @@ static inline const prn_weights *prn_pass_weights(const prn_pass_env *env) {
  * NULL when no profile was given. It fits the model as it was read, or within
  * prune-sequential as it is before the block. */
 const prn_profile *prn_pass_profile(const prn_pass_env *env);
+/* Has passes see another one from here on, which is taken and left empty: for
+ * who changed what values are. Not within prune-sequential. */
+void prn_pass_set_profile(const prn_pass_env *env, prn_profile *p);
 
 /* Whether there is data (--calibration) that the module can run on. */
 bool prn_pass_has_data(const prn_pass_env *env);

@@ -35,6 +35,13 @@ void prn_couple_broadcast(prn_couple *c, const prn_op *op);
 int32_t prn_couple_ints(const prn_op *op, uint32_t operand, const char *attr,
                         int64_t *out, int32_t most);
 
+/* Orders what op goes by the numbers of (couple_order.c); it is tied. */
+void prn_couple_order(prn_couple *c, const prn_op *op);
+/* Orders x if the operand v, which the row of op does not relate, may have it
+ * in one of its dimensions: biases of attention heads, scales of columns. */
+void prn_couple_order_beside(const prn_op *op, const prn_value *v,
+                             prn_space *x);
+
 /* Whether v is a constant that masks of its groups make zero. */
 bool prn_couple_is_masked(const prn_value *v);
 /* Bit set of the axes that op sums over, or takes a norm along. */

@@ -244,7 +244,7 @@ static void attention(prn_couple *c, const prn_op *op) {
   prn_space *d =
       prn_space_atom(s, prn_dim_const(c->ctx, (all - e) / 2 / heads));
   prn_space *v = prn_space_atom(s, prn_dim_const(c->ctx, e / heads));
-  prn_space *hd[2] = {h, d}, *hv[2] = {h, v};
+  prn_space *hd[2] = {h, d}, *hv[2] = {h, v}, *names[3] = {h, d, v};
   qkv[0] = qkv[1] = prn_space_product(s, hd, 2);
   qkv[2] = prn_space_product(s, hv, 2);
   for (uint32_t i = 2; i < op->num_operands; i++) {
@@ -253,8 +253,11 @@ static void attention(prn_couple *c, const prn_op *op) {
       prn_couple_freeze_value(c, o, op, "is taken as a whole");
     else
       prn_couple_tie(c, op, prn_couple_dims(c, o)[0], weights[1]);
+    for (uint32_t k = 0; o && i != 2 && k < 3; k++) /* past, biases */
+      prn_couple_order_beside(op, o, names[k]);
   }
-  prn_space *names[3] = {h, d, v};
+  if (prn_op_int(op, "do_rotary", 0))
+    prn_couple_freeze(d, op, "is rotated in pairs");
   *prn_ptrmap_slot(&c->out->factors, op) =
       prn_arena_copy(&c->out->arena, names, sizeof names);
   prn_couple_tie(c, op, in[0], out[0]);

@@ -315,6 +315,8 @@ static void tie_list(prn_couple *c, const prn_op *op, const prn_relation *r) {
     bool counts = is_weight_slot(op, i) && !is_single(v->type);
     for (uint32_t k = 0; counts && k < r->num_names; k++)
       prn_couple_freeze(f.names[k], op, takes_whole);
+    for (uint32_t k = 0; !is_single(v->type) && k < r->num_names; k++)
+      prn_couple_order_beside(op, v, f.names[k]);
   }
   for (uint32_t i = 0; i < op->num_results; i++)
     if (!is_mentioned(alt, op, &op->results[i]))
@@ -354,7 +356,10 @@ static void visit(prn_couple *c, prn_op *op) {
     (void)!prn_walk(op->blocks[i], true, freeze_nested, c);
   if (!r || prn_op_has_trait(op, PRN_TERMINATOR)) {
     prn_couple_opaque(c, op);
-  } else if (prn_couple_move(c, op) || prn_couple_known(c, op)) {
+    return;
+  }
+  prn_couple_order(c, op);
+  if (prn_couple_move(c, op) || prn_couple_known(c, op)) {
     return;
   } else if (r->word == PRN_RELATION_LIST) {
     tie_list(c, op, r);
@@ -410,6 +415,24 @@ bool prn_space_has(prn_space *x, const prn_space *atom, int64_t i, int64_t at) {
     }
   }
   return false;
+}
+
+int64_t prn_space_index(prn_space *x, const prn_space *atom, int64_t at) {
+  x = prn_space_find(x);
+  if (x->kind == PRN_SPACE_ATOM) return x == atom ? at : -1;
+  int64_t found = -1;
+  for (uint32_t k = x->n; k-- > 0 && x->kind == PRN_SPACE_PRODUCT;) {
+    int64_t n = size_of(x->parts[k]);
+    int64_t here = prn_space_index(x->parts[k], atom, at % n);
+    if (here != -1) found = found == -1 ? here : -2;
+    at /= n;
+  }
+  for (uint32_t k = 0; k < x->n && x->kind == PRN_SPACE_SUM; k++) {
+    int64_t n = size_of(x->parts[k]);
+    if (at < n) return prn_space_index(x->parts[k], atom, at);
+    at -= n;
+  }
+  return found;
 }
 
 void prn_member_places(const prn_group *g, const prn_coupling *c,
@@ -601,7 +624,8 @@ static bool same_group(const prn_group *a, const prn_group *b) {
   bool same = a->size == b->size && a->num_members == b->num_members &&
               a->params == b->params &&
               !a->atom->frozen.text == !b->atom->frozen.text &&
-              !a->atom->mixed.text == !b->atom->mixed.text;
+              !a->atom->mixed.text == !b->atom->mixed.text &&
+              !a->atom->ordered.text == !b->atom->ordered.text;
   for (size_t i = 0; same && i < a->num_members; i++)
     same = a->members[i].constant == b->members[i].constant &&
            a->members[i].axis == b->members[i].axis &&

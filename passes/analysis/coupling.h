@@ -12,7 +12,10 @@
  * a graph's input or output, an operator that nothing is known of, a dimension
  * that means more than a number of equals (the pixels of a window). It is mixed
  * when an operator computes with all indices at once (the mean of a
- * normalisation), so that zeros there are not as good as nothing. */
+ * normalisation), so that zeros there are not as good as nothing. It is ordered
+ * when an operator goes by the numbers of indices (a running sum), so that they
+ * may go but not change places; in all others they may, in all members alike.
+ */
 #ifndef PRN_PASSES_ANALYSIS_COUPLING_H
 #define PRN_PASSES_ANALYSIS_COUPLING_H
 
@@ -76,6 +79,9 @@ typedef enum prn_group_kind {
 prn_group_kind prn_group_kind_of(const prn_coupling *c, const prn_group *g);
 /* Whether index `at` of a dimension goes with index `i` of an atom. */
 bool prn_space_has(prn_space *x, const prn_space *atom, int64_t i, int64_t at);
+/* Which index of an atom goes with index `at` of a dimension: -1 for none, -2
+ * where the atom is a factor more than once. */
+int64_t prn_space_index(prn_space *x, const prn_space *atom, int64_t at);
 /* Calls f for the indices of the axis that go with index `i` of the group's
  * atom, in ascending order. */
 void prn_member_places(const prn_group *g, const prn_coupling *c,

@@ -108,6 +108,10 @@ static void mix_atom(void *user, prn_space *atom) {
   if (!atom->mixed.text) atom->mixed = *(prn_space_why *)user;
 }
 
+static void order_atom(void *user, prn_space *atom) {
+  if (!atom->ordered.text) atom->ordered = *(prn_space_why *)user;
+}
+
 void prn_space_freeze(prn_space *x, prn_space_why why) {
   if (why.text) prn_space_atoms(x, freeze_atom, &why);
 }
@@ -116,11 +120,16 @@ void prn_space_mix(prn_space *x, prn_space_why why) {
   if (why.text) prn_space_atoms(x, mix_atom, &why);
 }
 
+void prn_space_order(prn_space *x, prn_space_why why) {
+  if (why.text) prn_space_atoms(x, order_atom, &why);
+}
+
 /* The atom x becomes `as`, whose atoms inherit what is known of it. */
 static void become(prn_space *x, prn_space *as) {
   x->same = as;
   prn_space_freeze(as, x->frozen);
   prn_space_mix(as, x->mixed);
+  prn_space_order(as, x->ordered);
 }
 
 /* ---- factors ---- */

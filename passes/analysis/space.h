@@ -8,8 +8,9 @@
  * atom goes from every dimension that it is a part of.
  *
  * Sizes are symbolic (ir/dim.h). Spaces of size 1 are products of nothing. A
- * frozen atom must not shrink, and a mixed one not without changing results:
- * both are kept for whichever atoms come out of it. */
+ * frozen atom must not shrink, a mixed one not without changing results, and
+ * the indices of an ordered one must not change places: all three are kept for
+ * whichever atoms come out of it. */
 #ifndef PRN_PASSES_ANALYSIS_SPACE_H
 #define PRN_PASSES_ANALYSIS_SPACE_H
 
@@ -34,8 +35,8 @@ struct prn_space {
   prn_dim size;
   uint32_t n; /* parts */
   prn_space **parts;
-  prn_space_why frozen, mixed; /* of atoms */
-  uint32_t id;                 /* atoms: scratch for who enumerates them */
+  prn_space_why frozen, mixed, ordered; /* of atoms */
+  uint32_t id; /* atoms: scratch for who enumerates them */
 };
 
 typedef struct prn_spaces {
@@ -74,6 +75,7 @@ void prn_space_atoms(prn_space *x, void (*f)(void *user, prn_space *atom),
 /* All atoms of x; a reason that is there already is kept. */
 void prn_space_freeze(prn_space *x, prn_space_why why);
 void prn_space_mix(prn_space *x, prn_space_why why);
+void prn_space_order(prn_space *x, prn_space_why why);
 
 /* "(12 64)", "(4+8)", "(h:12 64)" by ids: for tests and messages. */
 void prn_space_print(prn_space *x, prn_strbuf *out);

@@ -9,8 +9,10 @@
 
 /* ---- what is left ---- */
 
-static const unsigned char *gone_of(const prn_removal *r, const prn_space *x) {
-  return x->id ? r->gone[x->id - 1] : NULL;
+/* NULL: the atom stays as it is. */
+static const prn_kept *kept_of(const prn_removal *r, const prn_space *atom) {
+  const prn_kept *k = atom->id ? &r->kept[atom->id - 1] : NULL;
+  return k && k->at ? k : NULL;
 }
 
 static int64_t size_of(const prn_space *x) {
@@ -23,12 +25,8 @@ prn_dim prn_removal_size(const prn_removal *r, prn_space *x) {
   prn_ctx *ctx = r->module->ctx;
   x = prn_space_find(x);
   if (x->kind == PRN_SPACE_ATOM) {
-    const unsigned char *gone = gone_of(r, x);
-    int64_t n = size_of(x), left = 0;
-    if (!gone) return x->size;
-    for (int64_t i = 0; i < n; i++)
-      left += !gone[i];
-    return prn_dim_const(ctx, left);
+    const prn_kept *kept = kept_of(r, x);
+    return kept ? prn_dim_const(ctx, kept->n) : x->size;
   }
   bool sum = x->kind == PRN_SPACE_SUM;
   prn_dim size = prn_dim_const(ctx, sum ? 0 : 1);
@@ -48,8 +46,8 @@ prn_dim prn_removal_dim(const prn_removal *r, const prn_value *v,
 bool prn_removal_keeps(const prn_removal *r, prn_space *x, int64_t at) {
   x = prn_space_find(x);
   if (x->kind == PRN_SPACE_ATOM) {
-    const unsigned char *gone = gone_of(r, x);
-    return !gone || !gone[at];
+    const prn_kept *kept = kept_of(r, x);
+    return !kept || !kept->gone || !kept->gone[at];
   }
   for (uint32_t k = x->n; k-- > 0 && x->kind == PRN_SPACE_PRODUCT;) {
     int64_t n = size_of(x->parts[k]);
@@ -62,6 +60,52 @@ bool prn_removal_keeps(const prn_removal *r, prn_space *x, int64_t at) {
     at -= n;
   }
   return true;
+}
+
+static int64_t size_left(const prn_removal *r, prn_space *x) {
+  int64_t v = 0;
+  (void)prn_dim_is_const(prn_removal_size(r, x), &v);
+  return v;
+}
+
+int64_t prn_removal_source(const prn_removal *r, prn_space *x, int64_t at) {
+  x = prn_space_find(x);
+  if (x->kind == PRN_SPACE_ATOM) {
+    const prn_kept *kept = kept_of(r, x);
+    return kept ? kept->at[at] : at;
+  }
+  int64_t from = 0, scale = 1;
+  for (uint32_t k = x->n; k-- > 0 && x->kind == PRN_SPACE_PRODUCT;) {
+    int64_t n = size_left(r, x->parts[k]);
+    from += scale * prn_removal_source(r, x->parts[k], at % n);
+    scale *= size_of(x->parts[k]);
+    at /= n;
+  }
+  for (uint32_t k = 0; k < x->n && x->kind == PRN_SPACE_SUM; k++) {
+    int64_t n = size_left(r, x->parts[k]);
+    if (at < n) return from + prn_removal_source(r, x->parts[k], at);
+    at -= n;
+    from += size_of(x->parts[k]);
+  }
+  return from;
+}
+
+static void note_kept(void *user, prn_space *atom) {
+  const prn_removal **r = user;
+  if (*r && kept_of(*r, atom)) *r = NULL;
+}
+
+const int64_t *prn_removal_sources(const prn_removal *r, const prn_value *v,
+                                   int32_t axis) {
+  prn_space *x = prn_coupling_space(r->c, v, axis);
+  const prn_removal *untouched = r;
+  int64_t n;
+  if (x) prn_space_atoms(x, note_kept, &untouched);
+  if (untouched || !prn_dim_is_const(prn_removal_size(r, x), &n)) return NULL;
+  int64_t *from = PRN_ARENA_ARRAY(r->env->scratch, int64_t, n);
+  for (int64_t i = 0; i < n; i++)
+    from[i] = prn_removal_source(r, x, i);
+  return from;
 }
 
 /* ---- what is zero ---- */
@@ -120,11 +164,12 @@ static bool member_is_zero(finder *f, const prn_coupling *c, const prn_group *g,
   return check.all;
 }
 
-/* Marks the indices that are zero in all neutral members; at least one member
- * is. The last one stays. */
+/* Keeps the indices that are not zero in all neutral members; at least one
+ * member is. The last one stays. */
 static int64_t find_zeros(finder *f, const prn_coupling *c, const prn_group *g,
-                          unsigned char *gone) {
-  int64_t n = 0;
+                          prn_kept *out) {
+  unsigned char *gone = prn_arena_alloc(f->env->scratch, (size_t)g->size);
+  int64_t *at = PRN_ARENA_ARRAY(f->env->scratch, int64_t, g->size);
   for (int64_t i = 0; i < g->size; i++) {
     bool zero = false;
     for (size_t k = 0; k < g->num_members; k++) {
@@ -133,11 +178,13 @@ static int64_t find_zeros(finder *f, const prn_coupling *c, const prn_group *g,
       if (!zero) break;
     }
     gone[i] = zero;
-    n += zero;
+    if (!zero) at[out->n++] = i;
   }
-  if (n < g->size) return n;
-  gone[0] = 0;
-  return n - 1;
+  if (out->n == 0) gone[at[out->n++] = 0] = 0;
+  if (out->n == g->size) return 0;
+  out->at = at;
+  out->gone = gone;
+  return g->size - out->n;
 }
 
 /* ---- the module ---- */
@@ -159,7 +206,7 @@ static void set_types(const prn_removal *r, prn_op *op) {
   }
 }
 
-static prn_status apply(const prn_removal *r) {
+prn_status prn_removal_apply(const prn_removal *r) {
   PRN_EACH_OP(graph, r->module->body) {
     if (!prn_op_is(graph, PRN_OP_onnx_graph)) continue;
     prn_block *body = prn_op_block(graph, "body");
@@ -168,7 +215,7 @@ static prn_status apply(const prn_removal *r) {
         PRN_TRY(prn_removal_rewrite(r, op));
     for (prn_op *op = body->first; op; op = op->next)
       if (prn_op_has_trait(op, PRN_CONSTANT))
-        PRN_TRY(prn_removal_shrink(r, op));
+        PRN_TRY(prn_removal_gather(r, op));
       else
         set_types(r, op);
     for (prn_op *op = body->last, *before; op; op = before) {
@@ -200,18 +247,16 @@ prn_status prn_compact_zeros(prn_pass_env *env, prn_module *m, bool heads,
   prn_removal r = {
       .env = env, .module = m, .c = prn_pass_coupling(env), .stats = out};
   finder f = {.env = env};
-  r.gone = PRN_ARENA_ARRAY(env->scratch, unsigned char *, r.c->size);
+  r.kept = PRN_ARENA_ARRAY(env->scratch, prn_kept, r.c->size);
   for (size_t i = 0; i < r.c->size; i++) {
     const prn_group *g = &r.c->groups[i];
     if (!concerns(&r, g, heads, mixed)) continue;
-    unsigned char *gone = prn_arena_alloc(env->scratch, (size_t)g->size);
-    int64_t n = find_zeros(&f, r.c, g, gone);
+    int64_t n = find_zeros(&f, r.c, g, &r.kept[i]);
     if (!n) continue;
-    r.gone[i] = gone;
     out->groups++;
     out->indices += (uint64_t)n;
     tell(&r, g, n);
   }
   prn_ptrmap_destroy(&f.lines);
-  return out->groups ? apply(&r) : PRN_OK;
+  return out->groups ? prn_removal_apply(&r) : PRN_OK;
 }

@@ -1,10 +1,11 @@
-/* Constants without what goes; see compact.h. */
+/* Constants with what stays; see compact.h. */
 #include <string.h>
 
 #include "ir/mask.h"
 #include "ir/sparsity.h"
 #include "passes/analysis/layout.h"
 #include "passes/compact/compact.h"
+#include "passes/score/score.h"
 
 enum { MAX_RANK = PRN_LAYOUT_MAX_RANK };
 
@@ -12,9 +13,9 @@ enum { MAX_RANK = PRN_LAYOUT_MAX_RANK };
 typedef struct picked {
   int32_t rank;
   int64_t size[MAX_RANK], count[MAX_RANK];
-  int64_t *kept[MAX_RANK]; /* ascending */
-  int64_t run;             /* neighbours that stay together: whole last axes */
-  int32_t axes;            /* before those */
+  const int64_t *from[MAX_RANK]; /* old indices; NULL: all, in order */
+  int64_t run;  /* neighbours that stay together: whole last axes */
+  int32_t axes; /* before those */
 } picked;
 
 static bool pick(const prn_removal *r, const prn_value *v, picked *p) {
@@ -22,15 +23,14 @@ static bool pick(const prn_removal *r, const prn_value *v, picked *p) {
   bool changed = false;
   if (p->rank > MAX_RANK) return false;
   for (int32_t i = 0; i < p->rank; i++) {
-    prn_space *x = prn_coupling_space(r->c, v, i);
     (void)prn_dim_is_const(v->type->dims[i], &p->size[i]);
-    p->kept[i] = PRN_ARENA_ARRAY(r->env->scratch, int64_t, p->size[i]);
-    for (int64_t at = 0; at < p->size[i]; at++)
-      if (!x || prn_removal_keeps(r, x, at)) p->kept[i][p->count[i]++] = at;
-    changed = changed || p->count[i] < p->size[i];
+    p->count[i] = p->size[i];
+    p->from[i] = prn_removal_sources(r, v, i);
+    if (!p->from[i]) continue;
+    (void)prn_dim_is_const(prn_removal_dim(r, v, i), &p->count[i]);
+    changed = true;
   }
-  for (p->axes = p->rank;
-       p->axes > 0 && p->count[p->axes - 1] == p->size[p->axes - 1]; p->axes--)
+  for (p->axes = p->rank; p->axes > 0 && !p->from[p->axes - 1]; p->axes--)
     p->run *= p->size[p->axes - 1];
   return changed;
 }
@@ -45,7 +45,7 @@ static void each_run(const picked *p,
   for (bool more = true; more;) {
     int64_t from = 0;
     for (int32_t i = 0; i < p->axes; i++)
-      from = from * p->size[i] + p->kept[i][index[i]];
+      from = from * p->size[i] + (p->from[i] ? p->from[i][index[i]] : index[i]);
     f(user, from * p->run, p->run);
     more = false;
     for (int32_t i = p->axes; i-- > 0 && !more;) {
@@ -82,25 +82,54 @@ static void claim_again(prn_op *op, prn_sparsity claim) {
     prn_constant_claim(op, claim);
 }
 
-static prn_status shrink(const prn_removal *r, prn_op *op, const picked *p) {
+/* The old place of the element that is at a place now; all axes keep their
+ * sizes. */
+static int64_t source_of(const void *user, int64_t place) {
+  const picked *p = user;
+  int64_t from = 0, stride = 1;
+  for (int32_t i = p->rank; i-- > 0; place /= p->size[i]) {
+    int64_t at = place % p->size[i];
+    from += stride * (p->from[i] ? p->from[i][at] : at);
+    stride *= p->size[i];
+  }
+  return from;
+}
+
+/* A score stays when entries only change places. */
+static void move_score(prn_op *op, const picked *p) {
+  bool all = true;
+  for (int32_t i = 0; i < p->rank; i++)
+    all = all && p->count[i] == p->size[i];
+  prn_op_set_attr(op, prn_score_attr,
+                  all ? prn_score_moved(op, source_of, p) : NULL);
+}
+
+bool prn_removal_can_gather(const prn_op *constant) {
+  const prn_tensor *t = prn_value_constant(&constant->results[0]);
+  uint32_t bits = t ? prn_dtype_bits(t->type->dtype) : 0;
+  return bits && bits % 8 == 0 && t->data && t->type->rank <= MAX_RANK;
+}
+
+static prn_status gather(const prn_removal *r, prn_op *op, const picked *p) {
   prn_ctx *ctx = r->module->ctx;
   prn_value *v = &op->results[0];
   const prn_tensor *old = prn_value_constant(v);
-  uint32_t bits = prn_dtype_bits(old->type->dtype);
   const prn_blob *blob;
   prn_mask mask;
   void *data;
   int64_t n = 1;
   for (int32_t i = 0; i < p->rank; i++)
     n *= p->count[i];
-  if (bits % 8 || !bits || !old->data)
+  if (!prn_removal_can_gather(op))
     return prn_op_error(op, "elements of type %s cannot be taken out",
                         prn_dtype_name(old->type->dtype));
-  PRN_TRY(prn_blob_scratch(ctx, (size_t)n * bits / 8, &blob, &data));
+  size_t width = prn_dtype_bits(old->type->dtype) / 8;
+  PRN_TRY(prn_blob_scratch(ctx, (size_t)n * width, &blob, &data));
   PRN_TRY(prn_mask_create(ctx, n, true, &mask));
-  copying c = {old, data, bits / 8, &mask, 0};
+  copying c = {old, data, width, &mask, 0};
   r->stats->params += (uint64_t)(prn_tensor_count(old) - n);
   each_run(p, copy_run, &c);
+  if (prn_op_attr(op, prn_score_attr)) move_score(op, p);
   prn_tensor *t = prn_tensor_clone(ctx, old);
   prn_sparsity claim = old->type->sparsity;
   t->type = prn_type_static(ctx, old->type->dtype, p->rank, p->count);
@@ -114,11 +143,11 @@ static prn_status shrink(const prn_removal *r, prn_op *op, const picked *p) {
   return PRN_OK;
 }
 
-prn_status prn_removal_shrink(const prn_removal *r, prn_op *op) {
+prn_status prn_removal_gather(const prn_removal *r, prn_op *op) {
   picked p;
   const prn_value *v = op->num_results ? &op->results[0] : NULL;
   if (!v || !prn_value_constant(v) || !prn_ptrmap_has(&r->c->dims, v) ||
       !pick(r, v, &p))
     return PRN_OK;
-  return shrink(r, op, &p);
+  return gather(r, op, &p);
 }

@@ -54,8 +54,10 @@ static prn_status slices(const prn_score *s, int32_t axis, double *out,
   return PRN_OK;
 }
 
-const prn_score_kind prn_score_kind_activation = {
-    .name = "activation", .chooser = "select-channels", .slices = slices};
+const prn_score_kind prn_score_kind_activation = {.name = "activation",
+                                                  .chooser = "select-channels",
+                                                  .slices = slices,
+                                                  .by_place = true};
 
 /* ---- what a profile says ---- */
 

@@ -44,6 +44,7 @@ const prn_score_kind prn_score_kind_random = {
     .open = open_random,
     .eval = eval,
     .by_index = true,
+    .by_place = true,
 };
 
 static const prn_attr *attach(const prn_pass_env *env, const prn_site *site) {

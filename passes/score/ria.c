@@ -6,7 +6,7 @@
  * et al., "Plug-and-play: an efficient post-training pruning method for large
  * language models", 2024, who rank within each weight (select-unstructured's
  * scope=tensor); the permutation of channels that they add for n:m is no score,
- * and not made here.
+ * but a pass of its own, permute-channels.
  *
  * The attribute holds the sums, the powers of norms, and triples
  * (passes/score/channels.h) that lead to them. */
@@ -89,10 +89,16 @@ static void eval(const prn_score *s, int64_t at, int64_t n, float *out) {
   }
 }
 
+static const char *const vectors[][2] = {{"rows", "row_sums"},
+                                         {"cols", "col_sums"},
+                                         {"channels", "norms"},
+                                         {NULL, NULL}};
+
 const prn_score_kind prn_score_kind_ria = {
     .name = "ria",
     .open = open_ria,
     .eval = eval,
+    .vectors = vectors,
 };
 
 /* ---- attaching ---- */

@@ -1,4 +1,4 @@
-#include "passes/score/score.h"
+#include "passes/score/channels.h"
 
 #include <math.h>
 #include <string.h>
@@ -122,4 +122,63 @@ prn_status prn_score_read(const prn_score *s, int64_t at, int64_t n,
                       s->kind->name, prn_value_str(&s->constant->results[0]),
                       isnan(out[bad - at]) ? "NaN" : "infinite",
                       (long long)bad);
+}
+
+/* ---- entries that change places ---- */
+
+/* For every index that the triples lead to, that to which the entry leads that
+ * comes to one of its places. */
+static const prn_attr *move_vector(const prn_score *s, const char *const *names,
+                                   int64_t (*source)(const void *, int64_t),
+                                   const void *user) {
+  prn_ctx *ctx = s->constant->module->ctx;
+  const prn_attr *triples = prn_dict_get(s->attr, names[0]);
+  const prn_tensor *old = prn_dict_get(s->attr, names[1])->tensor;
+  const int64_t *t = triples->ints;
+  uint32_t n = triples->size / PRN_TRIPLE;
+  int64_t count = prn_tensor_count(old);
+  int64_t *digits = prn_alloc(prn_array_size(sizeof *digits, n + 1));
+  float *from = prn_alloc(prn_array_size(2 * sizeof *from, (size_t)count));
+  float *to = from + count;
+  prn_tensor_read_f32(old, 0, count, from);
+  memcpy(to, from, (size_t)count * sizeof *to);
+  memset(digits, 0, n * sizeof *digits);
+  for (bool more = true; more;) {
+    int64_t index = 0, place = 0;
+    for (uint32_t k = 0; k < n; k++) {
+      index += digits[k] * t[PRN_TRIPLE * k + 2];
+      place += digits[k] * t[PRN_TRIPLE * k + 1];
+    }
+    to[index] = from[prn_triples_index(t, n, source(user, place))];
+    more = false;
+    for (uint32_t k = n; k-- > 0 && !more;) {
+      more = ++digits[k] < t[PRN_TRIPLE * k];
+      if (!more) digits[k] = 0;
+    }
+  }
+  const prn_attr *out =
+      prn_attr_tensor(ctx, prn_tensor_from_data(ctx, old->type, to));
+  prn_free(from);
+  prn_free(digits);
+  return out;
+}
+
+const prn_attr *prn_score_moved(const prn_op *constant,
+                                int64_t (*source)(const void *user,
+                                                  int64_t place),
+                                const void *user) {
+  prn_score s;
+  if (prn_score_open(constant, &s) != PRN_OK || s.kind->by_place) return NULL;
+  if (!s.kind->vectors) return s.attr;
+  prn_named_attr *entries =
+      prn_alloc(prn_array_size(sizeof *entries, s.attr->size));
+  memcpy(entries, s.attr->dict, s.attr->size * sizeof *entries);
+  for (uint32_t i = 0; i < s.attr->size; i++)
+    for (size_t k = 0; s.kind->vectors[k][0]; k++)
+      if (prn_str_is(entries[i].name, s.kind->vectors[k][1]))
+        entries[i].value = move_vector(&s, s.kind->vectors[k], source, user);
+  const prn_attr *out =
+      prn_attr_dict(constant->module->ctx, entries, s.attr->size);
+  prn_free(entries);
+  return out;
 }

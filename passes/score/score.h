@@ -35,6 +35,11 @@ typedef struct prn_score_kind {
   bool (*keys)(const prn_score *s, int64_t at, int64_t n, int32_t *out);
   /* Groups are scored by their number instead of by a norm. */
   bool by_index;
+  /* Scores belong to places, not to the entries that are there. */
+  bool by_place;
+  /* Vectors of f32 that entries lead into: the names of the triples
+   * (channels.h) and of the numbers, the last one NULL; or NULL. */
+  const char *const (*vectors)[2];
   /* The one pass that understands the kind, whose eval is NULL; else NULL. */
   const char *chooser;
   /* Scores of the slices across an axis, for kinds that score nothing smaller:
@@ -104,6 +109,14 @@ PRN_NODISCARD int64_t prn_score_try(const prn_score *s, int64_t at, int64_t n,
 /* The same; reports a NaN or an infinity and fails. */
 PRN_NODISCARD prn_status prn_score_read(const prn_score *s, int64_t at,
                                         int64_t n, float *out);
+
+/* The score of a constant after its entries have changed places, source(place)
+ * being where the one at a place was; whole channels, rows and columns have
+ * moved. NULL: none is left. */
+const prn_attr *prn_score_moved(const prn_op *constant,
+                                int64_t (*source)(const void *user,
+                                                  int64_t place),
+                                const void *user);
 
 /* Running norm of a group. */
 static inline double prn_norm_start(prn_norm norm) {

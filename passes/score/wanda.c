@@ -87,10 +87,13 @@ static void eval(const prn_score *s, int64_t at, int64_t n, float *out) {
   }
 }
 
+static const char *const vectors[][2] = {{"channels", "norms"}, {NULL, NULL}};
+
 const prn_score_kind prn_score_kind_wanda = {
     .name = "wanda",
     .open = open_wanda,
     .eval = eval,
+    .vectors = vectors,
 };
 
 static const prn_attr *make_attr(const prn_pass_env *env, const prn_triples *t,

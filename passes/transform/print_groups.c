@@ -55,6 +55,7 @@ static void print_group(prn_pass_env *env, const prn_coupling *c,
   }
   print_why(env, "frozen", g->atom->frozen);
   print_why(env, "mixed", g->atom->mixed);
+  print_why(env, "ordered", g->atom->ordered);
   prn_strbuf_destroy(&b);
 }
 
@@ -81,9 +82,9 @@ const prn_pass prn_pass_print_groups = {
     .doc = "Each group with its members: a weight, an axis, and of what "
            "factors and terms the axis is made, the group's own as *; how many "
            "elements of weights and FLOPs of products go with an index (open "
-           "sizes count as 1); and what stands against removing one. Sizes "
-           "that are computed "
-           "should be folded first: fold-constants.",
+           "sizes count as 1); what stands against removing one, and against "
+           "a change of places (ordered). Sizes that are computed should be "
+           "folded first: fold-constants.",
     .reads = PRN_DIALECT_ONNX,
     .writes = PRN_DIALECT_ONNX,
     .needs = PRN_SHAPES | PRN_COUPLING,

@@ -35,6 +35,18 @@ METHODS = {
             "prune-sequential{{compensate-inputs,prune-admm{{effort=4}}}}",
 }
 
+# Only where --methods names them.
+MORE = {
+    "RIA": "score-ria,{select}",
+    "magnitude, permuted": "score-magnitude,{permute}{select}",
+    "Wanda, permuted": "score-wanda,{permute}{select}",
+    "RIA, permuted": "score-ria,{permute}{select}",
+    "RIA, refit": "score-ria,{select},compensate-refit",
+    "RIA, permuted, refit": "score-ria,{permute}{select},compensate-refit",
+    "SparseGPT, permuted": "score-wanda,{permute}prune-obs{{{budget}}}",
+    "ALPS, permuted": "score-wanda,{permute}prune-admm{{{budget},effort=3}}",
+}
+
 ONNXSIM = """
 import os, sys, numpy as np, onnx, onnxsim.pruning as p
 m = onnx.load(sys.argv[1])
@@ -62,7 +74,9 @@ def passes(method, pattern):
     select = (f"select-unstructured{{{how},scope={rank}}}"
               if pattern.startswith("u") else f"select-nm{{{how}}}")
     share = how.split("=")[1] if pattern.startswith("u") else "0.5"
-    return METHODS[method].format(select=select, budget=how, share=share)
+    permute = "" if pattern.startswith("u") else f"permute-channels{{{how}}},"
+    return (METHODS | MORE)[method].format(select=select, budget=how,
+                                           share=share, permute=permute)
 
 
 def constants(path):
