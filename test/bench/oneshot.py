@@ -34,6 +34,9 @@ METHODS = {
             "allocate-loss{{sparsity={share}}},"
             "prune-sequential{{compensate-inputs,prune-admm{{effort=4}}}}",
 }
+# n:m leaves no zeros to share out, but channels to put in order.
+BEST_NM = ("score-wanda{{unobserved=skip}},permute-channels{{{budget}}},"
+           "prune-sequential{{compensate-inputs,prune-admm{{{budget},effort=4}}}}")
 
 # Only where --methods names them.
 MORE = {
@@ -75,8 +78,11 @@ def passes(method, pattern):
               if pattern.startswith("u") else f"select-nm{{{how}}}")
     share = how.split("=")[1] if pattern.startswith("u") else "0.5"
     permute = "" if pattern.startswith("u") else f"permute-channels{{{how}}},"
-    return (METHODS | MORE)[method].format(select=select, budget=how,
-                                           share=share, permute=permute)
+    text = (METHODS | MORE)[method]
+    if method == "best" and ":" in pattern:
+        text = BEST_NM
+    return text.format(select=select, budget=how, share=share,
+                       permute=permute)
 
 
 def constants(path):
@@ -118,8 +124,6 @@ def prune(method, pattern, base, profile, inputs, out, peer):
 def attempt(method, pattern, base, folder, inputs, peer, judge):
     """(metric, share lost), or NaNs."""
     none = float("nan"), float("nan")
-    if method.startswith("best") and "uniform" not in method and ":" in pattern:
-        return none  # n:m leaves nothing to share
     profile, out = (os.path.join(folder, n) for n in ("p.prof", "o.onnx"))
     start = time.perf_counter()
     try:

@@ -24,13 +24,13 @@ EXPECTED = {
     "magnitude-global": (.6, 1), "owl-sparsegpt": (.6, 1),
     "owl-wanda": (.6, 1), "ria": (.6, 1), "sparsegpt": (.6, 1),
     "wanda": (.6, 1), "two-four-magnitude": (.5, 1),
-    "two-four-tensorrt": (.5, 1), "channels": (0, .8), "flap": (0, .8),
+    "two-four-tensorrt": (.5, 1), "two-four-permuted": (.5, 1), "channels": (0, .8), "flap": (0, .8),
     "heads": (0, .95), "layers": (0, .95),
 }
 ELSEWHERE = {"heads": "conv_bn_relu_conv", "layers": "conv_bn_relu_conv"}
 VARIABLE = {"channels": "ratio=0.4", "flap": "ratio=0.4", "heads": "ratio=0.5",
             "layers": "ratio=0.5 span=1", "two-four-magnitude": "layers=*",
-            "two-four-tensorrt": "effort=3"}
+            "two-four-tensorrt": "effort=3", "two-four-permuted": "effort=3"}
 
 
 def opt(*args):
@@ -103,7 +103,8 @@ def check(folder, make, names):
     lost = {n: case.loss(n) for n in names
             if ELSEWHERE.get(n) != make.__name__}
     order = (("best", "alps", "sparsegpt", "wanda"),
-             ("two-four-tensorrt", "two-four-magnitude"))
+             ("two-four-tensorrt", "two-four-magnitude"),
+             ("two-four-permuted", "two-four-magnitude"))
     for names in order:
         for less, more in zip(names, names[1:]):
             if not lost[less] < lost[more]:
