@@ -99,6 +99,14 @@ const prn_profile *prn_pass_profile(const prn_pass_env *env) {
   return env->state->profile;
 }
 
+prn_status prn_pass_need_profile(const prn_pass_env *env, const char *with) {
+  if (prn_pass_profile(env)) return PRN_OK;
+  return prn_pass_error(env,
+                        "needs a profile: --profile=FILE, made by prune-run "
+                        "MODEL --inputs=... %s--profile-out=FILE",
+                        with);
+}
+
 void prn_pass_set_profile(const prn_pass_env *env, prn_profile *p) {
   prn_pass_run *run = env->state;
   prn_profile_clear(&run->moved);

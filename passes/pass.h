@@ -166,6 +166,10 @@ static inline const prn_weights *prn_pass_weights(const prn_pass_env *env) {
  * NULL when no profile was given. It fits the model as it was read, or within
  * prune-sequential as it is before the block. */
 const prn_profile *prn_pass_profile(const prn_pass_env *env);
+/* Reports and fails when no profile was given; with: "--profile-layers " or
+ * whatever else prune-run needs to make one that helps. */
+PRN_NODISCARD prn_status prn_pass_need_profile(const prn_pass_env *env,
+                                               const char *with);
 /* Has passes see another one from here on, which is taken and left empty: for
  * who changed what values are. Not within prune-sequential. */
 void prn_pass_set_profile(const prn_pass_env *env, prn_profile *p);

@@ -2,6 +2,7 @@
  *
  * The model is compiled once, with these values as outputs, and run on one
  * input file after the other. */
+#include <malloc.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -179,6 +180,9 @@ prn_status prn_run_observe(prn_ctx *ctx, const prn_run_settings *s,
   prn_cli_list all = {0};
   observer o = {.ctx = ctx, .s = s};
   prn_status status = check_settings(ctx, s);
+  /* All runs have arrays of the same sizes: the heap keeps their pages. */
+  (void)mallopt(M_MMAP_THRESHOLD, 32 << 20);
+  (void)mallopt(M_TRIM_THRESHOLD, 1 << 30);
   if (status == PRN_OK) status = read_moments(ctx, s, &o.profile.block);
   if (status == PRN_OK) status = prn_run_list_inputs(ctx, s, &all);
   if (status == PRN_OK) status = run_all(&o, path, &all);

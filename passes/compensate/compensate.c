@@ -6,10 +6,7 @@
 #include "ir/rewrite.h"
 
 prn_status prn_compensate_check(const prn_pass_env *env) {
-  if (prn_pass_profile(env)) return PRN_OK;
-  return prn_pass_error(env, "needs a profile: --profile=FILE, made by "
-                             "prune-run MODEL --inputs=... "
-                             "--profile-out=FILE");
+  return prn_pass_need_profile(env, "");
 }
 
 /* ---- weights ---- */

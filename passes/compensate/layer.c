@@ -13,9 +13,7 @@ prn_status prn_layers_check(const prn_pass_env *env) {
   if (p)
     return prn_pass_error(env, "the profile has no moments: make it with "
                                "prune-run --profile-moments=full");
-  return prn_pass_error(env, "needs a profile: --profile=FILE, made by "
-                             "prune-run MODEL --inputs=... "
-                             "--profile-moments=full --profile-out=FILE");
+  return prn_pass_need_profile(env, "--profile-moments=full ");
 }
 
 /* ---- reading ---- */

@@ -116,10 +116,7 @@ static prn_status run(prn_pass_env *env, prn_module *m) {
   const struct opts *o = env->opts;
   struct stats *s = env->stats;
   (void)m;
-  if (!prn_pass_profile(env))
-    return prn_pass_error(env, "needs a profile: --profile=FILE, made by "
-                               "prune-run MODEL --inputs=... "
-                               "--profile-out=FILE");
+  PRN_TRY(prn_pass_need_profile(env, ""));
   prn_score_attach(
       env, &(prn_score_filter){o->embeddings, o->depthwise, o->min_size},
       attach, &s->scored, &s->skipped);

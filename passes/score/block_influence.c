@@ -71,10 +71,7 @@ static void score(const prn_pass_env *env, const prn_branch *first,
 static prn_status run(prn_pass_env *env, prn_module *m) {
   const struct opts *o = env->opts;
   struct stats *s = env->stats;
-  if (!prn_pass_profile(env))
-    return prn_pass_error(env, "needs a profile: --profile=FILE, made by "
-                               "prune-run MODEL --inputs=... "
-                               "--profile-layers --profile-out=FILE");
+  PRN_TRY(prn_pass_need_profile(env, "--profile-layers "));
   prn_branches all = prn_branches_find(m, env->scratch);
   size_t n, span = (size_t)o->span;
   const size_t *first = prn_branch_runs(&all, span, env->scratch, &n);

@@ -119,3 +119,10 @@ int64_t prn_triples_index(const int64_t *c, uint32_t n, int64_t at) {
         at / c[PRN_TRIPLE * k + 1] % c[PRN_TRIPLE * k] * c[PRN_TRIPLE * k + 2];
   return index;
 }
+
+void prn_channels_unobserved(const prn_pass_env *env, const prn_site *s) {
+  (void)prn_pass_error(env,
+                       "the profile says nothing of the input of '%.*s' "
+                       "(unobserved=skip leaves such weights alone)",
+                       PRN_STR_ARG(s->name));
+}

