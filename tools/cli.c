@@ -380,3 +380,11 @@ void prn_cli_help(const prn_cli *cli, prn_strbuf *b) {
     help_row(&common[i], b);
   if (cli->outro) prn_strbuf_fmt(b, "\n%s", cli->outro);
 }
+
+bool prn_cli_folder(prn_strbuf *out) {
+  char *self = realpath("/proc/self/exe", NULL);
+  const char *slash = self ? strrchr(self, '/') : NULL;
+  if (slash) prn_strbuf_str(out, (prn_str){self, (size_t)(slash - self)});
+  free(self);
+  return slash != NULL;
+}

@@ -84,4 +84,7 @@ void prn_cli_wrap(prn_strbuf *b, const char *text, size_t column, size_t indent,
 #define PRN_CLI_ROW(kind, letter, type, field, name, metavar, doc) \
   { PRN_CLI_##kind, letter, name, metavar, doc, offsetof(type, field), 0, 0 }
 
+/* Appends the folder of the running executable; false when it is unknown. */
+bool prn_cli_folder(prn_strbuf *out);
+
 #endif

@@ -7,16 +7,14 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "tools/cli.h"
 #include "tools/model_io.h"
 
 prn_status prn_handover_tool(prn_diag_sink *sink, const char *option,
                              prn_strbuf *out) {
-  char *self = realpath("/proc/self/exe", NULL);
-  const char *slash = self ? strrchr(self, '/') : NULL;
-  prn_str folder = {self, slash ? (size_t)(slash - self) : 0};
-  prn_strbuf_fmt(out, "%.*s/prune-run", PRN_STR_ARG(folder));
-  free(self);
-  if (slash && access(out->data, X_OK) == 0) return PRN_OK;
+  bool found = prn_cli_folder(out);
+  prn_strbuf_cstr(out, "/prune-run");
+  if (found && access(out->data, X_OK) == 0) return PRN_OK;
   return prn_diag_emit(sink, PRN_ERROR, (prn_loc){0}, PRN_STR(""),
                        "%s needs prune-run beside prune-opt: cannot run '%s': "
                        "%s",

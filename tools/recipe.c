@@ -20,16 +20,11 @@ prn_status prn_recipe_define(prn_diag_sink *sink, const prn_cli_list *defines,
 /* ---- those that are shipped ---- */
 
 static void shipped_folder(prn_strbuf *out) {
-  char *self = realpath("/proc/self/exe", NULL);
-  const char *slash = self ? strrchr(self, '/') : NULL;
-  prn_str bin = {self, slash ? (size_t)(slash - self) : 0};
-  prn_str raw;
   prn_strbuf b = {0};
-  prn_strbuf_fmt(&b, "%.*s/../share/prune/recipes", PRN_STR_ARG(bin));
-  raw = prn_strbuf_view(&b);
-  prn_path_clean(raw.data, out);
+  (void)prn_cli_folder(&b); /* what is not there is reported */
+  prn_strbuf_cstr(&b, "/../share/prune/recipes");
+  prn_path_clean(b.data, out);
   prn_strbuf_destroy(&b);
-  free(self);
 }
 
 typedef struct names {

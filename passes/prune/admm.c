@@ -1,10 +1,10 @@
 /* prune-admm: zeros and weights that together come closest to the outputs.
  *
- * What effort asks for is compared with SparseGPT whose weights are fitted, and
- * the better one of the two is kept, for each output unit or for the weight
- * where that has one budget: on the calibration data it is never worse than
- * SparseGPT. Meng et al., "ALPS", 2024, is effort 3; the methods are in
- * passes/solve. */
+ * What effort asks for is compared with SparseGPT, and in layers that are not
+ * large with Wanda, both fitted, and the best is kept, for each output unit or
+ * for the weight where that has one budget: on the calibration data it is never
+ * worse than SparseGPT. Meng et al., "ALPS", 2024, is effort 3; the methods are
+ * in passes/solve. */
 #include "passes/prune/prune.h"
 
 #define OPTIONS(X)                                                            \
@@ -17,8 +17,6 @@
     "Fit around the means of inputs, and let biases that are there have them")
 #define STATS(X) PRN_PRUNE_STATS(X)
 PRN_PASS_TABLES;
-
-enum { ROW, TENSOR };
 
 static const char *solve(const void *opts, prn_solve *s, prn_solution *x,
                          prn_strbuf *how) {
@@ -42,13 +40,7 @@ static prn_status check(prn_pass_env *env) {
 static prn_status run(prn_pass_env *env, prn_module *m) {
   const struct opts *o = env->opts;
   struct stats *s = env->stats;
-  const prn_prune p = {.sparsity = o->sparsity,
-                       .damping = o->damping,
-                       .n = o->n,
-                       .m = o->m,
-                       .row = o->scope == ROW,
-                       .means = o->means,
-                       .solve = solve};
+  const prn_prune p = {PRN_PRUNE_OF(o), .means = o->means, .solve = solve};
   prn_prune_counts counts = {0};
   (void)m;
   prn_status status = prn_prune_run(env, &p, &counts);

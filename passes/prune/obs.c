@@ -19,7 +19,6 @@
 #define STATS(X) PRN_PRUNE_STATS(X)
 PRN_PASS_TABLES;
 
-enum { ROW, TENSOR };
 enum { EXACT, LE };
 
 static const char *solve(const void *opts, prn_solve *s, prn_solution *x,
@@ -39,12 +38,7 @@ static prn_status check(prn_pass_env *env) {
 static prn_status run(prn_pass_env *env, prn_module *m) {
   const struct opts *o = env->opts;
   struct stats *s = env->stats;
-  const prn_prune p = {.sparsity = o->sparsity,
-                       .damping = o->damping,
-                       .n = o->n,
-                       .m = o->m,
-                       .row = o->scope == ROW,
-                       .solve = solve};
+  const prn_prune p = {PRN_PRUNE_OF(o), .solve = solve};
   prn_prune_counts counts = {0};
   (void)m;
   prn_status status = prn_prune_run(env, &p, &counts);

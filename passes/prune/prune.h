@@ -26,6 +26,11 @@
   X(pruned, "entries pruned by this pass")            \
   X(damped, "problems that needed more damping than asked for")
 
+/* The options of all of them, for a prn_prune. */
+#define PRN_PRUNE_OF(o)                                            \
+  .sparsity = (o)->sparsity, .damping = (o)->damping, .n = (o)->n, \
+  .m = (o)->m, .row = (o)->scope == 0
+
 /* What a pass asks for. */
 typedef struct prn_prune {
   double sparsity, damping;

@@ -295,19 +295,15 @@ static int steps_of(const prn_solve *s, int effort) {
   return effort == 3 ? QUICK_STEPS : FEW_STEPS;
 }
 
-/* Tries more beside SparseGPT: what effort says, and where layers are not large
- * what less effort would find. */
-static const char *compare(const prn_solve *s, int effort, prn_solution *x,
-                           bool *own) {
-  const char *why = NULL;
-  for (int e = effort; !why && e > 0; e = e == 1 ? 0 : 1) {
-    prn_solution y = {0};
-    if (e < effort && s->cols > LARGE) break;
-    why = other(s, e, x, &y);
-    if (!why && e == effort) why = fit_close(s, x, &y);
-    if (!why) take_better(s, x, &y, own);
-    prn_solution_destroy(&y);
-  }
+/* Takes from an effort's own method what loses less than x; raw: x is not
+ * fitted yet. */
+static const char *compare(const prn_solve *s, int effort, bool raw,
+                           prn_solution *x, bool *own) {
+  prn_solution y = {0};
+  const char *why = other(s, effort, x, &y);
+  if (!why && raw) why = fit_close(s, x, &y);
+  if (!why) take_better(s, x, &y, own);
+  prn_solution_destroy(&y);
   return why;
 }
 
@@ -319,7 +315,9 @@ const char *prn_solve_best(prn_solve *s, prn_best *b, prn_solution *x) {
     own[r] = true;
   s->steps = steps_of(s, b->effort);
   if (!why && b->effort == 2) why = prn_solve_refit(s, x);
-  if (!why && b->effort != 2) why = compare(s, b->effort, x, own);
+  if (!why && b->effort != 2) why = compare(s, b->effort, true, x, own);
+  if (!why && b->effort > 2 && s->cols <= LARGE)
+    why = compare(s, 1, false, x, own);
   b->obs = 0;
   for (int64_t r = 0; !why && r < s->rows; r++)
     b->obs += own[r];

@@ -229,16 +229,23 @@ def two_convs(n):
             window_of((3, 3), pads=(1,) * 4, groups=2))
 
 
-def check_inputs(folder, make, biases, damping=0.05):
-    """Weights behind a pruned one against numpy's solution, the first of which
-    has lost half its entries and nothing else."""
-    net, rng = Net(), np.random.default_rng(8)
-    out, shape, (first, second), window = make(net)
-    model, fitted = folder / f"{make.__name__}.onnx", folder / "fitted.onnx"
+def two_layers(folder, make, seed):
+    """The model, the name of what becomes of it, its input, the names of its
+    weights, and the window."""
+    net, rng = Net(), np.random.default_rng(seed)
+    out, shape, names, window = make(net)
+    model = folder / f"{make.__name__}.onnx"
     net.save(model, out)
     x = (images(rng, shape) if window else
          rng.standard_normal(shape).astype(np.float32))
     np.savez(folder / "in.npz", in0=x)
+    return model, folder / "fitted.onnx", x, names, window
+
+
+def check_inputs(folder, make, biases, damping=0.05):
+    """Weights behind a pruned one against numpy's solution, the first of which
+    has lost half its entries and nothing else."""
+    model, fitted, x, (first, second), window = two_layers(folder, make, 8)
     opt(model, "--infer-shapes", f"--calibration={folder / 'in.npz'}",
         f"--pass-pipeline=prune-sequential{{compensate-inputs{{"
         f"damping={damping} biases={biases}}},sites(\"{first}\"){{score-magnitude,"
@@ -275,13 +282,7 @@ def check_inputs(folder, make, biases, damping=0.05):
 def check_reference(folder, make):
     """Both weights are masked; what the second gives must be as close to what
     it gave in the dense model as least squares come."""
-    net, rng = Net(), np.random.default_rng(9)
-    out, shape, (_, second), window = make(net)
-    model, fitted = folder / f"{make.__name__}.onnx", folder / "fitted.onnx"
-    net.save(model, out)
-    x = (images(rng, shape) if window else
-         rng.standard_normal(shape).astype(np.float32))
-    np.savez(folder / "in.npz", in0=x)
+    model, fitted, x, (_, second), window = two_layers(folder, make, 9)
     opt(model, "--infer-shapes", f"--calibration={folder / 'in.npz'}",
         "--pass-pipeline=score-magnitude,select-unstructured{sparsity=0.4},"
         "prune-sequential(reference){compensate-refit{reference "
