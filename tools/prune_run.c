@@ -42,10 +42,13 @@ static const prn_cli_option options[] = {
                 "Measure what kernels cost on this machine, for as long as "
                 "--bench says (20), and print the table for --target-table, or "
                 "write it to --outputs. Takes no model."),
-    PRN_CLI_ROW(TEXT, 0, prn_run_settings, profile_out, "profile-out",
+    PRN_CLI_ROW(LIST, 0, prn_run_settings, profile_out, "profile-out",
                 "FILE.prof",
                 "Run on all inputs and keep statistics of what weights are "
-                "multiplied with, for prune-opt --profile."),
+                "multiplied with, for prune-opt --profile. May be repeated: "
+                "runs are dealt out to the files in turn, and where there are "
+                "fewer input files than these, each is cut along its first "
+                "axis."),
     PRN_CLI_ROW(TEXT, 0, prn_run_settings, moments, "profile-moments",
                 "diagonal|full|block:N",
                 "With --profile-out: of each channel (default), or also of "
@@ -196,7 +199,7 @@ static prn_status dispatch(prn_ctx *ctx, const prn_run_settings *s,
   prn_diag_sink *sink = prn_ctx_diags(ctx);
   if (s->calibrate) return calibrate(sink, s, args);
   if (s->onnx_test) return prn_run_onnx_tests(s, args->at, args->size);
-  if (args->size == 1 && s->profile_out)
+  if (args->size == 1 && s->profile_out.size)
     return prn_run_observe(ctx, s, args->at[0]);
   if (args->size == 1) return run_model(ctx, s, args->at[0]);
   if (args->size == 0)

@@ -9,8 +9,8 @@
 
 typedef struct prn_run_settings {
   const char *outputs, *compare, *march, *precision, *recipe, *pipeline,
-      *profile, *profile_out, *reference, *moments, *table, *tune;
-  prn_cli_list inputs, input, dims, observe, defines;
+      *profile, *reference, *moments, *table, *tune;
+  prn_cli_list inputs, input, dims, observe, profile_out, defines;
   int64_t threads, random_inputs, batch, memory;
   double bench, rtol;
   bool json, onnx_test, verbose, profile_kernels, profile_layers, calibrate;
@@ -108,7 +108,7 @@ PRN_NODISCARD prn_status prn_run_compare(prn_ctx *ctx,
                                          const prn_arrays *outputs);
 
 /* Runs the model at path on every input file and writes statistics of what
- * weights are multiplied with to s->profile_out: see ir/profile.h. */
+ * weights are multiplied with to each of s->profile_out: see ir/profile.h. */
 PRN_NODISCARD prn_status prn_run_observe(prn_ctx *ctx,
                                          const prn_run_settings *s,
                                          const char *path);

@@ -22,9 +22,11 @@ typedef struct observer {
   prn_ctx *ctx;
   const prn_run_settings *s;
   prn_loaded loaded, reference;
-  prn_profile profile, ignored; /* of the model, of the reference */
+  prn_profile profile, ignored; /* what to observe; of the reference */
+  prn_profile *dealt;           /* a profile for each file to be written */
+  size_t num_dealt, runs;
   prn_input_names names;
-  size_t runs;
+  bool few; /* fewer input files than profiles */
 } observer;
 
 /* What all moments take, once it is known how large values are. */
@@ -42,6 +44,7 @@ static prn_status check_memory(const observer *o, const prn_arrays *out,
     if (a && axis >= 0 && axis < a->rank)
       all += prn_observation_bytes(seen, a->dims[axis], paired);
   }
+  all *= (double)o->num_dealt;
   if (all <= most) return PRN_OK;
   return prn_diag_emit(
       prn_ctx_diags(o->ctx), PRN_ERROR, (prn_loc){0}, PRN_STR(""),
@@ -54,16 +57,17 @@ static prn_status check_memory(const observer *o, const prn_arrays *out,
 /* before: what the reference shows, or NULL. */
 static prn_status take(observer *o, const prn_arrays *out,
                        const prn_arrays *before) {
-  if (o->runs++ == 0) PRN_TRY(check_memory(o, out, before != NULL));
-  for (size_t i = 0; i < o->profile.size; i++) {
-    prn_str name = o->profile.at[i].value;
+  if (o->runs == 0) PRN_TRY(check_memory(o, out, before != NULL));
+  prn_profile *p = &o->dealt[o->runs++ % o->num_dealt];
+  for (size_t i = 0; i < p->size; i++) {
+    prn_str name = p->at[i].value;
     const prn_array *a = prn_arrays_find(out, name), *b = NULL;
     if (before) b = prn_arrays_find(before, name);
     if (!a || (before && !b))
       return fail(o->ctx, NULL, "the model does not show what it should");
     prn_sample is = {a->dtype, a->rank, a->dims, a->data}, was = is;
     if (b) was = (prn_sample){b->dtype, b->rank, b->dims, b->data};
-    PRN_TRY(prn_profile_observe_pair(&o->profile, i, &is, b ? &was : NULL,
+    PRN_TRY(prn_profile_observe_pair(p, i, &is, b ? &was : NULL,
                                      (unsigned)o->s->threads,
                                      prn_ctx_diags(o->ctx)));
   }
@@ -87,14 +91,28 @@ static prn_status run_once(observer *o, const prn_arrays *in) {
   return status;
 }
 
+/* The batch that cuts inputs of one run into as many as there are profiles. */
+static int64_t batch_for_all(const observer *o, const prn_arrays *in) {
+  const prune_model *m = o->loaded.runner.model;
+  int64_t parts = (int64_t)o->num_dealt;
+  for (uint32_t i = 0; i < m->num_inputs; i++) {
+    const prn_array *a = prn_arrays_find(in, prn_str_from(m->inputs[i].name));
+    if (a && a->rank > 0 && a->rank == m->inputs[i].rank &&
+        m->inputs[i].dims[0] < 0)
+      return (a->dims[0] + parts - 1) / parts;
+  }
+  return 0;
+}
+
 static prn_status run_parts(observer *o, const prn_arrays *in) {
   const prn_runner *r = &o->loaded.runner;
-  int64_t parts;
-  PRN_TRY(prn_run_count_parts(r, in, o->s->batch, &parts));
+  int64_t parts, batch = o->s->batch;
+  if (o->few && batch == 0) batch = batch_for_all(o, in);
+  PRN_TRY(prn_run_count_parts(r, in, batch, &parts));
   if (parts == 0) return run_once(o, in);
   for (int64_t i = 0; i < parts; i++) {
     prn_arrays part = {0};
-    prn_status status = prn_run_take_part(r, in, o->s->batch, i, &part);
+    prn_status status = prn_run_take_part(r, in, batch, i, &part);
     if (status == PRN_OK) status = run_once(o, &part);
     prn_arrays_destroy(&part);
     PRN_TRY(status);
@@ -102,8 +120,24 @@ static prn_status run_parts(observer *o, const prn_arrays *in) {
   return PRN_OK;
 }
 
+/* A profile of the same values for each file. */
+static void deal_out(observer *o) {
+  for (size_t k = 0; k < o->num_dealt; k++) {
+    prn_profile *p = &o->dealt[k];
+    p->model = o->profile.model;
+    p->block = o->profile.block;
+    for (size_t i = 0; i < o->profile.size; i++) {
+      const prn_observation *from = &o->profile.at[i];
+      size_t to =
+          prn_profile_add_window(p, from->value, from->axis, &from->window);
+      p->at[to].block = from->block;
+    }
+  }
+}
+
 static prn_status load(observer *o, const char *model, const prn_arrays *in) {
   PRN_TRY(prn_run_load(o->ctx, model, o->s, in, &o->profile, &o->loaded));
+  deal_out(o);
   if (!o->s->reference) return PRN_OK;
   return prn_run_load(o->ctx, o->s->reference, o->s, in, &o->ignored,
                       &o->reference);
@@ -141,6 +175,10 @@ static prn_status run_all(observer *o, const char *model,
   prn_progress_end(&progress);
   if (status == PRN_OK && o->profile.size == 0)
     return fail(o->ctx, model, "the model has no weights to observe inputs of");
+  if (status == PRN_OK && o->runs < o->num_dealt)
+    return fail(o->ctx, model,
+                "there are fewer runs than profiles to make: more input files, "
+                "or --batch, make more");
   return status;
 }
 
@@ -156,8 +194,19 @@ static void report(const observer *o) {
   size_t values = 0;
   for (size_t i = 0; i < o->profile.size; i++)
     values += o->profile.at[i].window.axes == 0;
-  printf("%s: %zu values of %zu run%s\n", o->s->profile_out, values, o->runs,
-         o->runs == 1 ? "" : "s");
+  for (size_t i = 0; i < o->num_dealt; i++) {
+    size_t n = o->num_dealt, runs = (o->runs + n - 1 - i) / n;
+    if (strcmp(o->s->profile_out.at[i], "-") == 0) continue;
+    printf("%s: %zu values of %zu run%s\n", o->s->profile_out.at[i], values,
+           runs, runs == 1 ? "" : "s");
+  }
+}
+
+static prn_status write_all(const observer *o) {
+  for (size_t i = 0; i < o->num_dealt; i++)
+    PRN_TRY(prn_profile_write(prn_ctx_diags(o->ctx), &o->dealt[i],
+                              o->s->profile_out.at[i]));
+  return PRN_OK;
 }
 
 static prn_status read_moments(prn_ctx *ctx, const prn_run_settings *s,
@@ -178,21 +227,27 @@ static prn_status read_moments(prn_ctx *ctx, const prn_run_settings *s,
 prn_status prn_run_observe(prn_ctx *ctx, const prn_run_settings *s,
                            const char *path) {
   prn_cli_list all = {0};
-  observer o = {.ctx = ctx, .s = s};
+  size_t n = s->profile_out.size;
+  observer o = {.ctx = ctx, .s = s, .num_dealt = n};
   prn_status status = check_settings(ctx, s);
+  o.dealt = prn_alloc(prn_array_size(n, sizeof *o.dealt));
+  memset(o.dealt, 0, n * sizeof *o.dealt);
   /* All runs have arrays of the same sizes: the heap keeps their pages. */
   (void)mallopt(M_MMAP_THRESHOLD, 32 << 20);
   (void)mallopt(M_TRIM_THRESHOLD, 1 << 30);
   if (status == PRN_OK) status = read_moments(ctx, s, &o.profile.block);
   if (status == PRN_OK) status = prn_run_list_inputs(ctx, s, &all);
+  o.few = all.size < n;
   if (status == PRN_OK) status = run_all(&o, path, &all);
-  if (status == PRN_OK)
-    status = prn_profile_write(prn_ctx_diags(ctx), &o.profile, s->profile_out);
-  if (status == PRN_OK && strcmp(s->profile_out, "-") != 0) report(&o);
+  if (status == PRN_OK) status = write_all(&o);
+  if (status == PRN_OK) report(&o);
   prn_run_unload(&o.loaded);
   prn_run_unload(&o.reference);
   prn_profile_clear(&o.profile);
   prn_profile_clear(&o.ignored);
+  for (size_t i = 0; i < n; i++)
+    prn_profile_clear(&o.dealt[i]);
+  prn_free(o.dealt);
   prn_free(all.at);
   return status;
 }

@@ -44,8 +44,8 @@ void prn_path_clean(const char *path, prn_strbuf *out);
 typedef struct prn_out prn_out;
 
 /* Starts writing path ("-" is stdout). Nothing exists at path until commit.
- * A symbolic link is followed, a device or pipe is written directly, and an
- * existing file that may not be written is refused. */
+ * A symbolic link is followed, a device, a pipe or what has no name any more is
+ * written directly, and an existing file that may not be written is refused. */
 PRN_NODISCARD prn_status prn_out_open(prn_diag_sink *sink, const char *path,
                                       prn_out **out);
 /* Appends; an error is remembered and reported by commit. */

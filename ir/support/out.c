@@ -122,7 +122,7 @@ prn_status prn_out_open(prn_diag_sink *sink, const char *path, prn_out **out) {
   bool exists = strcmp(path, "-") != 0 && stat(path, &st) == 0;
   if (strcmp(path, "-") == 0) {
     o->fd = STDOUT_FILENO;
-  } else if (exists && !S_ISREG(st.st_mode)) {
+  } else if (exists && (!S_ISREG(st.st_mode) || st.st_nlink == 0)) {
     o->fd = open(path, O_WRONLY | O_CLOEXEC);
     o->owns_fd = true;
   } else {
