@@ -16,7 +16,8 @@ typedef struct turn {
 struct prn_pass_run {
   const prn_run_config *config;
   const prn_profile *profile; /* of the data, as it is now */
-  prn_profile moved;          /* what a pass made of it, or empty */
+  const prn_seen *seen;       /* what it is in, or NULL */
+  prn_seen moved;             /* what a pass made of it, or empty */
   const turn *turn;           /* NULL: everybody's */
   prn_module *module;
   prn_analyses *analyses;
@@ -107,12 +108,28 @@ prn_status prn_pass_need_profile(const prn_pass_env *env, const char *with) {
                         with);
 }
 
-void prn_pass_set_profile(const prn_pass_env *env, prn_profile *p) {
+size_t prn_pass_folds(const prn_pass_env *env) {
+  return env->state->seen ? env->state->seen->folds : 0;
+}
+
+const prn_profile *prn_pass_fold(const prn_pass_env *env, size_t i) {
+  return i < prn_pass_folds(env) ? &env->state->seen->fold[i] : NULL;
+}
+
+void prn_seen_clear(prn_seen *s) {
+  prn_profile_clear(&s->all);
+  for (size_t i = 0; i < s->folds; i++)
+    prn_profile_clear(&s->fold[i]);
+  s->folds = 0;
+}
+
+void prn_pass_set_profile(const prn_pass_env *env, prn_seen *s) {
   prn_pass_run *run = env->state;
-  prn_profile_clear(&run->moved);
-  run->moved = *p;
-  run->profile = &run->moved;
-  *p = (prn_profile){0};
+  prn_seen_clear(&run->moved);
+  run->moved = *s;
+  run->profile = &run->moved.all;
+  run->seen = &run->moved;
+  *s = (prn_seen){0};
 }
 
 bool prn_pass_has_data(const prn_pass_env *env) {
@@ -123,7 +140,23 @@ prn_status prn_pass_run_on_data(const prn_pass_env *env, prn_module *m,
                                 const prn_str *values, size_t n, int64_t block,
                                 prn_profile *out) {
   prn_observer *o = env->state->config->observer;
-  return o->observe(o, m, values, n, block, out);
+  return o->observe(o, m, values, n, block, out, 1);
+}
+
+prn_status prn_pass_see_data(const prn_pass_env *env, prn_module *m,
+                             const prn_str *values, size_t n, int64_t block,
+                             size_t folds, prn_seen *out) {
+  prn_observer *o = env->state->config->observer;
+  *out = (prn_seen){.folds = folds};
+  if (!folds) return prn_pass_run_on_data(env, m, values, n, block, &out->all);
+  prn_status status = o->observe(o, m, values, n, block, out->fold, folds);
+  out->all.model = out->fold[0].model;
+  out->all.block = block;
+  for (size_t i = 0; i < folds && status == PRN_OK; i++)
+    status =
+        prn_profile_merge(&out->all, &out->fold[i], prn_ctx_diags(env->ctx));
+  if (status != PRN_OK) prn_seen_clear(out);
+  return status;
 }
 
 prn_status prn_pass_pair_data(const prn_pass_env *env, prn_module *m) {
@@ -260,15 +293,18 @@ prn_status prn_pass_run_body(prn_pass_env *env) {
   return status;
 }
 
-prn_status prn_pass_run_body_on(prn_pass_env *env, const prn_profile *profile,
+prn_status prn_pass_run_body_on(prn_pass_env *env, const prn_seen *seen,
                                 const prn_map *names) {
   prn_pass_run *run = env->state;
   const prn_profile *before = run->profile;
+  const prn_seen *before_seen = run->seen;
   turn now = {names, run->turn};
-  run->profile = profile;
+  run->profile = &seen->all;
+  run->seen = seen;
   run->turn = &now;
   prn_status status = prn_pass_run_body(env);
   run->profile = before;
+  run->seen = before_seen;
   run->turn = now.around;
   return status;
 }
@@ -297,7 +333,7 @@ prn_status prn_pipeline_run(const prn_pipeline *p, prn_module *m,
     status = run_items(&run, p);
     prn_analyses_destroy(run.analyses);
   }
-  prn_profile_clear(&run.moved);
+  prn_seen_clear(&run.moved);
   prn_arena_destroy(&run.scratch);
   return status;
 }

@@ -28,7 +28,8 @@ struct prn_instrument {
 typedef struct prn_remarks prn_remarks;
 
 /* Somebody who runs the module as it is now on the user's data, and keeps
- * statistics of these inputs of weights, with moments of `block` channels. */
+ * statistics of these inputs of weights (all when n is 0), with moments of
+ * `block` channels, in `folds` profiles, among which runs are dealt out. */
 typedef struct prn_observer prn_observer;
 struct prn_observer {
   /* Has what follows paired with the module as it is now, without masks; NULL:
@@ -36,7 +37,7 @@ struct prn_observer {
   prn_status (*pair)(prn_observer *self, prn_module *m);
   prn_status (*observe)(prn_observer *self, prn_module *m,
                         const prn_str *values, size_t n, int64_t block,
-                        prn_profile *out);
+                        prn_profile *out, size_t folds);
 };
 
 typedef struct prn_run_config {

@@ -170,19 +170,37 @@ const prn_profile *prn_pass_profile(const prn_pass_env *env);
  * whatever else prune-run needs to make one that helps. */
 PRN_NODISCARD prn_status prn_pass_need_profile(const prn_pass_env *env,
                                                const char *with);
+/* A profile of the data, and those of the folds that it is made of: of parts of
+ * the data, for who tries on one what was fitted on the others. */
+enum { PRN_MAX_FOLDS = 16 };
+typedef struct prn_seen {
+  prn_profile all, fold[PRN_MAX_FOLDS];
+  size_t folds; /* 0, or 2 and more */
+} prn_seen;
+/* How many folds there are, and one of them; 0 and NULL when the profile was
+ * made as a whole. */
+size_t prn_pass_folds(const prn_pass_env *env);
+const prn_profile *prn_pass_fold(const prn_pass_env *env, size_t i);
+void prn_seen_clear(prn_seen *s);
 /* Has passes see another one from here on, which is taken and left empty: for
  * who changed what values are. Not within prune-sequential. */
-void prn_pass_set_profile(const prn_pass_env *env, prn_profile *p);
+void prn_pass_set_profile(const prn_pass_env *env, prn_seen *s);
 
 /* Whether there is data (--calibration) that the module can run on. */
 bool prn_pass_has_data(const prn_pass_env *env);
 /* Runs the module as it is now on the data, and keeps statistics of these
- * inputs of weights, with moments of `block` channels, as prn_profile has it.
- * *out is overwritten, and empty after a failure. */
+ * inputs of weights (all when n is 0), with moments of `block` channels, as
+ * prn_profile has it. *out is overwritten, and empty after a failure. */
 PRN_NODISCARD prn_status prn_pass_run_on_data(const prn_pass_env *env,
                                               prn_module *m,
                                               const prn_str *values, size_t n,
                                               int64_t block, prn_profile *out);
+/* The same, in so many folds, among which runs of the model are dealt out (0:
+ * none). */
+PRN_NODISCARD prn_status prn_pass_see_data(const prn_pass_env *env,
+                                           prn_module *m, const prn_str *values,
+                                           size_t n, int64_t block,
+                                           size_t folds, prn_seen *out);
 
 /* Has these profiles paired with the module as it is now, without its masks
  * (NULL: no more). */
@@ -194,7 +212,7 @@ PRN_NODISCARD prn_status prn_pass_run_body(prn_pass_env *env);
 /* The same with another profile, and for those weights only whose names are
  * keys. */
 PRN_NODISCARD prn_status prn_pass_run_body_on(prn_pass_env *env,
-                                              const prn_profile *profile,
+                                              const prn_seen *seen,
                                               const prn_map *names);
 /* Whether a weight of this name is among them. */
 bool prn_pass_has_turn(const prn_pass_env *env, prn_str name);

@@ -34,6 +34,9 @@
     "What is observed, as prune-run --profile-moments has it")               \
   X(INT, block, 0, "[0,1000000000]",                                         \
     "Moments of so many neighbouring channels only; 0: of all")              \
+  X(INT, folds, 0, "[0,16]",                                                 \
+    "Deal the data out to so many folds, for passes that try on one what "   \
+    "they fitted on the others, and choose their damping by that; 0: none")  \
   X(BOOL, reference, false, "",                                              \
     "Observe beside the model as it is before, without masks, for "          \
     "compensate-refit=reference")
@@ -207,7 +210,7 @@ static prn_status run_block(prn_pass_env *env, prn_module *m,
   const struct opts *o = env->opts;
   struct stats *s = env->stats;
   prn_arena arena = {0};
-  prn_profile profile = {0};
+  prn_seen seen = {0};
   prn_str *values;
   int64_t block = o->moments == DIAGONAL ? 0
                   : o->block             ? o->block
@@ -215,13 +218,15 @@ static prn_status run_block(prn_pass_env *env, prn_module *m,
   prn_status status = prn_analyses_need(env->analyses, PRN_SHAPES | PRN_SITES);
   if (status == PRN_OK) {
     size_t n = find_values(prn_pass_weight_sites(env), names, &arena, &values);
-    if (n) status = prn_pass_run_on_data(env, m, values, n, block, &profile);
+    if (n)
+      status =
+          prn_pass_see_data(env, m, values, n, block, (size_t)o->folds, &seen);
     s->blocks += n > 0;
     s->values += n;
     s->weights += names->size;
   }
-  if (status == PRN_OK) status = prn_pass_run_body_on(env, &profile, names);
-  prn_profile_clear(&profile);
+  if (status == PRN_OK) status = prn_pass_run_body_on(env, &seen, names);
+  prn_seen_clear(&seen);
   prn_arena_destroy(&arena);
   return status;
 }

@@ -28,27 +28,39 @@ static const char *moments_text(const prn_calibration *c, int64_t block) {
   return text;
 }
 
-/* Runs the model that descriptor `model` holds; its profile goes to `out`. */
-static prn_status run_child(const prn_calibration *c, int model, int out,
+/* What a child writes its profiles to, and what else it has open. */
+enum { MOST = PRN_MAX_FOLDS };
+typedef struct run {
+  int model, out[MOST];
+  size_t num_out;
+} run;
+
+/* Runs the model; its profiles go to the descriptors of r->out. */
+static prn_status run_child(const prn_calibration *c, const run *r,
                             const prn_str *values, size_t n, int64_t block) {
   char path[PRN_HANDOVER_PATH], threads[PRN_HANDOVER_PATH],
-      reference[PRN_HANDOVER_PATH];
-  const int keep[] = {model, c->reference};
+      reference[PRN_HANDOVER_PATH], out[MOST][PRN_HANDOVER_PATH];
+  int keep[MOST + 2] = {r->model};
+  size_t k = 0, num_keep = 1;
   prn_child child;
   prn_strbuf why = {0};
-  size_t k = 0;
-  const char **argv =
-      prn_alloc(prn_array_size(sizeof *argv, 10 + 2 * c->data->size + 2 * n));
+  const char **argv = prn_alloc(prn_array_size(
+      sizeof *argv, 10 + 2 * r->num_out + 2 * c->data->size + 2 * n));
   (void)snprintf(threads, sizeof threads, "--threads=%lld",
                  (long long)c->threads);
   argv[k++] = c->tool.data;
-  argv[k++] = prn_handover_path(model, path);
-  argv[k++] = "--profile-out=-";
+  argv[k++] = prn_handover_path(r->model, path);
   argv[k++] = moments_text(c, block);
   argv[k++] = threads;
+  for (size_t i = 0; i < r->num_out; i++) {
+    argv[k++] = "--profile-out";
+    argv[k++] = prn_handover_path(r->out[i], out[i]);
+    keep[num_keep++] = r->out[i];
+  }
   if (c->reference >= 0) {
     argv[k++] = "--reference";
     argv[k++] = prn_handover_path(c->reference, reference);
+    keep[num_keep++] = c->reference;
   }
   for (size_t i = 0; i < c->data->size; i++) {
     argv[k++] = "--inputs";
@@ -59,8 +71,8 @@ static prn_status run_child(const prn_calibration *c, int model, int out,
     argv[k++] = prn_intern(c->ctx, values[i]).data;
   }
   argv[k] = NULL;
-  prn_status status = prn_child_run_to(prn_ctx_diags(c->ctx), argv, keep,
-                                       c->reference >= 0 ? 2 : 1, out, &child);
+  prn_status status =
+      prn_child_run(prn_ctx_diags(c->ctx), argv, keep, num_keep, &child);
   prn_free(argv);
   if (status == PRN_OK && child.status != 0) {
     prn_child_error(&child, &why);
@@ -81,22 +93,26 @@ static prn_status read_back(const prn_calibration *c, int fd,
 
 static prn_status observe(prn_observer *self, prn_module *m,
                           const prn_str *values, size_t n, int64_t block,
-                          prn_profile *out) {
+                          prn_profile *out, size_t folds) {
   const prn_calibration *c = (const prn_calibration *)self;
   prn_strbuf why = {0};
-  prn_status status;
-  *out = (prn_profile){0};
-  int model = prn_handover_write(c->ctx, m, &why);
-  int profile = memfd_create("profile", MFD_CLOEXEC);
-  if (model < 0)
-    status = fail(c, "cannot run the model", why.data);
-  else if (profile < 0)
-    status = fail(c, "cannot keep a profile", strerror(errno));
-  else
-    status = run_child(c, model, profile, values, n, block);
-  if (status == PRN_OK) status = read_back(c, profile, out);
-  if (model >= 0) (void)close(model);
-  if (profile >= 0) (void)close(profile);
+  prn_status status = PRN_OK;
+  memset(out, 0, folds * sizeof *out);
+  run r = {.model = prn_handover_write(c->ctx, m, &why)};
+  if (r.model < 0) status = fail(c, "cannot run the model", why.data);
+  while (status == PRN_OK && r.num_out < folds) {
+    int fd = memfd_create("profile", MFD_CLOEXEC);
+    if (fd < 0)
+      status = fail(c, "cannot keep a profile", strerror(errno));
+    else
+      r.out[r.num_out++] = fd;
+  }
+  if (status == PRN_OK) status = run_child(c, &r, values, n, block);
+  for (size_t i = 0; i < r.num_out; i++) {
+    if (status == PRN_OK) status = read_back(c, r.out[i], &out[i]);
+    (void)close(r.out[i]);
+  }
+  if (r.model >= 0) (void)close(r.model);
   prn_strbuf_destroy(&why);
   return status;
 }

@@ -73,14 +73,36 @@ static void warn_few(const prn_layer *l) {
                    (long long)l->cols, (int)FEW);
 }
 
+/* The moments of what is left when some vectors are taken away. */
+static void take_away(prn_site_moments *all, const prn_site_moments *part) {
+  double left = (double)all->count - (double)part->count;
+  if (left <= 0) return;
+  double a = (double)all->count / left, p = (double)part->count / left;
+  for (int64_t i = 0; i < all->n; i++)
+    all->mean[i] = a * all->mean[i] - p * part->mean[i];
+  for (int64_t i = 0; i < all->n * all->n; i++)
+    all->second[i] = a * all->second[i] - p * part->second[i];
+  for (int64_t i = 0; i < all->n; i++) /* rounded: it saw nothing */
+    if (all->second[i * all->n + i] < 1e-12 * part->second[i * all->n + i])
+      all->second[i * all->n + i] = 0;
+  all->count -= part->count;
+}
+
 /* The moments of a group, in place of those of another. */
 static prn_status use_group(prn_layer *l, int64_t group, const char **why) {
   *why = NULL;
   if (l->moments.second && l->group == group) return PRN_OK;
   prn_site_moments_free(&l->moments);
   l->group = group;
-  (void)!prn_site_moments_of(prn_pass_profile(l->env), l->site, &l->matrix,
-                             group, &l->moments, why);
+  if (!prn_site_moments_of(prn_pass_profile(l->env), l->site, &l->matrix, group,
+                           &l->moments, why) ||
+      !l->without)
+    return PRN_OK;
+  prn_site_moments fold;
+  if (prn_site_moments_of(l->without, l->site, &l->matrix, group, &fold, why)) {
+    take_away(&l->moments, &fold);
+    prn_site_moments_free(&fold);
+  }
   return PRN_OK;
 }
 

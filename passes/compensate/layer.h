@@ -11,6 +11,7 @@
 typedef struct prn_layer {
   const prn_pass_env *env;
   const prn_site *site;
+  const prn_profile *without; /* a fold that moments are to be without */
   prn_arena arena;
   prn_site_matrix matrix;
   prn_site_moments moments; /* of `group` */

@@ -26,7 +26,7 @@
 #include <string.h>
 
 #include "passes/compensate/compensate.h"
-#include "passes/compensate/layer.h"
+#include "passes/compensate/validate.h"
 
 #define OPTIONS(X)                                                           \
   X(FLOAT, damping, 0.01, "[0,1e9]",                                         \
@@ -41,17 +41,25 @@ PRN_PASS_TABLES;
 
 enum { STEPS = 60 /* of conjugate gradients, at most */ };
 
-static prn_status fit(prn_layer *l, int64_t group, const prn_lapack *lapack) {
-  const struct opts *o = l->env->opts;
+static const prn_budget fixed = {.kind = PRN_BUDGET_FIXED};
+
+static const char *refit(const void *opts, prn_solve *s, prn_solution *x,
+                         prn_strbuf *how) {
+  (void)opts;
+  (void)how;
+  s->steps = STEPS;
+  return prn_solve_refit(s, x);
+}
+
+static prn_status fit(prn_layer *l, int64_t group, double damping,
+                      const prn_lapack *lapack) {
   struct stats *stats = l->env->stats;
-  const prn_budget fixed = {.kind = PRN_BUDGET_FIXED};
   prn_solve s;
   prn_solution x;
   prn_status status =
-      prn_layer_problem(l, group, lapack, o->damping, fixed, &s, &x);
-  s.steps = STEPS;
+      prn_layer_problem(l, group, lapack, damping, fixed, &s, &x);
   if (status == PRN_OK) {
-    const char *why = prn_solve_refit(&s, &x);
+    const char *why = refit(NULL, &s, &x, NULL);
     if (why) status = prn_layer_failed(l, why);
     prn_layer_remark_damping(l, &s);
     stats->damped += s.raised > s.damping;
@@ -60,18 +68,28 @@ static prn_status fit(prn_layer *l, int64_t group, const prn_lapack *lapack) {
   return status;
 }
 
-static prn_status fit_layer(prn_layer *l, const prn_lapack *lapack) {
-  const struct opts *o = l->env->opts;
-  struct stats *s = l->env->stats;
-  uint64_t pruned;
-  l->reference = o->reference;
-  l->centred = o->means && prn_layer_has_bias(l, true);
+/* All that stay, as they were. */
+static void start(prn_layer *l) {
   for (int64_t i = 0; i < l->rows * l->cols; i++) {
     l->x.keep[i] = !l->gone[i];
     l->x.weights[i] = l->gone[i] ? 0 : l->target[i];
   }
+}
+
+static prn_status fit_layer(prn_layer *l, const prn_lapack *lapack) {
+  const struct opts *o = l->env->opts;
+  struct stats *s = l->env->stats;
+  double damping = o->damping;
+  uint64_t pruned;
+  l->reference = o->reference;
+  l->centred = o->means && prn_layer_has_bias(l, true);
+  start(l);
+  if (!l->reference)
+    PRN_TRY(prn_layer_choose_damping(l, lapack, fixed,
+                                     (prn_method){.solve = refit}, &damping));
+  start(l);
   for (int64_t g = 0; g < l->groups; g++)
-    PRN_TRY(fit(l, g, lapack));
+    PRN_TRY(fit(l, g, damping, lapack));
   PRN_TRY(prn_layer_write(l, (prn_sparsity){.kind = PRN_SPARSE_UNSTRUCTURED},
                           &pruned));
   s->fitted++;

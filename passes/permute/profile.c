@@ -77,11 +77,11 @@ static prn_status follow(prn_pass_env *env, const prn_module *m,
 
 prn_status prn_permute_profile(prn_pass_env *env, prn_module *m,
                                const prn_removal *r) {
-  prn_profile moved;
+  prn_seen moved = {0}; /* folds are not followed */
   prn_module_note_order(m, hash_of(r));
   if (!prn_pass_profile(env)) return PRN_OK;
-  if (follow(env, m, r, &moved) != PRN_OK) {
-    prn_profile_clear(&moved);
+  if (follow(env, m, r, &moved.all) != PRN_OK) {
+    prn_seen_clear(&moved);
     return PRN_FAIL;
   }
   prn_pass_set_profile(env, &moved);

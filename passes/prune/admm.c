@@ -24,12 +24,21 @@ static const char *solve(const void *opts, prn_solve *s, prn_solution *x,
   prn_best b = {.effort = (int)o->effort};
   const char *why = prn_solve_best(s, &b, x);
   if (why) return why;
+  if (!how) return NULL;
   if (b.obs)
     prn_strbuf_fmt(how, "; %lld of %lld rows as SparseGPT chose",
                    (long long)b.obs, (long long)s->rows);
   if (s->swaps)
     prn_strbuf_fmt(how, "; %llu swaps", (unsigned long long)s->swaps);
   return NULL;
+}
+
+/* Trades are not what damping depends on, and take long. */
+static const char *probe(const void *opts, prn_solve *s, prn_solution *x,
+                         prn_strbuf *how) {
+  struct opts o = *(const struct opts *)opts;
+  if (o.effort > 3) o.effort = 3;
+  return solve(&o, s, x, how);
 }
 
 static prn_status check(prn_pass_env *env) {
@@ -40,7 +49,8 @@ static prn_status check(prn_pass_env *env) {
 static prn_status run(prn_pass_env *env, prn_module *m) {
   const struct opts *o = env->opts;
   struct stats *s = env->stats;
-  const prn_prune p = {PRN_PRUNE_OF(o), .means = o->means, .solve = solve};
+  const prn_prune p = {PRN_PRUNE_OF(o), .means = o->means, .solve = solve,
+                       .probe = probe};
   prn_prune_counts counts = {0};
   (void)m;
   prn_status status = prn_prune_run(env, &p, &counts);

@@ -38,7 +38,7 @@ static prn_status check(prn_pass_env *env) {
 static prn_status run(prn_pass_env *env, prn_module *m) {
   const struct opts *o = env->opts;
   struct stats *s = env->stats;
-  const prn_prune p = {PRN_PRUNE_OF(o), .solve = solve};
+  const prn_prune p = {PRN_PRUNE_OF(o), .solve = solve, .probe = solve};
   prn_prune_counts counts = {0};
   (void)m;
   prn_status status = prn_prune_run(env, &p, &counts);

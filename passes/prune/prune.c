@@ -40,12 +40,13 @@ static prn_budget budget_of(const prn_prune *p, const prn_layer *l) {
 }
 
 static prn_status prune_group(prn_layer *l, const prn_prune *p, int64_t group,
-                              const prn_lapack *lapack, prn_strbuf *how,
-                              double error[2], prn_prune_counts *out) {
+                              const prn_lapack *lapack, double damping,
+                              prn_strbuf *how, double error[2],
+                              prn_prune_counts *out) {
   prn_solve s;
   prn_solution x;
   prn_status status =
-      prn_layer_problem(l, group, lapack, p->damping, budget_of(p, l), &s, &x);
+      prn_layer_problem(l, group, lapack, damping, budget_of(p, l), &s, &x);
   if (status == PRN_OK) {
     const char *why = p->solve(l->env->opts, &s, &x, how);
     if (!why && prn_pass_remarks(l->env))
@@ -62,13 +63,16 @@ static prn_status prune_layer(prn_layer *l, const prn_prune *p,
                               const prn_lapack *lapack, prn_prune_counts *out) {
   prn_strbuf how = {0};
   prn_status status = PRN_OK;
-  double error[2] = {0, 0};
+  double error[2] = {0, 0}, damping = p->damping;
   uint64_t pruned = 0;
   prn_sparsity claim = {.kind = PRN_SPARSE_UNSTRUCTURED};
   if (p->m) claim = prn_layer_claim(l, p->n, p->m);
   l->centred = p->means && prn_layer_has_bias(l, false);
+  status =
+      prn_layer_choose_damping(l, lapack, budget_of(p, l),
+                               (prn_method){p->probe, l->env->opts}, &damping);
   for (int64_t g = 0; g < l->groups && status == PRN_OK; g++)
-    status = prune_group(l, p, g, lapack, &how, error, out);
+    status = prune_group(l, p, g, lapack, damping, &how, error, out);
   if (status == PRN_OK) status = prn_layer_write(l, claim, &pruned);
   prn_share_give(l->site->constant, -1);
   if (status == PRN_OK && l->centred) prn_layer_give_means(l);

@@ -3,7 +3,7 @@
 #ifndef PRN_PASSES_PRUNE_PRUNE_H
 #define PRN_PASSES_PRUNE_PRUNE_H
 
-#include "passes/compensate/layer.h"
+#include "passes/compensate/validate.h"
 
 /* Options and statistics that these passes have in common. */
 #define PRN_PRUNE_OPTIONS(X)                                                \
@@ -38,10 +38,8 @@ typedef struct prn_prune {
   bool row;
   bool
       means; /* fit around the means, and let biases that are there have them */
-  /* Solves an open problem; returns why not. `how` (zeroed) may get what the
-   * remark then says. */
-  const char *(*solve)(const void *opts, prn_solve *s, prn_solution *x,
-                       prn_strbuf *how);
+  prn_method_solve *solve;
+  prn_method_solve *probe; /* what tells as well which damping is best */
 } prn_prune;
 
 /* The check of these passes: n and m go together, and not with sparsity. */

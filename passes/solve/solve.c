@@ -181,6 +181,28 @@ const char *prn_solve_share(const prn_solve *s, const prn_solution *x,
   return why;
 }
 
+const char *prn_solve_share_on(const prn_solve *s, const double *moments,
+                               const prn_solution *x, double *lost,
+                               double *all) {
+  int64_t n = s->cols;
+  prn_solve other = *s;
+  prn_solution there = {x->weights, x->keep, NULL};
+  other.moments = other.g = array(n, n, sizeof *other.g);
+  other.g32 = array(n, n, sizeof *other.g32);
+  there.loss = array(s->rows, 1, sizeof *there.loss);
+  const char *why = prn_solve_no_memory;
+  if (other.g && other.g32 && there.loss) {
+    for (int64_t i = 0; i < n * n; i++)
+      other.g32[i] = (float)(other.g[i] = moments[i]);
+    why = prn_solve_loss(&other, &there);
+  }
+  if (!why) why = prn_solve_share(&other, &there, lost, all);
+  prn_free(other.g);
+  prn_free(other.g32);
+  prn_free(there.loss);
+  return why;
+}
+
 /* ---- choosing by absolute values times norms ---- */
 
 const char *prn_solve_wanda(const prn_solve *s, prn_solution *x) {

@@ -106,6 +106,12 @@ PRN_NODISCARD const char *prn_solve_share(const prn_solve *s,
                                           const prn_solution *x, double *lost,
                                           double *all);
 
+/* The same on other data, of these moments. */
+PRN_NODISCARD const char *prn_solve_share_on(const prn_solve *s,
+                                             const double *moments,
+                                             const prn_solution *x,
+                                             double *lost, double *all);
+
 /* ---- all of it ---- */
 
 typedef struct prn_best {

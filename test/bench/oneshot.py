@@ -28,15 +28,16 @@ METHODS = {
     "SparseGPT": "prune-obs{{{budget}}}",
     "SparseGPT, sequential": "prune-sequential{{prune-obs{{{budget}}}}}",
     "ALPS": "prune-admm{{{budget},effort=3}}",
-    "best, uniform": "prune-sequential{{compensate-inputs,"
+    "best, uniform": "prune-sequential(folds=4){{compensate-inputs,"
                      "prune-admm{{{budget},effort=4}}}}",
-    "best": "measure-sensitivity{{share={share}}},"
-            "allocate-loss{{sparsity={share}}},"
-            "prune-sequential{{compensate-inputs,prune-admm{{effort=4}}}}",
+    "best": "calibrate{{folds=4}},measure-sensitivity{{share={share}}},"
+            "allocate-loss{{sparsity={share}}},prune-sequential(folds=4)"
+            "{{compensate-inputs,prune-admm{{effort=4}}}}",
 }
 # n:m leaves no zeros to share out, but channels to put in order.
 BEST_NM = ("score-wanda{{unobserved=skip}},permute-channels{{{budget}}},"
-           "prune-sequential{{compensate-inputs,prune-admm{{{budget},effort=4}}}}")
+           "prune-sequential(folds=4){{compensate-inputs,"
+           "prune-admm{{{budget},effort=4}}}}")
 
 # Only where --methods names them.
 MORE = {
@@ -44,6 +45,10 @@ MORE = {
     "magnitude, permuted": "score-magnitude,{permute}{select}",
     "Wanda, permuted": "score-wanda,{permute}{select}",
     "RIA, permuted": "score-ria,{permute}{select}",
+    "ALPS, damping 0.1": "prune-admm{{{budget},effort=3,damping=0.1}}",
+    "ALPS, damping 1": "prune-admm{{{budget},effort=3,damping=1}}",
+    "SparseGPT, folds": "calibrate{{folds=4}},prune-obs{{{budget}}}",
+    "ALPS, folds": "calibrate{{folds=4}},prune-admm{{{budget},effort=3}}",
     "RIA, refit": "score-ria,{select},compensate-refit",
     "RIA, permuted, refit": "score-ria,{permute}{select},compensate-refit",
     "SparseGPT, permuted": "score-wanda,{permute}prune-obs{{{budget}}}",
