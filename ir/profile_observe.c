@@ -12,11 +12,11 @@
 #include "ir/support/parallel.h"
 
 enum {
-  SLAB = 256,             /* vectors */
-  MAX_SLABS = 16,         /* at a time */
-  TILE_DOUBLES = 1 << 19, /* of all panels, where a slab is not more */
-  TOGETHER = 4,           /* panels that a thread takes at once */
-  WORTH = 1 << 20,        /* multiplications, for which threads are started */
+  SLAB = 256,            /* vectors */
+  MAX_SLABS = 16,        /* at a time */
+  TILE_FLOATS = 1 << 20, /* of all panels, where a slab is not more */
+  TOGETHER = 4,          /* panels that a thread takes at once */
+  WORTH = 1 << 20,       /* multiplications, for which threads are started */
 };
 
 /* Neighbouring channels of one block of moments. */
@@ -33,18 +33,19 @@ typedef struct taker {
   prn_observation *o;
   panel *panels;
   size_t size;
-  int64_t rows;            /* vectors that tiles have room for */
-  double *tiles;           /* [panels][rows][LANES]; NULL without moments */
-  double *others;          /* the same of what was before, or NULL */
-  double *moments;         /* of the observation, or NULL */
-  double *earlier, *cross; /* of the observation, or NULL */
-  int64_t at, n;           /* vectors that are being taken */
+  int64_t rows;  /* vectors that tiles have room for */
+  float *tiles;  /* [panels][rows][LANES]; NULL without moments */
+  float *others; /* the same of what was before, or NULL */
+  prn_shift *shifts, *other_shifts; /* [panels], of these */
+  double *moments;                  /* of the observation, or NULL */
+  double *earlier, *cross;          /* of the observation, or NULL */
+  int64_t at, n;                    /* vectors that are being taken */
   bool last;
 } taker;
 
 /* ---- panels ---- */
 
-static double *tile_of(const taker *t, double *tiles, size_t p) {
+static float *tile_of(const taker *t, float *tiles, size_t p) {
   return tiles + (int64_t)p * t->rows * PRN_LANES;
 }
 
@@ -97,14 +98,24 @@ static void combine(const taker *t, const panel *p, double (*stats)[PRN_LANES],
   }
 }
 
+/* The statistics of what was loaded of panel i, from vector s on; with tiles
+ * its place there is filled. What is taken together has one shift. */
+static void look(const taker *t, float *tiles, prn_shift *shifts, size_t i,
+                 int64_t s, int64_t n, const double *x,
+                 double (*stats)[PRN_LANES]) {
+  float *to = tiles ? tile_of(t, tiles, i) + s * PRN_LANES : NULL;
+  if (tiles && s == 0) memset(&shifts[i], 0, sizeof shifts[i]);
+  prn_panel_statistics(x, n, tiles ? &shifts[i] : NULL, to, stats);
+}
+
 /* What panel i was before, and its mean. */
-static void take_other(const taker *t, size_t i, int64_t s, int64_t n) {
+static void take_other(const taker *t, size_t i, int64_t s, int64_t n,
+                       double *x) {
   const panel *p = &t->panels[i];
   double stats[PRN_PROFILE_VECTORS][PRN_LANES];
-  double *x = tile_of(t, t->others, i) + s * PRN_LANES;
   double share = (double)n / ((double)(t->o->count + s) + (double)n);
   prn_vectors_load(&t->before, p->first, p->lanes, t->at + s, n, x);
-  prn_panel_statistics(x, n, stats);
+  look(t, t->others, t->other_shifts, i, s, n, x, stats);
   for (int64_t l = 0; l < p->lanes; l++) {
     double *mean = t->earlier + p->first + l;
     *mean += share * (stats[0][l] - *mean);
@@ -114,17 +125,16 @@ static void take_other(const taker *t, size_t i, int64_t s, int64_t n) {
 /* Loads vectors [at, at+n) of some panels, and their statistics. */
 static void take_panels(void *user, size_t chunk, size_t begin, size_t end) {
   const taker *t = user;
-  double own[SLAB * PRN_LANES], stats[PRN_PROFILE_VECTORS][PRN_LANES];
+  double x[SLAB * PRN_LANES], stats[PRN_PROFILE_VECTORS][PRN_LANES];
   (void)chunk;
   for (int64_t s = 0; s < t->n; s += SLAB)
     for (size_t i = begin; i < end; i++) {
       const panel *p = &t->panels[i];
       int64_t n = t->n - s < SLAB ? t->n - s : SLAB;
-      double *x = t->tiles ? tile_of(t, t->tiles, i) + s * PRN_LANES : own;
       prn_vectors_load(&t->v, p->first, p->lanes, t->at + s, n, x);
-      prn_panel_statistics(x, n, stats);
+      look(t, t->tiles, t->shifts, i, s, n, x, stats);
       combine(t, p, stats, t->o->count + s, n);
-      if (t->others) take_other(t, i, s, n);
+      if (t->others) take_other(t, i, s, n, x);
     }
 }
 
@@ -139,16 +149,17 @@ static void mirror(const panel *p, const panel *q, double *m) {
 }
 
 /* The products of panel i of `a` and panel j of the tiles. */
-static void multiply(const taker *t, double *a, size_t i, size_t j, double *m) {
+static void multiply(const taker *t, float *a, const prn_shift *shifts,
+                     size_t i, size_t j, double *m) {
   double sums[PRN_LANES][PRN_LANES] = {{0}};
-  const double *x = tile_of(t, a, i), *y = tile_of(t, t->tiles, j);
+  const float *x = tile_of(t, a, i), *y = tile_of(t, t->tiles, j);
   for (int64_t s = 0; s < t->n; s += SLAB)
     prn_panel_product(x + s * PRN_LANES, y + s * PRN_LANES,
                       t->n - s < SLAB ? t->n - s : SLAB, sums);
   const panel *p = &t->panels[i], *q = &t->panels[j];
   double share = (double)t->n / ((double)t->o->count + (double)t->n);
-  prn_panel_combine(sums, p->lanes, q->lanes, t->n, share, p->side,
-                    m + p->row * p->side + q->row);
+  prn_panel_combine(sums, &shifts[i], &t->shifts[j], p->lanes, q->lanes, t->n,
+                    share, p->side, m + p->row * p->side + q->row);
 }
 
 static void multiply_panels(void *user, size_t chunk, size_t begin,
@@ -159,9 +170,10 @@ static void multiply_panels(void *user, size_t chunk, size_t begin,
     for (size_t i = begin; i < end; i++) {
       const panel *p = &t->panels[i], *q = &t->panels[j];
       if (j < p->begin || j >= p->end) continue;
-      if (t->cross) multiply(t, t->others, i, j, t->cross + p->moments);
+      if (t->cross)
+        multiply(t, t->others, t->other_shifts, i, j, t->cross + p->moments);
       if (j < i) continue;
-      multiply(t, t->tiles, i, j, t->moments + p->moments);
+      multiply(t, t->tiles, t->shifts, i, j, t->moments + p->moments);
       if (t->last) mirror(p, q, t->moments + p->moments);
     }
 }
@@ -177,7 +189,7 @@ static bool prepare(taker *t) {
   if (!block || !cut(t)) return false;
   t->rows = t->v.count;
   if (prn_observation_block(o) == 0) return true;
-  t->rows = TILE_DOUBLES / (int64_t)(t->size * PRN_LANES) / SLAB;
+  t->rows = TILE_FLOATS / (int64_t)(t->size * PRN_LANES) / SLAB;
   t->rows = SLAB * (t->rows < 1           ? 1
                     : t->rows > MAX_SLABS ? MAX_SLABS
                                           : t->rows);
@@ -185,13 +197,15 @@ static bool prepare(taker *t) {
                     (size_t)t->rows * PRN_LANES * sizeof *t->tiles, &size))
     return false;
   t->tiles = prn_try_alloc(size);
+  t->shifts = prn_try_alloc(prn_array_size(t->size * sets, sizeof *t->shifts));
   t->moments = block + (o->moments - o->mean);
   if (o->paired) {
     t->others = tile_of(t, t->tiles, t->size);
+    t->other_shifts = t->shifts + t->size;
     t->earlier = block + (o->before - o->mean);
     t->cross = block + (o->cross - o->mean);
   }
-  return t->tiles != NULL;
+  return t->tiles && t->shifts;
 }
 
 static void take(taker *t, unsigned threads) {
@@ -240,6 +254,7 @@ prn_status prn_profile_observe_pair(prn_profile *p, size_t index,
   bool ready = prepare(&t);
   if (ready) take(&t, threads);
   prn_free(t.tiles);
+  prn_free(t.shifts);
   prn_free(t.panels);
   if (!ready)
     return prn_observation_error(

@@ -30,18 +30,31 @@ PRN_NODISCARD prn_status prn_vectors_of(const prn_sample *s,
 void prn_vectors_load(const prn_vectors *v, int64_t first, int64_t lanes,
                       int64_t at, int64_t n, double *panel);
 
-/* mean, variance, absolute and positive of n vectors of a panel. */
-void prn_panel_statistics(const double *panel, int64_t n,
+/* Products are taken in single precision, of differences from something near
+ * the mean, so that what is lost is little beside the variance; sums of few of
+ * them go on in double precision. */
+typedef struct prn_shift {
+  bool known;
+  double by[PRN_LANES];  /* where differences are from */
+  double sum[PRN_LANES]; /* of the differences */
+} prn_shift;
+
+/* mean, variance, absolute and positive of n vectors of a panel. s: NULL, or
+ * where `shifted` [n][LANES] is to be from; when it is not known it becomes the
+ * mean. */
+void prn_panel_statistics(const double *panel, int64_t n, prn_shift *s,
+                          float *shifted,
                           double out[PRN_PROFILE_VECTORS][PRN_LANES]);
 /* out[i][j] += sum over n vectors of a[i] * b[j]. */
-void prn_panel_product(const double *a, const double *b, int64_t n,
+void prn_panel_product(const float *a, const float *b, int64_t n,
                        double out[PRN_LANES][PRN_LANES]);
 
-/* m[i][j] += share * (sums[i][j] / n - m[i][j]), of rows x columns in a matrix
- * of `side` columns. */
-void prn_panel_combine(double sums[PRN_LANES][PRN_LANES], int64_t rows,
-                       int64_t columns, int64_t n, double share, int64_t side,
-                       double *m);
+/* m[i][j] += share * (mean - m[i][j]), where the mean is that of what n vectors
+ * were before x and y shifted them, whose products are in sums; of rows x
+ * columns in a matrix of `side` columns. sums are lost. */
+void prn_panel_combine(double sums[PRN_LANES][PRN_LANES], const prn_shift *x,
+                       const prn_shift *y, int64_t rows, int64_t columns,
+                       int64_t n, double share, int64_t side, double *m);
 
 /* "error: value 'x' ..."; returns PRN_FAIL. */
 PRN_PRINTF(3, 4)
