@@ -22,6 +22,22 @@ const prn_tensor *prn_tensor_from_data(prn_ctx *ctx, const prn_type *type,
   return prn_tensor_clone(ctx, &t);
 }
 
+const prn_tensor *prn_tensor_from_f32(prn_ctx *ctx, const prn_type *type,
+                                      const float *v) {
+  prn_tensor t = {.type = type};
+  int64_t n = prn_tensor_count(&t);
+  size_t bytes = 0;
+  assert(prn_dtype_is_float(type->dtype));
+  if (type->dtype == PRN_F32) return prn_tensor_from_data(ctx, type, v);
+  bool ok = prn_dtype_bytes(type->dtype, n, &bytes);
+  void *data = prn_alloc(bytes ? bytes : 1);
+  for (int64_t i = 0; i < n; i++)
+    ok = ok && prn_element_from_f64(type->dtype, (double)v[i], data, i);
+  assert(ok);
+  t.data = prn_blob_take(ctx, data, bytes);
+  return prn_tensor_clone(ctx, &t);
+}
+
 int64_t prn_tensor_count(const prn_tensor *t) {
   int64_t n = 0;
   bool ok = prn_type_count(t->type, &n);

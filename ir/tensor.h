@@ -36,6 +36,9 @@ prn_tensor *prn_tensor_clone(prn_ctx *ctx, const prn_tensor *t);
 /* A tensor over count*bits/8 bytes copied from data. */
 const prn_tensor *prn_tensor_from_data(prn_ctx *ctx, const prn_type *type,
                                        const void *data);
+/* The same from numbers, of a float type: each becomes the nearest element. */
+const prn_tensor *prn_tensor_from_f32(prn_ctx *ctx, const prn_type *type,
+                                      const float *v);
 int64_t prn_tensor_count(const prn_tensor *t);
 
 /* Elements [at, at+n) as float/double/int64, mask applied. Any numeric or bool

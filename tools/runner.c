@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "ir/support/philox.h"
+#include "ir/tensor.h"
 
 enum { LINE = 64 };
 
@@ -199,10 +200,7 @@ static void fill(stream *s, prn_array *a) {
     double u = uniform(s);
     if (prn_dtype_is_float(a->dtype)) {
       double n = sqrt(-2 * log(1 - u)) * cos(tau * uniform(s));
-      if (a->dtype == PRN_F32)
-        ((float *)a->data)[i] = (float)n;
-      else if (a->dtype == PRN_F64)
-        ((double *)a->data)[i] = n;
+      (void)!prn_element_from_f64(a->dtype, n, a->data, i);
     } else {
       size_t width = a->bytes / (size_t)a->count;
       ((unsigned char *)a->data)[(size_t)i * width] = u < 0.5;

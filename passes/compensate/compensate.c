@@ -11,9 +11,13 @@ prn_status prn_compensate_check(const prn_pass_env *env) {
 
 /* ---- weights ---- */
 
+bool prn_fits_dtype(prn_dtype t) {
+  return t == PRN_F32 || t == PRN_F16 || t == PRN_BF16;
+}
+
 bool prn_masked_concerns(const prn_pass_env *env, const prn_site *s) {
   const prn_tensor *t = prn_site_tensor(s);
-  return t && t->mask && t->type->dtype == PRN_F32 &&
+  return t && t->mask && prn_fits_dtype(t->type->dtype) &&
          prn_pass_site_selected(env, s->constant);
 }
 
@@ -45,25 +49,25 @@ static const prn_tensor *bias_of(const prn_value *v, int64_t n) {
   bool alone = v && v->uses && !v->uses->next;
   int32_t last = t ? t->type->rank - 1 : -1;
   int64_t size;
-  bool fits = t && alone && t->type->dtype == PRN_F32 && last >= 0 &&
+  bool fits = t && alone && prn_fits_dtype(t->type->dtype) && last >= 0 &&
               prn_tensor_count(t) == n &&
               prn_dim_is_const(t->type->dims[last], &size) && size == n;
   return fits ? t : NULL;
 }
 
 static const prn_tensor *sum(prn_ctx *ctx, const prn_tensor *old,
-                             const double *delta, int64_t n) {
+                             prn_dtype dtype, const double *delta, int64_t n) {
   float *v = prn_alloc(prn_array_size((size_t)n, sizeof *v));
   memset(v, 0, (size_t)n * sizeof *v);
   if (old) prn_tensor_read_f32(old, 0, n, v);
   for (int64_t i = 0; i < n; i++)
     if (!old || !old->mask || prn_mask_keeps(old->mask->data, i))
       v[i] = (float)((double)v[i] + delta[i]);
-  const prn_type *type = prn_type_static(ctx, PRN_F32, 1, &n);
+  const prn_type *type = prn_type_static(ctx, dtype, 1, &n);
   if (old)
     type = prn_type_with_sparsity(ctx, old->type,
                                   (prn_sparsity){.kind = PRN_SPARSE_NONE});
-  const prn_tensor *t = prn_tensor_from_data(ctx, type, v);
+  const prn_tensor *t = prn_tensor_from_f32(ctx, type, v);
   prn_free(v);
   if (!old) return t;
   prn_tensor *named = prn_tensor_clone(ctx, t);
@@ -145,7 +149,8 @@ bool prn_bias_add(const prn_pass_env *env, prn_op *op, double *delta,
   if (old && !t) return false;
   for (int64_t o = 0; o < n && !t; o++)
     if (!alive[o]) delta[o] = 0;
-  const prn_tensor *now = sum(env->ctx, t, delta, n);
+  const prn_tensor *now =
+      sum(env->ctx, t, op->results[0].type->dtype, delta, n);
   *added = !t;
   if (t) {
     replace(old->def, now);

@@ -12,7 +12,9 @@ typedef struct prn_masked {
   prn_site_matrix m;
 } prn_masked;
 
-/* Whether there is something to make up for: a mask on f32 weights that
+/* Elements that can be fitted: those of f32, f16 and bf16. */
+bool prn_fits_dtype(prn_dtype t);
+/* Whether there is something to make up for: a mask on such weights that
  * sites(...) selects. */
 bool prn_masked_concerns(const prn_pass_env *env, const prn_site *s);
 /* False when the weight is no matrix, or the profile says nothing of the inputs

@@ -119,7 +119,7 @@ static bool fit_group(job *j, int64_t group) {
 static void write(const job *j) {
   prn_ctx *ctx = j->env->ctx;
   prn_tensor *t = prn_tensor_clone(ctx, j->w.t);
-  t->data = prn_tensor_from_data(ctx, t->type, j->now)->data;
+  t->data = prn_tensor_from_f32(ctx, t->type, j->now)->data;
   if (t->storage == PRN_STORE_EXTERNAL) t->storage = PRN_STORE_RAW;
   prn_op_set_attr(j->w.site->constant, "value", prn_attr_tensor(ctx, t));
 }
@@ -156,7 +156,7 @@ static void visit(prn_pass_env *env, const prn_lapack *lapack,
   struct stats *s = env->stats;
   const prn_tensor *t = prn_site_tensor(site);
   job j = {.env = env, .lapack = lapack};
-  bool concerned = t && t->type->dtype == PRN_F32 &&
+  bool concerned = t && prn_fits_dtype(t->type->dtype) &&
                    (site->prunable || site->reason == PRN_REASON_Depthwise) &&
                    prn_pass_site_selected(env, site->constant);
   if (!concerned) return;

@@ -110,8 +110,8 @@ prn_status prn_layer_open(const prn_pass_env *env, const prn_site *s,
                           bool by_place, prn_layer *out, const char **why) {
   const prn_tensor *t = prn_site_tensor(s);
   *out = (prn_layer){.env = env, .site = s};
-  *why = "its elements are not of f32";
-  if (!t || t->type->dtype != PRN_F32) return PRN_OK;
+  *why = "its elements are not of f32, f16 or bf16";
+  if (!t || !prn_fits_dtype(t->type->dtype)) return PRN_OK;
   *why = "it is no matrix for all that read it";
   if (!prn_site_matrix_of(s, &out->arena, &out->matrix)) return PRN_OK;
   if (by_place) prn_site_matrix_by_place(&out->matrix);
@@ -242,12 +242,18 @@ static prn_status write_weights(prn_layer *l) {
   const prn_tensor *old = prn_site_tensor(l->site);
   const prn_blob *blob;
   void *data;
-  PRN_TRY(prn_blob_scratch(ctx, (size_t)prn_tensor_count(old) * sizeof(float),
-                           &blob, &data));
-  float *v = data;
+  prn_dtype dtype = old->type->dtype;
+  size_t bytes = (size_t)prn_tensor_count(old) * prn_dtype_bits(dtype) / 8;
+  PRN_TRY(prn_blob_scratch(ctx, bytes, &blob, &data));
   for (int64_t r = 0; r < l->rows; r++)
-    for (int64_t c = 0; c < l->cols; c++)
-      v[l->row[r] + l->col[c]] = l->x.weights[r * l->cols + c];
+    for (int64_t c = 0; c < l->cols; c++) {
+      float v = l->x.weights[r * l->cols + c];
+      int64_t at = l->row[r] + l->col[c];
+      if (dtype == PRN_F32)
+        ((float *)data)[at] = v;
+      else
+        (void)!prn_element_from_f64(dtype, (double)v, data, at);
+    }
   prn_tensor *t = prn_tensor_clone(ctx, old);
   t->data = blob;
   if (l->trades) t->mask = NULL;

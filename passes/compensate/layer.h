@@ -32,10 +32,11 @@ typedef struct prn_layer {
 /* Fails unless there is a profile with full moments. */
 PRN_NODISCARD prn_status prn_layers_check(const prn_pass_env *env);
 
-/* Reads a weight of f32. *why is why that cannot be (static text, "its ..."),
- * or NULL. Reports and fails where a weight is not finite, or there is no
- * memory. Warns when there are few vectors to fit on. by_place: columns are
- * channels within places of a kernel, for n:m budgets. Close it in any case. */
+/* Reads a weight of f32, f16 or bf16. *why is why that cannot be (static text,
+ * "its ..."), or NULL. Reports and fails where a weight is not finite, or there
+ * is no memory. Warns when there are few vectors to fit on. by_place: columns
+ * are channels within places of a kernel, for n:m budgets. Close it in any
+ * case. */
 PRN_NODISCARD prn_status prn_layer_open(const prn_pass_env *env,
                                         const prn_site *s, bool by_place,
                                         prn_layer *out, const char **why);
