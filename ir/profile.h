@@ -95,7 +95,8 @@ typedef struct prn_observation {
   int64_t block; /* channels that moments are of, at most; 0: there are none */
   const double *mean, *variance, *absolute, *positive; /* [channels] */
   const double *moments;                               /* of blocks, or NULL */
-  bool paired;                  /* wanted; of those with moments */
+  bool unsettled; /* samples were taken since prn_profile_settle */
+  bool paired;    /* wanted; of those with moments */
   const double *before, *cross; /* or NULL */
   double *own; /* heap block of all of them; NULL: in the file */
 } prn_observation;
@@ -180,8 +181,12 @@ PRN_NODISCARD prn_status prn_profile_observe_pair(prn_profile *p, size_t index,
                                                   const prn_sample *before,
                                                   unsigned threads,
                                                   prn_diag_sink *sink);
-/* Adds what another profile saw of the same model. Reports and fails when the
- * models differ, or what moments they have. Names both by their paths. */
+/* Makes moments whole when all samples were taken, or between: until then those
+ * below the diagonal are not what is above. */
+void prn_profile_settle(prn_profile *p);
+/* Adds what another profile saw of the same model; both are settled. Reports
+ * and fails when the models differ, or what moments they have. Names both by
+ * their paths. */
 PRN_NODISCARD prn_status prn_profile_merge(prn_profile *into,
                                            const prn_profile *from,
                                            prn_diag_sink *sink);

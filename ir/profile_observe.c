@@ -4,7 +4,8 @@
  * ir/profile_vectors.h), by whichever thread comes first: a panel's statistics
  * and the products of two panels are sums in the order of the vectors, whoever
  * takes them. The sums of a slab are combined with those before, so that sums
- * stay short. Second moments are computed on and above the diagonal. */
+ * stay short. Second moments are computed on and above the diagonal, and
+ * mirrored when all samples were taken. */
 #include <math.h>
 #include <string.h>
 
@@ -40,7 +41,6 @@ typedef struct taker {
   double *moments;                  /* of the observation, or NULL */
   double *earlier, *cross;          /* of the observation, or NULL */
   int64_t at, n;                    /* vectors that are being taken */
-  bool last;
 } taker;
 
 /* ---- panels ---- */
@@ -140,14 +140,6 @@ static void take_panels(void *user, size_t chunk, size_t begin, size_t end) {
 
 /* ---- second moments ---- */
 
-/* Below the diagonal is what is above. */
-static void mirror(const panel *p, const panel *q, double *m) {
-  for (int64_t j = 0; j < q->lanes; j++)
-    for (int64_t i = 0; i < p->lanes; i++)
-      m[(q->row + j) * p->side + p->row + i] =
-          m[(p->row + i) * p->side + q->row + j];
-}
-
 /* The products of panel i of `a` and panel j of the tiles. */
 static void multiply(const taker *t, float *a, const prn_shift *shifts,
                      size_t i, size_t j, double *m) {
@@ -168,13 +160,12 @@ static void multiply_panels(void *user, size_t chunk, size_t begin,
   (void)chunk;
   for (size_t j = t->panels[begin].begin; j < t->panels[end - 1].end; j++)
     for (size_t i = begin; i < end; i++) {
-      const panel *p = &t->panels[i], *q = &t->panels[j];
+      const panel *p = &t->panels[i];
       if (j < p->begin || j >= p->end) continue;
       if (t->cross)
         multiply(t, t->others, t->other_shifts, i, j, t->cross + p->moments);
       if (j < i) continue;
       multiply(t, t->tiles, t->shifts, i, j, t->moments + p->moments);
-      if (t->last) mirror(p, q, t->moments + p->moments);
     }
 }
 
@@ -214,7 +205,6 @@ static void take(taker *t, unsigned threads) {
     double work = (double)t->o->channels * (double)(run + 8);
     int64_t left = t->v.count - t->at;
     t->n = left < t->rows ? left : t->rows;
-    t->last = t->n == left;
     unsigned use = work * (double)t->n < WORTH ? 1 : threads;
     prn_parallel_for(use, t->size, TOGETHER, take_panels, t);
     if (t->moments)
@@ -252,6 +242,7 @@ prn_status prn_profile_observe_pair(prn_profile *p, size_t index,
   if (t.o->paired) PRN_TRY(open_before(&t, before, sink));
   if (t.v.count == 0 || t.v.width == 0) return PRN_OK;
   bool ready = prepare(&t);
+  t.o->unsettled = t.moments != NULL;
   if (ready) take(&t, threads);
   prn_free(t.tiles);
   prn_free(t.shifts);
@@ -269,4 +260,31 @@ prn_status prn_profile_observe(prn_profile *p, size_t index,
                                const prn_sample *sample, unsigned threads,
                                prn_diag_sink *sink) {
   return prn_profile_observe_pair(p, index, sample, NULL, threads, sink);
+}
+
+/* ---- the end of it ---- */
+
+/* Below the diagonal becomes what is above, tile by tile. */
+static void mirror(double *m, int64_t side) {
+  for (int64_t i = 0; i < side; i += PRN_LANES)
+    for (int64_t j = i; j < side; j += PRN_LANES)
+      for (int64_t r = i; r < side && r < i + PRN_LANES; r++)
+        for (int64_t c = j < r ? r : j; c < side && c < j + PRN_LANES; c++)
+          m[c * side + r] = m[r * side + c];
+}
+
+void prn_profile_settle(prn_profile *p) {
+  for (size_t i = 0; i < p->size; i++) {
+    prn_observation *o = &p->at[i];
+    if (!o->unsettled) continue;
+    int64_t n = prn_observation_group(o), b = prn_observation_block(o);
+    double *m = o->own + (o->moments - o->mean);
+    for (int64_t g = 0; g < o->channels; g += n)
+      for (int64_t at = 0; at < n; at += b) {
+        int64_t side = n - at < b ? n - at : b;
+        mirror(m, side);
+        m += side * side;
+      }
+    o->unsettled = false;
+  }
 }

@@ -203,9 +203,11 @@ static void report(const observer *o) {
 }
 
 static prn_status write_all(const observer *o) {
-  for (size_t i = 0; i < o->num_dealt; i++)
+  for (size_t i = 0; i < o->num_dealt; i++) {
+    prn_profile_settle(&o->dealt[i]);
     PRN_TRY(prn_profile_write(prn_ctx_diags(o->ctx), &o->dealt[i],
                               o->s->profile_out.at[i]));
+  }
   return PRN_OK;
 }
 

@@ -31,6 +31,7 @@ static void observe(prn_profile *p, size_t i, const float *x, int64_t vectors) {
   const int64_t dims[] = {vectors, N};
   prn_sample s = {PRN_F32, 2, dims, x};
   assert_int_equal(prn_profile_observe(p, i, &s, 1, &sink), PRN_OK);
+  prn_profile_settle(p);
 }
 
 /* Products are of differences from about the mean, in single precision: what
@@ -110,6 +111,7 @@ static void axes(void **state) {
   size_t i = prn_profile_add(&p, PRN_STR("image"), 1);
   prn_sample s = {PRN_F32, 3, dims, turned};
   assert_int_equal(prn_profile_observe(&p, i, &s, 2, &sink), PRN_OK);
+  prn_profile_settle(&p);
   check(&p.at[i], x);
   double wide[T * N];
   for (int k = 0; k < T * N; k++)
@@ -118,6 +120,7 @@ static void axes(void **state) {
   prn_sample doubles = {PRN_F64, 2, flat, wide};
   size_t j = prn_profile_add(&p, PRN_STR("doubles"), -1);
   assert_int_equal(prn_profile_observe(&p, j, &doubles, 2, &sink), PRN_OK);
+  prn_profile_settle(&p);
   check(&p.at[j], x);
   assert_ptr_equal(prn_profile_find(&p, PRN_STR("image"), 1), &p.at[i]);
   assert_ptr_equal(prn_profile_find_any(&p, PRN_STR("image")), &p.at[i]);
@@ -197,12 +200,15 @@ static void windows(void **state) {
     prn_sample all = {PRN_F32, 4, both, x}, first = {PRN_F32, 4, one, x};
     prn_sample second = {PRN_F32, 4, one, x + C * H * W};
     assert_int_equal(prn_profile_observe(&p, i, &all, 3, &sink), PRN_OK);
+    prn_profile_settle(&p);
     check_window(&p.at[i], x);
     prn_profile_clear(&p);
     p = (prn_profile){.block = blocks[k]};
     i = prn_profile_add_window(&p, PRN_STR("x"), 1, &window);
     assert_int_equal(prn_profile_observe(&p, i, &first, 1, &sink), PRN_OK);
+    prn_profile_settle(&p);
     assert_int_equal(prn_profile_observe(&q, j, &second, 1, &sink), PRN_OK);
+    prn_profile_settle(&q);
     assert_int_equal(prn_profile_merge(&p, &q, &sink), PRN_OK);
     check_window(&p.at[i], x);
     prn_profile_clear(&p);
@@ -235,6 +241,7 @@ static void refusals(void **state) {
   const int64_t three[] = {1, 1};
   prn_sample narrow = {PRN_F32, 2, three, x};
   assert_int_equal(prn_profile_observe(&p, k, &narrow, 1, &sink), PRN_OK);
+  prn_profile_settle(&p);
   assert_int_equal(prn_profile_observe(&p, k, &nan, 1, &sink), PRN_FAIL);
   assert_int_equal(prn_profile_merge(&p, &q, &sink), PRN_FAIL);
   assert_int_equal(prn_profile_merge(&p, &f, &sink), PRN_FAIL);
@@ -286,6 +293,7 @@ static void start(image *m, bool full) {
   size_t w = prn_profile_add_window(&p, PRN_STR("window"), 1, &line);
   assert_int_equal(
       prn_profile_observe_pair(&p, w, &s, full ? &s : NULL, 1, &sink), PRN_OK);
+  prn_profile_settle(&p);
   assert_int_equal(prn_profile_write(&sink, &p, m->path), PRN_OK);
   prn_profile_clear(&p);
   FILE *f = fopen(m->path, "rb");
