@@ -3,7 +3,10 @@
 
 #include <string.h>
 
-enum { SHOWN = 40 /* bytes of a token in a message */ };
+enum {
+  SHOWN = 40,      /* bytes of a token in a message */
+  MAX_ERRORS = 20, /* then the text is something else, or the rest follows */
+};
 
 prn_loc prn_parse_loc(const prn_parser *p) {
   if (p->tok.kind == PRN_TOK_EOF) return p->behind; /* not the blank end */
@@ -13,6 +16,8 @@ prn_loc prn_parse_loc(const prn_parser *p) {
 static prn_status report(prn_parser *p, prn_loc loc, const char *fmt,
                          va_list ap) {
   p->errors++;
+  if (p->stopped) return PRN_FAIL; /* at an end that is not the text's */
+  p->reported++;
   return prn_diag_vemit(prn_ctx_diags(p->ctx), PRN_ERROR, loc, PRN_STR(""), fmt,
                         ap);
 }
@@ -50,14 +55,26 @@ prn_status prn_parse_expected(prn_parser *p, const char *what) {
                          more);
 }
 
+/* Leaves the rest of the text unread. */
+static void stop(prn_parser *p) {
+  (void)prn_diag_emit(prn_ctx_diags(p->ctx), PRN_NOTE, prn_parse_loc(p),
+                      PRN_STR(""), "%d errors: the rest is not read",
+                      MAX_ERRORS);
+  p->lexer.at = p->lexer.end;
+  p->stopped = true;
+}
+
 void prn_parse_advance(prn_parser *p) {
+  if (p->reported >= MAX_ERRORS && !p->stopped) stop(p);
   if (p->tok.kind == '{' || p->tok.kind == PRN_TOK_RES_OPEN) p->braces++;
   if (p->tok.kind == '}' || p->tok.kind == PRN_TOK_RES_CLOSE) p->braces--;
   prn_lexer *lx = &p->lexer;
   p->behind =
       (prn_loc){lx->file, lx->line, (uint32_t)(lx->at - lx->line_start) + 1};
   p->tok = prn_lex_next(lx);
-  if (p->tok.kind == PRN_TOK_ERROR) p->errors++;
+  if (p->tok.kind != PRN_TOK_ERROR) return;
+  p->errors++;
+  p->reported++;
 }
 
 bool prn_parse_is(const prn_parser *p, int kind) { return p->tok.kind == kind; }
@@ -158,7 +175,7 @@ static void parse_module(prn_parser *p) {
   }
   if (wrapped && prn_parse_expect(p, '}', "'}' at the end of the module"))
     return;
-  prn_parser_undefined(p);
+  if (!p->stopped) prn_parser_undefined(p);
   if (prn_parser_resources(p) != PRN_OK) return;
   if (!prn_parse_is(p, PRN_TOK_EOF))
     (void)!prn_parse_expected(p, "the end of the text");

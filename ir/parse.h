@@ -58,6 +58,8 @@ typedef struct prn_parser {
   uint32_t depth;        /* of nested constructs */
   int64_t braces;        /* open '{' behind us */
   uint32_t errors;       /* reported, or met in a place reported before */
+  uint32_t reported;     /* in this text */
+  bool stopped;          /* there were too many */
   const char *error_at;  /* where the last report pointed */
   prn_strbuf key;        /* of the value looked at last */
   prn_map names;         /* key -> prn_parse_def */

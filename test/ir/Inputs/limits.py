@@ -27,6 +27,7 @@ TEXTS = {
     "nul": 'onnx.F {a ="\0"}\n\0\0',
     "undefined": "onnx.Foo {} {\n" + "".join(
         f"onnx.Foo(%v{i})\n" for i in range(100000)) + "}\n",
+    "prose": "%1 = load i32, ptr %0\n" * 1000,
     "name": 'onnx.graph {body = region<0>} {\n^(%"' + "x" * N
             + '"):\n  onnx.return(%"' + "x" * N + '")\n}\n',
     "rank": "module attributes {a = dense<1> : tensor<" + "1x" * 100000
