@@ -6,7 +6,7 @@
 
 #include "passes/option.h"
 
-enum { MAX_NESTING = 64, MAX_LIST = 256 };
+enum { MAX_NESTING = 64 };
 
 /* ---- registry ---- */
 
@@ -220,28 +220,40 @@ static prn_str take_quoted(parser *p) {
 
 /* ---- options ---- */
 
+/* Words up to ']'; the text is at '['. */
+static bool take_list(parser *p, prn_option_text *out) {
+  prn_arena *arena = prn_ctx_arena(p->ctx);
+  size_t from = p->at++, cap = 0;
+  prn_str *list = NULL;
+  for (skip(p, true); !at_end(p) && peek(p) != ']'; skip(p, true)) {
+    bool quoted = peek(p) == '"';
+    prn_str word = quoted ? take_quoted(p) : take_word(p);
+    if (p->missing) return false;
+    if (word.size == 0 && !quoted) break;
+    if (out->size == cap) {
+      cap = cap ? 2 * cap : 8;
+      prn_str *more = PRN_ARENA_ARRAY(arena, prn_str, cap);
+      if (out->size) memcpy(more, list, out->size * sizeof *list);
+      list = more;
+    }
+    list[out->size++] = word;
+  }
+  if (peek(p) != ']') {
+    fail(p, from, "the list has no closing ']'");
+    return false;
+  }
+  p->at++;
+  out->words = list;
+  return true;
+}
+
 static bool take_value(parser *p, prn_option_text *out) {
   static const char expected[] = "expected a value";
   prn_str *words = PRN_ARENA_ARRAY(prn_ctx_arena(p->ctx), prn_str, 1);
   *out = (prn_option_text){.words = words, .loc = loc_at(p, p->at)};
   if (peek(p) == '[') {
-    size_t from = p->at++, n = 0;
-    prn_str list[MAX_LIST];
     out->is_list = true;
-    for (skip(p, true); !at_end(p) && peek(p) != ']'; skip(p, true)) {
-      prn_str word = peek(p) == '"' ? take_quoted(p) : take_word(p);
-      if (p->missing) return false;
-      if (word.size == 0 || n == MAX_LIST) break;
-      list[n++] = word;
-    }
-    if (peek(p) != ']') {
-      fail(p, from, "the list has no closing ']'");
-      return false;
-    }
-    p->at++;
-    out->words = prn_arena_copy(prn_ctx_arena(p->ctx), list, n * sizeof *list);
-    out->size = n;
-    return true;
+    return take_list(p, out);
   }
   out->is_quoted = peek(p) == '"';
   *words = out->is_quoted ? take_quoted(p) : take_word(p);

@@ -7,6 +7,8 @@
 #include "ir/support/file.h"
 #include "tools/npy.h"
 
+enum { SHOWN = 200 /* bytes of a header in a message */ };
+
 static const struct {
   const char *descr;
   prn_dtype dtype;
@@ -139,7 +141,9 @@ prn_status prn_npy_decode(prn_diag_sink *sink, const char *path,
                          "not a .npy array (no NUMPY header)");
   if (!read_header(text, &h))
     return prn_diag_emit(sink, PRN_ERROR, loc, subject,
-                         "unsupported .npy header: %.*s", PRN_STR_ARG(text));
+                         "unsupported .npy header: %.*s%s",
+                         (int)(text.size < SHOWN ? text.size : SHOWN),
+                         text.data, text.size > SHOWN ? "..." : "");
   if (h.fortran && h.rank > 1)
     return prn_diag_emit(sink, PRN_ERROR, loc, subject,
                          "the array is in Fortran order; save it with "

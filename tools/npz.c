@@ -26,6 +26,7 @@ typedef struct archive {
   prn_ctx *ctx;
   const char *path;
   prn_str bytes;
+  uint64_t left; /* bytes that no member has taken */
 } archive;
 
 static uint64_t get(const char *p, size_t n) {
@@ -90,8 +91,9 @@ static void read_extra(const char *p, size_t n, member *m) {
 }
 
 static bool read_central(const archive *z, uint64_t *at, member *m) {
+  if (!in_file(z, *at, CENTRAL_SIZE)) return false;
   const char *p = z->bytes.data + *at;
-  if (!in_file(z, *at, CENTRAL_SIZE) || get(p, 4) != 0x02014b50) return false;
+  if (get(p, 4) != 0x02014b50) return false;
   size_t name = get(p + 28, 2), extra = get(p + 30, 2), note = get(p + 32, 2);
   *m = (member){.name = {p + CENTRAL_SIZE, name},
                 .method = (uint32_t)get(p + 10, 2),
@@ -100,10 +102,21 @@ static bool read_central(const archive *z, uint64_t *at, member *m) {
                 .size = get(p + 24, 4),
                 .header = get(p + 42, 4)};
   uint64_t total = CENTRAL_SIZE + name + extra + note;
-  if (!in_file(z, *at, total)) return false;
+  if (!in_file(z, *at, total) || memchr(p + CENTRAL_SIZE, 0, name))
+    return false;
   read_extra(p + CENTRAL_SIZE + name, extra, m);
   *at += total;
   return true;
+}
+
+static uint32_t crc_of(uint32_t crc, const char *p, size_t n) {
+  while (n) {
+    uInt part = n > (1u << 30) ? (1u << 30) : (uInt)n;
+    crc = (uint32_t)crc32(crc, (const Bytef *)p, part);
+    p += part;
+    n -= part;
+  }
+  return crc;
 }
 
 static bool inflate_all(prn_str in, char *out, size_t size) {
@@ -128,13 +141,19 @@ static bool inflate_all(prn_str in, char *out, size_t size) {
   return rc == Z_STREAM_END && done == size;
 }
 
+static prn_status decode_bytes(const archive *z, const member *m, prn_str bytes,
+                               prn_array *out) {
+  if (crc_of(0, bytes.data, bytes.size) != m->crc)
+    return fail(z, m->name, "damaged: its checksum does not match");
+  return prn_npy_decode(prn_ctx_diags(z->ctx), z->path, m->name, bytes, out);
+}
+
 static prn_status decode_member(const archive *z, const member *m,
                                 prn_str packed, prn_array *out) {
-  prn_diag_sink *sink = prn_ctx_diags(z->ctx);
   if (m->method == 0) {
     if (m->size != m->packed)
       return fail(z, m->name, "a stored member has two sizes");
-    return prn_npy_decode(sink, z->path, m->name, packed, out);
+    return decode_bytes(z, m, packed, out);
   }
   if (m->method != Z_DEFLATED)
     return fail(z, m->name, "compression method %u is not supported",
@@ -148,21 +167,23 @@ static prn_status decode_member(const archive *z, const member *m,
   if (!inflate_all(packed, buf, m->size))
     status = fail(z, m->name, "broken compressed data");
   else
-    status =
-        prn_npy_decode(sink, z->path, m->name, (prn_str){buf, m->size}, out);
+    status = decode_bytes(z, m, (prn_str){buf, m->size}, out);
   prn_free(buf);
   return status;
 }
 
-static prn_status read_member(const archive *z, const member *m,
-                              prn_arrays *out) {
+static prn_status read_member(archive *z, const member *m, prn_arrays *out) {
   prn_array a;
-  const char *p = z->bytes.data + m->header;
-  if (!in_file(z, m->header, LOCAL_SIZE) || get(p, 4) != 0x04034b50)
+  if (!in_file(z, m->header, LOCAL_SIZE) ||
+      get(z->bytes.data + m->header, 4) != 0x04034b50)
     return fail(z, m->name, "no member where the directory says");
+  const char *p = z->bytes.data + m->header;
   uint64_t data = m->header + LOCAL_SIZE + get(p + 26, 2) + get(p + 28, 2);
   if (!in_file(z, data, m->packed))
     return fail(z, m->name, "the member does not fit into the file");
+  /* The same bytes many times would inflate to any size. */
+  if (m->packed > z->left) return fail(z, m->name, "members overlap");
+  z->left -= m->packed;
   prn_str packed = {z->bytes.data + data, m->packed};
   PRN_TRY(decode_member(z, m, packed, &a));
   prn_str name = m->name;
@@ -177,7 +198,8 @@ prn_status prn_arrays_load_npz(prn_ctx *ctx, const char *path,
   prn_file *file = NULL;
   uint64_t at = 0, count = 0;
   PRN_TRY(prn_file_open(prn_ctx_diags(ctx), path, &file));
-  archive z = {ctx, prn_intern_cstr(ctx, path).data, prn_file_bytes(file)};
+  archive z = {ctx, prn_intern_cstr(ctx, path).data, prn_file_bytes(file),
+               prn_file_bytes(file).size};
   prn_status status = PRN_OK;
   if (!find_directory(&z, &at, &count))
     status = fail(&z, PRN_STR(""), "not an .npz archive");
@@ -209,16 +231,6 @@ static void put_common(prn_strbuf *b, uint32_t crc, size_t name) {
   put(b, UINT32_MAX, 4);
   put(b, UINT32_MAX, 4);
   put(b, name, 2);
-}
-
-static uint32_t crc_of(uint32_t crc, const char *p, size_t n) {
-  while (n) {
-    uInt part = n > (1u << 30) ? (1u << 30) : (uInt)n;
-    crc = (uint32_t)crc32(crc, (const Bytef *)p, part);
-    p += part;
-    n -= part;
-  }
-  return crc;
 }
 
 static void write_array(prn_out *o, const prn_array *a, prn_strbuf *central) {

@@ -7,6 +7,7 @@
 #ifndef PRN_IR_SUPPORT_STR_H
 #define PRN_IR_SUPPORT_STR_H
 
+#include <limits.h>
 #include <stdarg.h>
 
 #include "ir/support/base.h"
@@ -17,8 +18,9 @@ typedef struct prn_str {
 } prn_str;
 
 #define PRN_STR(literal) ((prn_str){(literal), sizeof(literal) - 1})
-/* For printf: printf("%.*s", PRN_STR_ARG(s)). */
-#define PRN_STR_ARG(s) (int)(s).size, (s).data
+/* For printf: printf("%.*s", PRN_STR_ARG(s)). A negative precision would mean
+ * none, and reading up to a NUL that is not there. */
+#define PRN_STR_ARG(s) ((s).size < INT_MAX ? (int)(s).size : INT_MAX), (s).data
 
 prn_str prn_str_from(const char *cstr); /* NULL gives the empty string */
 bool prn_str_eq(prn_str a, prn_str b);

@@ -158,13 +158,20 @@ static uint16_t to_f16(double v) {
   return (uint16_t)(sign + ((uint32_t)exp << 10) + ((man + half) >> shift));
 }
 
+/* v as an integer; what no integer is becomes the nearest, NaN zero. */
+static uint64_t to_integer(double v) {
+  if (v >= 0) return v < 0x1p64 ? (uint64_t)v : UINT64_MAX;
+  if (v < 0) return (uint64_t)(v > -0x1p63 ? (int64_t)v : INT64_MIN);
+  return 0;
+}
+
 /* Element i of packed data = v, rounded. Types narrower than a byte and the
  * float8s are not written by the compiler. */
 static void store(prn_dtype t, void *data, size_t i, double v) {
   size_t bytes = prn_dtype_bits(t) / 8;
   char *at = (char *)data + i * bytes;
   float f = (float)v;
-  uint64_t bits = v < 0 ? (uint64_t)(int64_t)v : (uint64_t)v;
+  uint64_t bits;
   uint16_t h;
   switch (t) {
   case PRN_F32:
@@ -185,6 +192,7 @@ static void store(prn_dtype t, void *data, size_t i, double v) {
     *at = v != 0;
     break;
   default:
+    bits = to_integer(v);
     memcpy(at, &bits, bytes);
   }
 }
