@@ -6,8 +6,6 @@
 #include "ir/support/arena.h"
 #include "ir/support/xxh64.h"
 
-static const char order_key[] = "prune.order";
-
 typedef struct writer {
   prn_strbuf bytes;
   prn_ptrmap numbers; /* value -> its number, from 1 */
@@ -152,7 +150,8 @@ static const prn_attr *member(const prn_attr *dict, const char *name) {
 
 /* The text of the metadata, or nothing. */
 static prn_str order_of(const prn_module *m) {
-  const prn_attr *order = member(member(m->attrs, "metadata_props"), order_key);
+  const prn_attr *order =
+      member(member(m->attrs, "metadata_props"), PRN_ORDER_KEY);
   bool text = order && order->kind == PRN_ATTR_STRING;
   return text ? order->s : PRN_STR("");
 }
@@ -190,6 +189,6 @@ void prn_module_note_order(prn_module *m, uint64_t order) {
   (void)snprintf(text, sizeof text, "%016llx", (unsigned long long)order);
   const prn_attr *value = prn_attr_string(m->ctx, prn_str_from(text));
   const prn_attr *props = member(m->attrs, "metadata_props");
-  props = with(m->ctx, props, order_key, value);
+  props = with(m->ctx, props, PRN_ORDER_KEY, value);
   m->attrs = with(m->ctx, m->attrs, "metadata_props", props);
 }

@@ -15,8 +15,11 @@
  * and which. */
 uint64_t prn_module_fingerprint(const prn_module *m);
 
-/* Notes in the model's metadata ("prune.order") that values have their channels
- * in another order than before, which the number stands for. */
+/* The key of that entry. */
+#define PRN_ORDER_KEY "prune.order"
+
+/* Notes in the model's metadata that values have their channels in another
+ * order than before, which the number stands for. */
 void prn_module_note_order(prn_module *m, uint64_t order);
 
 #endif

@@ -3,6 +3,8 @@
 
 #include <string.h>
 
+#include "ir/fingerprint.h"
+
 void dict_add_str(dict *d, prn_str name, const prn_attr *value) {
   if (!value) return;
   if (d->size == d->cap) {
@@ -60,30 +62,32 @@ void raw_field(prn_strbuf *b, unsigned number,
   prn_free(bytes);
 }
 
-/* Can a dictionary say it: keys and values there, keys distinct? */
-static bool props_are_plain(Onnx__StringStringEntryProto **props, size_t n) {
-  prn_map seen = {0};
-  bool plain = true;
-  for (size_t i = 0; i < n && plain; i++) {
-    const Onnx__StringStringEntryProto *p = props[i];
-    plain = p->key && p->value && !p->base.n_unknown_fields &&
-            !prn_map_find(&seen, prn_str_from(p->key));
-    if (plain) (void)prn_map_slot(&seen, prn_str_from(p->key));
-  }
-  prn_map_destroy(&seen);
-  return plain;
+/* Can a dictionary say it, behind what it has said? */
+static bool can_be_said(const Onnx__StringStringEntryProto *p,
+                        const prn_map *said) {
+  return p->key && p->value && !p->base.n_unknown_fields &&
+         !prn_map_find(said, prn_str_from(p->key));
 }
 
+/* From the first entry on that a dictionary cannot say, entries stay as they
+ * are, in their order; but for a note that says what the model is. */
 const prn_attr *import_props(importer *im, Onnx__StringStringEntryProto **props,
                              size_t n, unsigned number, prn_strbuf *raw) {
   dict d = {0};
-  bool plain = props_are_plain(props, n);
+  prn_map said = {0};
+  bool plain = true;
   for (size_t i = 0; i < n; i++) {
-    if (plain)
-      dict_add_text(im, &d, props[i]->key, props[i]->value);
-    else
-      raw_field(raw, number, &props[i]->base);
+    const Onnx__StringStringEntryProto *p = props[i];
+    bool can = can_be_said(p, &said);
+    plain = plain && can;
+    if (can && (plain || strcmp(p->key, PRN_ORDER_KEY) == 0)) {
+      (void)prn_map_slot(&said, prn_str_from(p->key));
+      dict_add_text(im, &d, p->key, p->value);
+    } else {
+      raw_field(raw, number, &p->base);
+    }
   }
+  prn_map_destroy(&said);
   return dict_done(im, &d);
 }
 

@@ -70,6 +70,18 @@ def texts():
     return m
 
 
+def metadata():
+    """Entries that no dictionary holds: a key twice, one without a value."""
+    m = relu()
+    for key, value in (("prune.order", "0123456789abcdef"), ("a", "1"),
+                       ("a", "2"), ("b", None), ("c", "3")):
+        p = m.metadata_props.add()
+        p.key = key
+        if value:
+            p.value = value
+    return m
+
+
 def unknown_fields():
     """An unknown field in every message there is."""
     m = relu()
@@ -335,7 +347,7 @@ def empty_graph():
     return model([], [value("x")], [value("x"), value("x")])
 
 
-MODELS = (texts, unknown_fields, types, tensor_kinds, attributes, functions,
+MODELS = (texts, metadata, unknown_fields, types, tensor_kinds, attributes, functions,
           subgraphs, defaults, sparse, training, names, foreign_only,
           empty_graph)
 
