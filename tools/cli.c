@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "ir/support/arena.h"
 
@@ -238,6 +239,15 @@ static bool answered(const prn_cli *cli, const char *arg) {
   prn_strbuf_destroy(&b);
   return true;
 }
+
+/* Nothing is flushed or written: outputs that are not whole do not exist. */
+static void out_of_memory(size_t size) {
+  (void)fprintf(stderr, "error: out of memory: %zu bytes are not to be had\n",
+                size);
+  _exit(1);
+}
+
+void prn_cli_begin(void) { prn_on_out_of_memory(out_of_memory); }
 
 prn_status prn_cli_parse(const prn_cli *cli, prn_diag_sink *sink, int argc,
                          char **argv, void *settings, prn_cli_result *out) {

@@ -61,6 +61,10 @@ typedef struct prn_cli_result {
   bool done; /* --help or --version was answered */
 } prn_cli_result;
 
+/* First in main: has the tool end with an error, not by a signal, when there is
+ * no memory. */
+void prn_cli_begin(void);
+
 /* Fills settings (with the defaults already in it). With done set the tool
  * ends with success. */
 PRN_NODISCARD prn_status prn_cli_parse(const prn_cli *cli, prn_diag_sink *sink,

@@ -124,6 +124,7 @@ int main(int argc, char **argv) {
   settings s = {.output = NULL};
   prn_cli_result r = {0};
   prn_diag_sink sink = {0};
+  prn_cli_begin();
   prn_status status = prn_cli_parse(&cli, &sink, argc, argv, &s, &r);
   if (status == PRN_OK && !r.done) status = dispatch(&sink, &s, &r.args);
   if (prn_cli_flush(&sink) != PRN_OK) status = PRN_FAIL;

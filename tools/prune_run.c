@@ -213,6 +213,7 @@ int main(int argc, char **argv) {
   prn_run_settings s = {
       .threads = 1, .random_inputs = -1, .bench = -1, .rtol = 1e-5};
   prn_cli_result r = {0};
+  prn_cli_begin();
   prn_ctx *ctx = prn_ctx_create();
   prn_status status =
       prn_cli_parse(&cli, prn_ctx_diags(ctx), argc, argv, &s, &r);

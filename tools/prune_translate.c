@@ -100,6 +100,7 @@ static prn_status translate(prn_ctx *ctx, settings *s, const char *input) {
 int main(int argc, char **argv) {
   settings s = {.output = NULL};
   prn_cli_result r = {0};
+  prn_cli_begin();
   prn_ctx *ctx = prn_ctx_create();
   prn_status status =
       prn_cli_parse(&cli, prn_ctx_diags(ctx), argc, argv, &s, &r);

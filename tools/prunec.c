@@ -176,6 +176,7 @@ static prn_status compile(prn_ctx *ctx, const settings *s, const char *input) {
 int main(int argc, char **argv) {
   settings s = {.threads = 1};
   prn_cli_result r = {0};
+  prn_cli_begin();
   prn_ctx *ctx = prn_ctx_create();
   prn_status status =
       prn_cli_parse(&cli, prn_ctx_diags(ctx), argc, argv, &s, &r);

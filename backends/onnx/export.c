@@ -62,7 +62,6 @@ static prn_status plan(exporter *x) {
   return x->failed ? PRN_FAIL : PRN_OK;
 }
 
-/* External files are renamed first: a model never lacks its data. */
 static prn_status write_all(exporter *x) {
   prn_out *out;
   PRN_TRY(prn_out_open(prn_ctx_diags(x->ctx), x->path, &out));
@@ -72,11 +71,7 @@ static prn_status write_all(exporter *x) {
   }
   prn_enc_rewind(&x->enc, out);
   export_model(x);
-  if (export_commit_external(x) != PRN_OK) {
-    prn_out_abandon(out);
-    return PRN_FAIL;
-  }
-  return prn_out_commit(out);
+  return export_commit(x, out);
 }
 
 prn_status prn_onnx_export_with(prn_module *m, const char *path,

@@ -287,13 +287,16 @@ prn_status export_write_external(exporter *x) {
   return PRN_OK;
 }
 
-prn_status export_commit_external(exporter *x) {
-  prn_status status = PRN_OK;
-  for (size_t i = 0; i < x->external.num_files; i++) {
-    prn_out *out = x->external.files[i].out;
-    x->external.files[i].out = NULL;
-    if (out && prn_out_commit(out) != PRN_OK) status = PRN_FAIL;
+prn_status export_commit(exporter *x, prn_out *model) {
+  external *e = &x->external;
+  prn_out **outs = prn_alloc(prn_array_size(sizeof *outs, e->num_files + 1));
+  for (size_t i = 0; i < e->num_files; i++) {
+    outs[i] = e->files[i].out;
+    e->files[i].out = NULL;
   }
+  outs[e->num_files] = model;
+  prn_status status = prn_out_commit_all(outs, e->num_files + 1);
+  prn_free(outs);
   return status;
 }
 

@@ -55,7 +55,9 @@ void export_plan_names(exporter *x);
 void export_plan_external(exporter *x);
 /* Opens, writes and closes the external files; commit renames them. */
 PRN_NODISCARD prn_status export_write_external(exporter *x);
-PRN_NODISCARD prn_status export_commit_external(exporter *x);
+/* External files and then the model: it never lacks its data, and what fails
+ * before the last of them is written leaves the old ones. */
+PRN_NODISCARD prn_status export_commit(exporter *x, prn_out *model);
 void export_abandon_external(exporter *x);
 /* Where t is outside, or NULL. */
 const placed *export_place(const exporter *x, const prn_tensor *t);

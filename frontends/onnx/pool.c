@@ -13,7 +13,7 @@ struct prn_onnx_pool {
   chunk *head;
   char *at, *end;
   size_t left; /* of the budget */
-  bool exhausted;
+  bool exhausted, starved;
 };
 
 prn_onnx_pool *prn_onnx_pool_create(size_t budget) {
@@ -48,9 +48,10 @@ static bool grow(prn_onnx_pool *p, size_t size) {
 static void *pool_alloc(void *data, size_t size) {
   prn_onnx_pool *p = data;
   size_t padded = (size + ALIGN - 1) & ~(size_t)(ALIGN - 1);
-  if (padded < size || padded > p->left ||
-      ((size_t)(p->end - p->at) < padded && !grow(p, padded))) {
-    p->exhausted = true;
+  p->exhausted = p->exhausted || padded < size || padded > p->left;
+  if (p->exhausted) return NULL;
+  if ((size_t)(p->end - p->at) < padded && !grow(p, padded)) {
+    p->starved = true;
     return NULL;
   }
   p->left -= padded;
@@ -69,3 +70,4 @@ ProtobufCAllocator prn_onnx_pool_allocator(prn_onnx_pool *p) {
 }
 
 bool prn_onnx_pool_exhausted(const prn_onnx_pool *p) { return p->exhausted; }
+bool prn_onnx_pool_starved(const prn_onnx_pool *p) { return p->starved; }

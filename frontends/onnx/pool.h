@@ -14,6 +14,8 @@ typedef struct prn_onnx_pool prn_onnx_pool;
 prn_onnx_pool *prn_onnx_pool_create(size_t budget);
 void prn_onnx_pool_destroy(prn_onnx_pool *p); /* NULL is allowed */
 ProtobufCAllocator prn_onnx_pool_allocator(prn_onnx_pool *p);
+/* Why it said no: the budget is spent, or there is no memory. */
 bool prn_onnx_pool_exhausted(const prn_onnx_pool *p);
+bool prn_onnx_pool_starved(const prn_onnx_pool *p);
 
 #endif

@@ -156,7 +156,9 @@ static void put(scan *s, const frame *f, const void *data, size_t size) {
       cap *= 2;
     char *grown = cap <= max_skeleton ? prn_try_alloc(cap) : NULL;
     if (!grown) {
-      error(s, f, f->at, "the model without its weights is too large");
+      error(s, f, f->at, "%s",
+            cap <= max_skeleton ? "out of memory"
+                                : "the model without its weights is too large");
       s->stopped = true;
       return;
     }
@@ -444,9 +446,10 @@ static prn_status unpack(scan *s, const ProtobufCMessageDescriptor *type,
   w->root = protobuf_c_message_unpack(type, &allocator, s->out.size,
                                       (const uint8_t *)s->out.data);
   if (w->root) return PRN_OK;
-  const char *why = prn_onnx_pool_exhausted(w->pool)
-                        ? "the model without its weights is too large"
-                        : "the model is malformed";
+  const char *why = "the model is malformed";
+  if (prn_onnx_pool_exhausted(w->pool))
+    why = "the model without its weights is too large";
+  if (prn_onnx_pool_starved(w->pool)) why = "out of memory";
   return prn_diag_emit(s->sink, PRN_ERROR, (prn_loc){.file = s->file},
                        PRN_STR(""), "%s", why);
 }

@@ -26,14 +26,19 @@ struct prn_arena_chunk {
   char pad[ALIGN - (sizeof(void *) + sizeof(size_t)) % ALIGN];
 };
 
-static void out_of_memory(size_t size) {
+static void (*handler)(size_t size); /* as malloc, one for the process */
+
+void prn_on_out_of_memory(void (*fn)(size_t size)) { handler = fn; }
+
+void prn_out_of_memory(size_t size) {
+  if (handler) handler(size);
   (void)fprintf(stderr, "prune: out of memory allocating %zu bytes\n", size);
   abort();
 }
 
 size_t prn_array_size(size_t size, size_t n) {
   size_t total;
-  if (!prn_mul_size(size, n, &total)) out_of_memory(SIZE_MAX);
+  if (!prn_mul_size(size, n, &total)) prn_out_of_memory(SIZE_MAX);
   return total;
 }
 
@@ -41,13 +46,13 @@ void *prn_try_alloc(size_t size) { return malloc(size ? size : 1); }
 
 void *prn_alloc(size_t size) {
   void *p = prn_try_alloc(size);
-  if (!p) out_of_memory(size);
+  if (!p) prn_out_of_memory(size);
   return p;
 }
 
 void *prn_realloc(void *p, size_t size) {
   void *q = realloc(p, size ? size : 1);
-  if (!q) out_of_memory(size);
+  if (!q) prn_out_of_memory(size);
   return q;
 }
 
@@ -68,7 +73,7 @@ static void grow(prn_arena *a, size_t size) {
 
 void *prn_arena_alloc(prn_arena *a, size_t size) {
   size_t padded = (size + ALIGN - 1) & ~(size_t)(ALIGN - 1);
-  if (padded < size) out_of_memory(size);
+  if (padded < size) prn_out_of_memory(size);
   if (!a->head || (size_t)(a->end - a->at) < padded) grow(a, padded);
   char *p = a->at;
   a->at += padded;

@@ -1,8 +1,8 @@
 /* Bump arenas: many small allocations, one free.
  *
- * Exhaustion aborts: an arena holds the compiler's own structures, whose size
- * the importers bound. Memory that a user's file can ask for in bulk comes
- * from prn_try_alloc or from blobs instead, which can fail politely. */
+ * Exhaustion ends the process: an arena holds the compiler's own structures,
+ * whose size the importers bound. Memory that a user's file can ask for in bulk
+ * comes from prn_try_alloc or from blobs instead, which can fail politely. */
 #ifndef PRN_IR_SUPPORT_ARENA_H
 #define PRN_IR_SUPPORT_ARENA_H
 
@@ -30,7 +30,14 @@ void *prn_arena_copy(prn_arena *a, const void *data, size_t size);
 /* size * n, aborting on overflow: for the compiler's own arrays. */
 size_t prn_array_size(size_t size, size_t n);
 
-/* malloc/realloc that abort; free with prn_free. */
+/* What is called when there is no memory, with the size that was wanted; it
+ * does not return, or the process aborts, as it does with NULL. Tools end with
+ * an error. One for the process, to be set before other threads start. */
+void prn_on_out_of_memory(void (*fn)(size_t size));
+/* For who got NULL and has no way to say so. */
+_Noreturn void prn_out_of_memory(size_t size);
+
+/* malloc/realloc that never fail; free with prn_free. */
 void *prn_alloc(size_t size);
 void *prn_realloc(void *p, size_t size);
 void prn_free(void *p);

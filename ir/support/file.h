@@ -53,6 +53,9 @@ void prn_out_write(prn_out *o, const void *data, size_t size);
 uint64_t prn_out_offset(const prn_out *o);
 /* Flushes, renames into place and frees o, also on failure. */
 PRN_NODISCARD prn_status prn_out_commit(prn_out *o);
+/* The same for files that belong together: none is renamed before all are
+ * written, then they are in this order. */
+PRN_NODISCARD prn_status prn_out_commit_all(prn_out *const *outs, size_t n);
 /* Removes what was written and frees o; NULL is allowed. */
 void prn_out_abandon(prn_out *o);
 

@@ -9,6 +9,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -18,13 +19,20 @@
 #include "ir/support/file.h"
 #include "ir/support/writer.h"
 
-enum { BUFFER = 1 << 18, LONG = 1 << 23, TRIES = 100 };
+enum {
+  BUFFER = 1 << 18,
+  LONG = 1 << 23,
+  TRIES = 100,
+  TEMP_MORE = 64, /* bytes that the name of a temporary file has more */
+};
 
 struct prn_out {
   prn_diag_sink *sink;
   char *path;   /* for messages, as given */
   char *target; /* where rename puts it, links resolved; NULL: direct */
-  char *temp;   /* named temporary file, NULL while nameless */
+  char *temp;   /* name of a temporary file, which may not exist yet */
+  size_t room;  /* for it */
+  bool named;   /* it exists */
   int fd;
   bool owns_fd;
   int error; /* first errno, 0 while all is well */
@@ -53,14 +61,13 @@ static prn_status report(prn_diag_sink *sink, const char *path, int error) {
                        "cannot write '%s': %s", path, strerror(error));
 }
 
-/* "FOLDER/.NAME.N.tmp" for the n-th try at a name nobody uses. */
-static char *temp_name(const char *target, unsigned n) {
-  const char *slash = strrchr(target, '/');
-  int folder = slash ? (int)(slash - target) + 1 : 0;
-  prn_strbuf b = {0};
-  prn_strbuf_fmt(&b, "%.*s.%.200s.%ld-%u.tmp", folder, target, target + folder,
-                 (long)getpid(), n);
-  return b.data;
+/* "FOLDER/.NAME.N.tmp" for the n-th try at a name nobody uses. The room for it
+ * is there from the start: nothing may fail while such a file exists. */
+static void name_temp(prn_out *o, unsigned n) {
+  const char *slash = strrchr(o->target, '/');
+  int folder = slash ? (int)(slash - o->target) + 1 : 0;
+  (void)snprintf(o->temp, o->room, "%.*s.%.200s.%ld-%u.tmp", folder, o->target,
+                 o->target + folder, (long)getpid(), n);
 }
 
 static int open_nameless(const char *target, mode_t mode) {
@@ -83,17 +90,11 @@ static int open_nameless(const char *target, mode_t mode) {
 
 static int open_named(prn_out *o, mode_t mode) {
   for (unsigned n = 0; n < TRIES; n++) {
-    char *name = temp_name(o->target, n);
+    name_temp(o, n);
     int flags = O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW;
-    int fd = open(name, flags, mode);
-    int saved = errno;
-    if (fd >= 0) {
-      o->temp = name;
-      return fd;
-    }
-    prn_free(name);
-    errno = saved;
-    if (errno != EEXIST) return -1;
+    int fd = open(o->temp, flags, mode);
+    o->named = fd >= 0;
+    if (o->named || errno != EEXIST) return fd;
   }
   return -1;
 }
@@ -127,6 +128,8 @@ prn_status prn_out_open(prn_diag_sink *sink, const char *path, prn_out **out) {
     o->owns_fd = true;
   } else {
     o->target = exists ? realpath(path, NULL) : strdup(path);
+    o->room = o->target ? strlen(o->target) + TEMP_MORE : 0;
+    o->temp = prn_alloc(o->room);
     o->fd = o->target ? open_temp(o, exists ? &st : NULL) : -1;
     o->owns_fd = true;
   }
@@ -175,21 +178,15 @@ uint64_t prn_out_offset(const prn_out *o) { return o->offset; }
 
 /* Gives a nameless file a temporary name. */
 static void link_temp(prn_out *o) {
-  prn_strbuf self = {0};
-  prn_strbuf_fmt(&self, "/proc/self/fd/%d", o->fd);
-  for (unsigned n = 0; n < TRIES && !o->temp; n++) {
-    char *name = temp_name(o->target, n);
+  char self[32];
+  (void)snprintf(self, sizeof self, "/proc/self/fd/%d", o->fd);
+  for (unsigned n = 0; n < TRIES && !o->named; n++) {
+    name_temp(o, n);
     int flags = AT_SYMLINK_FOLLOW;
-    if (linkat(AT_FDCWD, self.data, AT_FDCWD, name, flags) == 0) {
-      o->temp = name;
-    } else {
-      o->error = errno;
-      prn_free(name);
-      if (o->error != EEXIST) break;
-    }
+    o->named = linkat(AT_FDCWD, self, AT_FDCWD, o->temp, flags) == 0;
+    o->error = o->named ? 0 : errno;
+    if (o->error != EEXIST) break;
   }
-  if (o->temp) o->error = 0;
-  prn_strbuf_destroy(&self);
 }
 
 /* Between linking and renaming the temporary name exists: signals that end
@@ -204,25 +201,51 @@ static sigset_t hold_signals(void) {
   return old;
 }
 
-prn_status prn_out_commit(prn_out *o) {
-  flush(o);
-  settle(o);
-  sigset_t old = hold_signals();
-  if (!o->error && o->target && !o->temp) link_temp(o);
+/* All that can fail but renaming. */
+static void finish(prn_out *o) {
+  if (!o->error && o->target && !o->named) link_temp(o);
   if (o->owns_fd && close(o->fd) != 0 && !o->error) o->error = errno;
-  if (!o->error && o->target && rename(o->temp, o->target) != 0)
-    o->error = errno;
-  if (o->error && o->temp) (void)unlink(o->temp);
+}
+
+/* Puts the file in its place, or lets it vanish. */
+static void place(prn_out *o, bool wanted) {
+  if (!o->named) return;
+  if (wanted && rename(o->temp, o->target) == 0) return;
+  if (wanted) o->error = errno;
+  (void)unlink(o->temp);
+}
+
+prn_status prn_out_commit_all(prn_out *const *outs, size_t n) {
+  prn_status status = PRN_OK;
+  bool well = true;
+  for (size_t i = 0; i < n; i++) {
+    flush(outs[i]);
+    settle(outs[i]);
+  }
+  sigset_t old = hold_signals();
+  for (size_t i = 0; i < n; i++) {
+    finish(outs[i]);
+    well = well && !outs[i]->error;
+  }
+  for (size_t i = 0; i < n; i++) {
+    place(outs[i], well);
+    well = well && !outs[i]->error;
+  }
   (void)pthread_sigmask(SIG_SETMASK, &old, NULL);
-  prn_status status = o->error ? report(o->sink, o->path, o->error) : PRN_OK;
-  free_out(o);
+  for (size_t i = 0; i < n; i++) {
+    if (outs[i]->error)
+      status = report(outs[i]->sink, outs[i]->path, outs[i]->error);
+    free_out(outs[i]);
+  }
   return status;
 }
+
+prn_status prn_out_commit(prn_out *o) { return prn_out_commit_all(&o, 1); }
 
 void prn_out_abandon(prn_out *o) {
   if (!o) return;
   settle(o);
   if (o->owns_fd) (void)close(o->fd);
-  if (o->temp) (void)unlink(o->temp);
+  if (o->named) (void)unlink(o->temp);
   free_out(o);
 }

@@ -60,6 +60,43 @@ def arrays(folder):
         write(folder, f"{a.dtype}-{a.ndim}", out.getvalue())
 
 
+def xxh64(data):
+    """ir/support/xxh64.h, with seed 0."""
+    p1, p2, p3, p4, p5 = (0x9E3779B185EBCA87, 0xC2B2AE3D27D4EB4F,
+                          0x165667B19E3779F9, 0x85EBCA77C2B2AE63,
+                          0x27D4EB2F165667C5)
+    top = 2**64 - 1
+
+    def turn(v, n):
+        return (v << n | v >> 64 - n) & top
+
+    def mix(lane, word):
+        return turn(lane + word * p2 & top, 31) * p1 & top
+
+    words = struct.unpack(f"<{len(data) // 8}Q", data[:len(data) // 8 * 8])
+    stripes = len(data) // 32 * 4
+    h = p5
+    if stripes:
+        lanes = [p1 + p2 & top, p2, 0, -p1 & top]
+        for i in range(stripes):
+            lanes[i % 4] = mix(lanes[i % 4], words[i])
+        h = sum(turn(v, n) for v, n in zip(lanes, (1, 7, 12, 18))) & top
+        for v in lanes:
+            h = ((h ^ mix(0, v)) * p1 + p4) & top
+    h = h + len(data) & top
+    for word in words[stripes:]:
+        h = turn(h ^ mix(0, word), 27) * p1 + p4 & top
+    rest = data[len(words) * 8:]
+    if len(rest) >= 4:
+        h ^= int.from_bytes(rest[:4], "little") * p1 & top
+        h, rest = turn(h, 23) * p2 + p3 & top, rest[4:]
+    for byte in rest:
+        h = turn(h ^ byte * p5 & top, 11) * p1 & top
+    for shift, by in ((33, p2), (29, p3), (32, 1)):
+        h = (h ^ h >> shift) * by & top
+    return h
+
+
 def observation(name, axis, n, moments=0, window=(), paired=False):
     """As ir/profile.h has version 2; window: groups, then lists of one axis."""
     text = name.encode()
@@ -85,8 +122,12 @@ def profiles(folder):
     folder = folder / "profile"
 
     def profile(block, *observations):
-        return struct.pack("<8sIIQQ", b"PRNPROF\n", 2, len(observations), 99,
-                           block) + b"".join(observations) + bytes(8)
+        return summed(struct.pack("<8sIIQQ", b"PRNPROF\n", 2,
+                                  len(observations), 99, block) +
+                      b"".join(observations))
+
+    def summed(data):
+        return data + struct.pack("<Q", xxh64(data))
 
     full = 2**63 - 1
     write(folder, "plain", profile(0, observation("a", -1, 3)))
@@ -101,8 +142,8 @@ def profiles(folder):
         "image", 1, 6, 3, (2, 3, 1, 1, 0, 0))))
     old = struct.pack("<IiQQII", 1, -1, 2, 5, 1, 0) + b"a" + bytes(7)
     old += struct.pack("<12d", *[0.5] * 12)
-    write(folder, "old", struct.pack("<8sIIQ", b"PRNPROF\n", 1, 1, 99) + old +
-          bytes(8))
+    write(folder, "old",
+          summed(struct.pack("<8sIIQ", b"PRNPROF\n", 1, 1, 99) + old))
 
 
 def tables(folder):
