@@ -206,12 +206,17 @@ static int by_offset(const void *a, const void *b) {
   return (x->at > y->at) - (x->at < y->at);
 }
 
+/* No memory is not the same as no matrix. */
+static int64_t *offsets_of(const prn_site *s, uint32_t roles, int64_t *n) {
+  int64_t *at = prn_layout_offsets(&s->layout, prn_site_axes(s, roles), n);
+  if (!at) prn_out_of_memory(sizeof *at * (size_t)*n);
+  return at;
+}
+
 /* Columns ascending, and where they come from. */
-static bool sort_columns(const prn_site *s, prn_arena *arena,
+static void sort_columns(const prn_site *s, prn_arena *arena,
                          prn_site_matrix *m) {
-  int64_t *at = prn_layout_offsets(&s->layout, prn_site_axes(s, PRN_ROLES_COL),
-                                   &m->inputs);
-  if (!at) return false;
+  int64_t *at = offsets_of(s, PRN_ROLES_COL, &m->inputs);
   column *pairs = PRN_ARENA_ARRAY(arena, column, m->inputs);
   m->cols = PRN_ARENA_ARRAY(arena, int64_t, m->inputs);
   m->from = PRN_ARENA_ARRAY(arena, int64_t, m->inputs);
@@ -223,7 +228,6 @@ static bool sort_columns(const prn_site *s, prn_arena *arena,
     m->cols[i] = pairs[i].at;
     m->from[i] = pairs[i].from;
   }
-  return true;
 }
 
 bool prn_site_matrix_of(const prn_site *s, prn_arena *arena,
@@ -243,16 +247,16 @@ bool prn_site_matrix_of(const prn_site *s, prn_arena *arena,
         (batch > 1 && !shares_inputs(op)))
       return false;
   }
-  int64_t *rows =
-      prn_layout_offsets(&s->layout, prn_site_axes(s, PRN_ROLES_ROW), &all);
-  bool ok = rows && out->groups > 0 && all % out->groups == 0;
+  int64_t *rows = offsets_of(s, PRN_ROLES_ROW, &all);
+  bool ok = out->groups > 0 && all % out->groups == 0;
   if (ok) {
     out->outputs = all / out->groups;
     out->rows =
         prn_arena_copy(arena, rows, prn_array_size(sizeof *rows, (size_t)all));
   }
   prn_free(rows);
-  return ok && sort_columns(s, arena, out);
+  if (ok) sort_columns(s, arena, out);
+  return ok;
 }
 
 void prn_site_matrix_by_place(prn_site_matrix *m) {

@@ -119,10 +119,9 @@ static lines *lines_of(const prn_pass_env *env, const prn_tensor *t) {
   int64_t size[PRN_LAYOUT_MAX_RANK], at[PRN_LAYOUT_MAX_RANK] = {0};
   int32_t rank = t->type->rank;
   lines *l = PRN_ARENA_NEW(env->scratch, lines);
-  unsigned char *bits = rank <= PRN_LAYOUT_MAX_RANK && t->data
-                            ? prn_tensor_nonzero_bits(t)
-                            : NULL;
-  if (!bits) return l;
+  if (rank > PRN_LAYOUT_MAX_RANK || !t->data) return l;
+  unsigned char *bits = prn_tensor_nonzero_bits(t);
+  if (!bits) prn_out_of_memory((size_t)prn_tensor_count(t) / 8);
   for (int32_t i = 0; i < rank; i++) {
     (void)prn_dim_is_const(t->type->dims[i], &size[i]);
     l->zero[i] = prn_arena_alloc(env->scratch, (size_t)size[i]);

@@ -16,8 +16,10 @@ PRN_PASS_TABLES;
 
 static bool is_zero(const prn_op *constant) {
   const prn_tensor *t = prn_value_constant(&constant->results[0]);
-  unsigned char *bits = t->data ? prn_tensor_nonzero_bits(t) : NULL;
-  bool zero = bits && prn_bits_count(bits, prn_tensor_count(t)) == 0;
+  if (!t->data) return false;
+  unsigned char *bits = prn_tensor_nonzero_bits(t);
+  if (!bits) prn_out_of_memory((size_t)prn_tensor_count(t) / 8);
+  bool zero = prn_bits_count(bits, prn_tensor_count(t)) == 0;
   prn_free(bits);
   return zero;
 }
