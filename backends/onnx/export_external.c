@@ -272,7 +272,7 @@ prn_status export_write_external(exporter *x) {
   for (size_t i = 0; i < e->num_files; i++) {
     char *path = beside(x->path, e->files[i].name);
     prn_status status =
-        prn_out_open(prn_ctx_diags(x->ctx), path, &e->files[i].out);
+        prn_out_open_beside(prn_ctx_diags(x->ctx), path, &e->files[i].out);
     prn_free(path);
     PRN_TRY(status);
   }

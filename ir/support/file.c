@@ -160,6 +160,13 @@ static int open_beneath(int dirfd, prn_str location) {
   return open_beneath_slowly(dirfd, path); /* old kernel, or filtered away */
 }
 
+/* Whether the file has other names: one of them may be where the model's author
+ * could not write, only link to. */
+static bool has_links(int fd) {
+  struct stat st;
+  return fstat(fd, &st) == 0 && S_ISREG(st.st_mode) && st.st_nlink > 1;
+}
+
 static const char *open_error(void) {
   if (errno == ELOOP) return "a symbolic link is on the way";
   if (errno == EXDEV) return "leaves the folder of the model";
@@ -187,7 +194,10 @@ prn_status prn_file_open_beneath(prn_diag_sink *sink, const char *dir,
   prn_strbuf_destroy(&path);
   int at = open(*dir ? dir : ".", O_PATH | O_DIRECTORY | O_CLOEXEC);
   int fd = at < 0 ? -1 : open_beneath(at, location);
-  why = fd < 0 ? open_error() : map_fd(fd, f);
+  if (fd < 0)
+    why = open_error();
+  else
+    why = has_links(fd) ? "has other names (hard links)" : map_fd(fd, f);
   if (fd >= 0) (void)close(fd);
   if (at >= 0) (void)close(at);
   if (why) {

@@ -15,8 +15,9 @@ typedef struct prn_file prn_file;
 PRN_NODISCARD prn_status prn_file_open(prn_diag_sink *sink, const char *path,
                                        prn_file **out);
 /* Maps `location`, relative to folder `dir` ("" is the current one), refusing
- * absolute paths, "..", backslashes, symbolic links, and anything that is not
- * a regular file. loc and subject say who asked. */
+ * absolute paths, "..", backslashes, symbolic links, files that have hard
+ * links, and anything that is not a regular file. loc and subject say who
+ * asked. */
 PRN_NODISCARD prn_status prn_file_open_beneath(prn_diag_sink *sink,
                                                const char *dir,
                                                prn_str location, prn_loc loc,
@@ -48,6 +49,10 @@ typedef struct prn_out prn_out;
  * written directly, and an existing file that may not be written is refused. */
 PRN_NODISCARD prn_status prn_out_open(prn_diag_sink *sink, const char *path,
                                       prn_out **out);
+/* The same for a path that the user did not name: a symbolic link is not
+ * followed but replaced, and what is no file is refused. */
+PRN_NODISCARD prn_status prn_out_open_beside(prn_diag_sink *sink,
+                                             const char *path, prn_out **out);
 /* Appends; an error is remembered and reported by commit. */
 void prn_out_write(prn_out *o, const void *data, size_t size);
 uint64_t prn_out_offset(const prn_out *o);

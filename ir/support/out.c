@@ -113,12 +113,34 @@ static int open_temp(prn_out *o, const struct stat *existing) {
   return fd;
 }
 
-prn_status prn_out_open(prn_diag_sink *sink, const char *path, prn_out **out) {
-  *out = NULL;
+static prn_out *create(prn_diag_sink *sink, const char *path) {
   prn_out *o = prn_alloc(sizeof *o);
   memset(o, 0, offsetof(prn_out, buffer));
   o->sink = sink;
   o->path = copy_path(path);
+  return o;
+}
+
+/* Opens a temporary file for what is going to be at target, which is taken. */
+static void open_for(prn_out *o, char *target, const struct stat *existing) {
+  o->target = target;
+  o->room = target ? strlen(target) + TEMP_MORE : 0;
+  o->temp = prn_alloc(o->room);
+  o->fd = target ? open_temp(o, existing) : -1;
+  o->owns_fd = true;
+}
+
+static prn_status opened(prn_out *o, prn_out **out) {
+  int error = errno;
+  if (o->fd >= 0) return *out = o, PRN_OK;
+  prn_status status = report(o->sink, o->path, error);
+  free_out(o);
+  return status;
+}
+
+prn_status prn_out_open(prn_diag_sink *sink, const char *path, prn_out **out) {
+  *out = NULL;
+  prn_out *o = create(sink, path);
   struct stat st;
   bool exists = strcmp(path, "-") != 0 && stat(path, &st) == 0;
   if (strcmp(path, "-") == 0) {
@@ -127,19 +149,26 @@ prn_status prn_out_open(prn_diag_sink *sink, const char *path, prn_out **out) {
     o->fd = open(path, O_WRONLY | O_CLOEXEC);
     o->owns_fd = true;
   } else {
-    o->target = exists ? realpath(path, NULL) : strdup(path);
-    o->room = o->target ? strlen(o->target) + TEMP_MORE : 0;
-    o->temp = prn_alloc(o->room);
-    o->fd = o->target ? open_temp(o, exists ? &st : NULL) : -1;
-    o->owns_fd = true;
+    open_for(o, exists ? realpath(path, NULL) : strdup(path),
+             exists ? &st : NULL);
   }
-  if (o->fd < 0) {
-    int error = errno;
-    free_out(o);
-    return report(sink, path, error);
+  return opened(o, out);
+}
+
+prn_status prn_out_open_beside(prn_diag_sink *sink, const char *path,
+                               prn_out **out) {
+  *out = NULL;
+  prn_out *o = create(sink, path);
+  struct stat st;
+  bool exists = lstat(path, &st) == 0;
+  bool file = exists && S_ISREG(st.st_mode);
+  if (exists && !file && !S_ISLNK(st.st_mode)) {
+    o->fd = -1;
+    errno = EEXIST;
+  } else {
+    open_for(o, strdup(path), file ? &st : NULL);
   }
-  *out = o;
-  return PRN_OK;
+  return opened(o, out);
 }
 
 static void flush(prn_out *o) {

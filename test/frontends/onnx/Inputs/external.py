@@ -1,5 +1,6 @@
 """Models with external data, for external.test: external.py OUT_FOLDER."""
 import os
+import shutil
 import sys
 
 import numpy as np
@@ -31,7 +32,8 @@ def place(location, offset="0", length="24"):
 
 os.makedirs(os.path.join(FOLDER, "sub"))
 np.arange(-2, 6, dtype=np.float32).tofile(os.path.join(FOLDER, "w.bin"))
-os.link(os.path.join(FOLDER, "w.bin"), os.path.join(FOLDER, "..", "w.bin"))
+shutil.copy(os.path.join(FOLDER, "w.bin"), os.path.join(FOLDER, "..", "w.bin"))
+os.link(os.path.join(FOLDER, "..", "w.bin"), os.path.join(FOLDER, "hard.bin"))
 os.symlink("w.bin", os.path.join(FOLDER, "link.bin"))
 os.mkfifo(os.path.join(FOLDER, "pipe"))
 save("m.onnx", [tensor("w", *place("w.bin", "8"))])
@@ -46,7 +48,7 @@ BAD = [tensor("", ("offset", "0")), tensor("", *place("../w.bin")),
        tensor("", *place("w.bin"), ("offset", "4")),
        tensor("", *place("w.bin"), raw_data=bytes(24)),
        tensor("", *place("w.bin"), dtype=T.STRING),
-       tensor("", ("location", "w.bin"))]
+       tensor("", ("location", "w.bin")), tensor("", *place("hard.bin"))]
 for i, t in enumerate(BAD):
     t.name = f"t{i}"
 save("bad.onnx", BAD)
