@@ -40,6 +40,9 @@ prn_status prn_analyses_need(prn_analyses *a, uint32_t mask) {
     PRN_TRY(prn_analysis_table[i]->compute(a, a->module, &data));
     a->data[i] = data;
     a->have |= 1u << i;
+    /* It refines types: what was found with less known may say less. */
+    if (i == PRN_ANALYSIS_SHAPES)
+      prn_analyses_keep(a, PRN_SHAPES | PRN_WEIGHTS);
   }
   return PRN_OK;
 }

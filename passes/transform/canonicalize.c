@@ -86,7 +86,6 @@ const prn_pass prn_pass_canonicalize = {
     .summary = "Apply the rewrite rules until none fits",
     .reads = PRN_ANY_DIALECT,
     .writes = PRN_ANY_DIALECT,
-    .keeps = PRN_ALL_ANALYSES & ~(unsigned)(PRN_WEIGHTS | PRN_SHAPES),
     .check = check,
     .exact = true,
     PRN_PASS_COMMON,

@@ -204,7 +204,7 @@ const prn_pass prn_pass_cse = {
     .summary = "Compute equal things once",
     .reads = PRN_ANY_DIALECT,
     .writes = PRN_ANY_DIALECT,
-    .keeps = PRN_ALL_ANALYSES & ~(unsigned)PRN_WEIGHTS,
+    .keeps = PRN_SHAPES,
     .exact = true,
     PRN_PASS_COMMON,
 };

@@ -101,7 +101,7 @@ const prn_pass prn_pass_dce = {
     .summary = "Erase operations whose results nobody uses",
     .reads = PRN_ANY_DIALECT,
     .writes = PRN_ANY_DIALECT,
-    .keeps = PRN_ALL_ANALYSES & ~(unsigned)PRN_WEIGHTS,
+    .keeps = PRN_SHAPES,
     .exact = true,
     PRN_PASS_COMMON,
 };

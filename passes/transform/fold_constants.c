@@ -181,7 +181,6 @@ const prn_pass prn_pass_fold_constants = {
     .summary = "Turn operations with known results into constants",
     .reads = PRN_ANY_DIALECT,
     .writes = PRN_ANY_DIALECT,
-    .keeps = PRN_ALL_ANALYSES & ~(unsigned)(PRN_WEIGHTS | PRN_SHAPES),
     .exact = true,
     PRN_PASS_COMMON,
 };

@@ -56,7 +56,7 @@ const prn_pass prn_pass_infer_shapes = {
     .summary = "Infer the types and symbolic sizes of all values",
     .reads = PRN_ANY_DIALECT,
     .writes = PRN_ANY_DIALECT,
-    .keeps = PRN_ALL_ANALYSES,
+    .keeps = PRN_SHAPES | PRN_WEIGHTS,
     .exact = true,
     PRN_PASS_COMMON,
 };
