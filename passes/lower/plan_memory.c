@@ -122,11 +122,8 @@ static bool may_overlay(const plan *p, prn_op *const *kernels, uint32_t a,
          in_place(p, kernels[x->last], a + 1, b + 1);
 }
 
-static bool overlap(const plan *p, prn_op *const *kernels, uint32_t a,
-                    uint32_t b) {
-  const piece *x = &p->pieces[a], *y = &p->pieces[b];
-  if (x->last < y->first || y->last < x->first) return false;
-  return !may_overlay(p, kernels, a, b) && !may_overlay(p, kernels, b, a);
+static bool lives_meet(const piece *x, const piece *y) {
+  return x->last >= y->first && y->last >= x->first;
 }
 
 static void list_kernels(prn_block *b, prn_op **kernels, uint32_t *at) {
@@ -151,20 +148,28 @@ static void sort_by_size(const plan *p, uint32_t *order) {
   }
 }
 
+/* Where piece i may begin, from `at` on, as far as piece k is concerned. What
+ * may be written over may be so in its own place alone: a part of it would be
+ * written before it is read. */
+static int64_t place_beside(const plan *p, prn_op *const *kernels, uint32_t k,
+                            uint32_t i, int64_t at) {
+  const piece *o = &p->pieces[k], *x = &p->pieces[i];
+  if (at >= o->offset + o->size || o->offset >= at + x->size ||
+      !lives_meet(o, x))
+    return at;
+  if (at <= o->offset &&
+      (may_overlay(p, kernels, k, i) || may_overlay(p, kernels, i, k)))
+    return o->offset;
+  return o->offset + o->size;
+}
+
 static int64_t lowest_place(const plan *p, prn_op *const *kernels,
                             const uint32_t *placed, uint32_t n, uint32_t i) {
-  int64_t at = 0;
-  bool moved = true;
-  while (moved) { /* past every neighbour in the way, until none is */
-    moved = false;
-    for (uint32_t k = 0; k < n; k++) {
-      const piece *o = &p->pieces[placed[k]];
-      if (at < o->offset + o->size && o->offset < at + p->pieces[i].size &&
-          overlap(p, kernels, placed[k], i)) {
-        at = o->offset + o->size;
-        moved = true;
-      }
-    }
+  int64_t at = 0, before = -1;
+  while (before != at) { /* past every neighbour in the way, until none is */
+    before = at;
+    for (uint32_t k = 0; k < n; k++)
+      at = place_beside(p, kernels, placed[k], i, at);
   }
   return at;
 }
