@@ -1,5 +1,6 @@
 #include "tools/cli.h"
 
+#include <dlfcn.h>
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -242,12 +243,39 @@ static bool answered(const prn_cli *cli, const char *arg) {
 
 /* Nothing is flushed or written: outputs that are not whole do not exist. */
 static void out_of_memory(size_t size) {
-  (void)fprintf(stderr, "error: out of memory: %zu bytes are not to be had\n",
-                size);
+  (void)fprintf(stderr, "error: out of memory");
+  if (size) (void)fprintf(stderr, ": %zu bytes are not to be had", size);
+  (void)fprintf(stderr, "\n");
   _exit(1);
 }
 
-void prn_cli_begin(void) { prn_on_out_of_memory(out_of_memory); }
+static void no_new(void) { out_of_memory(0); }
+
+static void no_malloc(void *user, const char *why, bool diagnose) {
+  (void)user;
+  (void)why;
+  (void)diagnose;
+  out_of_memory(0);
+}
+
+/* LLVM, in the tools that have it, throws what nobody catches or aborts; what
+ * it asks before that has no C name. */
+static void tell_llvm(void) {
+  void (*set_new)(void (*fn)(void));
+  void (*set_malloc)(void (*fn)(void *, const char *, bool), void *user);
+  void *found = dlsym(RTLD_DEFAULT, "_ZSt15set_new_handlerPFvvE");
+  memcpy(&set_new, &found, sizeof found);
+  if (found) set_new(no_new);
+  found = dlsym(RTLD_DEFAULT,
+                "_ZN4llvm31install_bad_alloc_error_handlerEPFvPvPKcbES0_");
+  memcpy(&set_malloc, &found, sizeof found);
+  if (found) set_malloc(no_malloc, NULL);
+}
+
+void prn_cli_begin(void) {
+  prn_on_out_of_memory(out_of_memory);
+  tell_llvm();
+}
 
 prn_status prn_cli_parse(const prn_cli *cli, prn_diag_sink *sink, int argc,
                          char **argv, void *settings, prn_cli_result *out) {

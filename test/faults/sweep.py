@@ -54,6 +54,7 @@ def dense(shape):
 def commands(tool):
     """Arguments; what begins with out is an output that is there before."""
     opt, profdata = tool("prune-opt"), tool("prune-profdata")
+    native = {"compile": [tool("prunec"), "in.onnx", "-o", "out.o"]}
     return {
         "prune": [opt, "in.onnx", "--infer-shapes", "--score-magnitude",
                   "--select-nm=n=2,m=4", "-o", "out.onnx"],
@@ -70,6 +71,7 @@ def commands(tool):
                  "--select-unstructured=sparsity=0.5,scope=row", "-o",
                  "out.onnx"],
         "merge": [profdata, "merge", "in.prof", "in.prof", "-o", "out.prof"],
+        **(native if os.path.exists(tool("prunec")) else {}),
     }
 
 
