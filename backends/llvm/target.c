@@ -170,6 +170,12 @@ static char *dup_string(const char *s) {
   return p;
 }
 
+/* A string that LLVM made: it says nothing when it had no memory. */
+static char *made(char *s) {
+  if (!s) prn_out_of_memory(0);
+  return s;
+}
+
 static char *joined(const char *a, const char *b) {
   prn_strbuf s = {0};
   prn_strbuf_cstr(&s, a);
@@ -183,8 +189,8 @@ static char *joined(const char *a, const char *b) {
 /* Triple and architecture. */
 static prn_status pick_triple(prn_diag_sink *sink, const char *wanted,
                               prn_target *t) {
-  char *host = LLVMGetDefaultTargetTriple();
-  char *norm = LLVMNormalizeTargetTriple(wanted ? wanted : host);
+  char *host = made(LLVMGetDefaultTargetTriple());
+  char *norm = made(LLVMNormalizeTargetTriple(wanted ? wanted : host));
   t->triple = dup_string(norm);
   bool x86 = strncmp(norm, "x86_64", 6) == 0;
   bool arm = strncmp(norm, "aarch64", 7) == 0 || strncmp(norm, "arm64", 5) == 0;
@@ -224,7 +230,8 @@ static prn_status pick_cpu(prn_diag_sink *sink, const prn_target_spec *spec,
   if (march && strcmp(march, "native") == 0) {
     if (!t->host)
       return fail(sink, "--march=native: this machine is not a ", t->triple);
-    char *cpu = LLVMGetHostCPUName(), *features = LLVMGetHostCPUFeatures();
+    char *cpu = made(LLVMGetHostCPUName()),
+         *features = made(LLVMGetHostCPUFeatures());
     t->cpu = dup_string(cpu);
     t->features = joined(features, spec->features);
     LLVMDisposeMessage(cpu);
@@ -273,7 +280,7 @@ static prn_status derive(prn_diag_sink *sink, prn_target *t, unsigned bits) {
 
 bool prn_target_runs_here(const prn_target *t) {
   if (!t->host) return false;
-  char *features = LLVMGetHostCPUFeatures();
+  char *features = made(LLVMGetHostCPUFeatures());
   unsigned have = apply_features(F_NEON, features);
   LLVMDisposeMessage(features);
   return !(t->level & ~have);
@@ -356,7 +363,7 @@ prn_status prn_target_emit(prn_diag_sink *sink, const prn_target *t,
     return fail_take(sink, "the LLVM IR made for this model is invalid: ", why);
   LLVMDisposeMessage(why);
   if (kind == PRN_EMIT_LLVM) {
-    char *text = LLVMPrintModuleToString(m);
+    char *text = made(LLVMPrintModuleToString(m));
     prn_strbuf_cstr(out, text);
     LLVMDisposeMessage(text);
     return PRN_OK;
