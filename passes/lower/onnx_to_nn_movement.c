@@ -214,6 +214,16 @@ static prn_status read_pads(prn_o2n *e, prn_op *op, int32_t rank,
   return PRN_OK;
 }
 
+/* Nothing before and nothing behind. Sizes alone do not say it: one may be
+ * taken off and one put on. */
+static bool pads_nothing(prn_o2n *e, prn_op *op, const prn_value *x,
+                         const prn_dim *lows) {
+  int64_t low;
+  for (int32_t i = 0; i < x->type->rank; i++)
+    if (!prn_dim_is_const(lows[i], &low) || low != 0) return false;
+  return prn_nn_plain(e->ctx, x->type) == prn_o2n_out(e, op, 0);
+}
+
 static prn_status lower_pad(prn_o2n *e, prn_op *op) {
   prn_value *x = prn_o2n_in(e, op, 0);
   prn_value *fill = prn_o2n_in(e, op, 2);
@@ -228,8 +238,7 @@ static prn_status lower_pad(prn_o2n *e, prn_op *op) {
   if (!constant && !prn_str_is(mode, "reflect") && !prn_str_is(mode, "edge") &&
       !prn_str_is(mode, "wrap"))
     return prn_o2n_unsupported(op, "mode '%.*s'", PRN_STR_ARG(mode));
-  if (prn_nn_plain(e->ctx, x->type) == prn_o2n_out(e, op, 0))
-    return prn_o2n_set(e, op, 0, x);
+  if (pads_nothing(e, op, x, lows)) return prn_o2n_set(e, op, 0, x);
   return prn_o2n_set(e, op, 0,
                      prn_nn_pad(&e->b, x, constant ? fill : NULL,
                                 prn_o2n_out(e, op, 0), lows, mode.data));
