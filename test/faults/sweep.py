@@ -1,6 +1,6 @@
 """Failing calls: a clean error, and files that are whole or as they were.
 
-usage: sweep.py BIN LIBRARY {alloc,io,space} [--every]
+usage: sweep.py BIN LIBRARY {alloc,io,space} [--every] [--only COMMAND]
 
 Runs each of some commands of the tools with its N-th allocation failing, for
 many N (all of them with --every): once alone, once with all that follow. Or
@@ -171,6 +171,7 @@ def main():
     parser.add_argument("library")
     parser.add_argument("kind", choices=("alloc", "io", "space"))
     parser.add_argument("--every", action="store_true")
+    parser.add_argument("--only")
     args = parser.parse_args()
     failed = 0
 
@@ -178,6 +179,8 @@ def main():
         return os.path.join(os.path.abspath(args.bin), name)
 
     for name, argv in commands(tool).items():
+        if args.only not in (None, name):
+            continue
         with tempfile.TemporaryDirectory() as scratch:
             folder = pathlib.Path(scratch) / "work"
             folder.mkdir()
