@@ -357,7 +357,10 @@ prn_status prn_verify_nn_axis(prn_op *op) {
 
 prn_status prn_verify_nn_cell(prn_op *op) {
   static const int32_t lstm[] = {3, 2, 2, 1, 2, 2};
+  static const char *const fns[] = {"tanh", "relu", "sigmoid", NULL};
   PRN_TRY(all_ranked(op));
+  if (prn_op_is(op, PRN_OP_nn_rnn))
+    PRN_TRY(one_of(op, "fn", fns, "tanh, relu and sigmoid"));
   for (uint32_t i = 0; i < op->num_operands && i < PRN_COUNT(lstm); i++)
     if (prn_op_operand(op, i) && rank_of(op, i) != lstm[i])
       return prn_op_error(op, "operand %u must have %d dimensions, found %d",

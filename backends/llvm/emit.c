@@ -36,6 +36,7 @@ static const prn_kernel_kind *kind_of(const prn_op *op) {
       [PRN_OP_mem_norm] = &prn_kernel_norm,
       [PRN_OP_mem_lstm] = &prn_kernel_lstm,
       [PRN_OP_mem_gru] = &prn_kernel_gru,
+      [PRN_OP_mem_rnn] = &prn_kernel_rnn,
   };
   return kinds[prn_op_code(op)];
 }

@@ -127,7 +127,7 @@ extern const prn_kernel_kind prn_kernel_map, prn_kernel_reduce,
     prn_kernel_gather_elements, prn_kernel_pad, prn_kernel_dims,
     prn_kernel_matmul, prn_kernel_linear, prn_kernel_conv, prn_kernel_pool,
     prn_kernel_softmax, prn_kernel_norm, prn_kernel_attention, prn_kernel_lstm,
-    prn_kernel_gru;
+    prn_kernel_gru, prn_kernel_rnn;
 
 /* ---- elements (elem.c) ---- */
 

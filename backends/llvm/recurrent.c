@@ -1,5 +1,5 @@
-/* mem.lstm and mem.gru: the recurrence, the products with the input being
- * done. A step is one product of the state with the packed recurrence
+/* mem.lstm, mem.gru and mem.rnn: the recurrence, the products with the input
+ * being done. A step is one product of the state with the packed recurrence
  * weights, for all rows of the batch, and the gates on top of it.
  *
  * The steps depend on each other and a step is small, so the kernel is one
@@ -10,27 +10,44 @@
 #include "backends/llvm/emit.h"
 
 enum { XW, R, Y, H };
-enum { LSTM_C = 4, H0, LSTM_C0, LSTM_SCRATCH };
-enum { GRU_BIAS = 4, GRU_SCRATCH = 6 };
+enum { LSTM_C = 4, LSTM_H0, LSTM_C0, LSTM_SCRATCH };
+enum { GRU_BIAS = 4, GRU_H0, GRU_SCRATCH };
+enum { RNN_H0 = 4, RNN_SCRATCH };
+
+typedef enum kind { LSTM, GRU, RNN } kind;
 
 typedef struct cell {
   prn_kernel *k;
-  bool lstm;
+  kind kind;
   prn_v seq, batch, hidden;
-  prn_v gates; /* scratch: [batch][4 or 3 hidden] products */
+  prn_v gates; /* scratch: [batch][4, 3 or 1 hidden] products */
   prn_v state; /* scratch: [batch][hidden] h; then c, or r*h */
   prn_v extra;
   /* the row being computed */
   prn_v xw, g, h, c, y;
 } cell;
 
+static kind kind_of(const prn_op *op) {
+  return prn_op_is(op, PRN_OP_mem_lstm)  ? LSTM
+         : prn_op_is(op, PRN_OP_mem_gru) ? GRU
+                                         : RNN;
+}
+
+/* Initial states may be views of anything: one number for all, say. */
+static bool is_initial(const prn_op *op, uint32_t i) {
+  static const uint32_t h0[] = {LSTM_H0, GRU_H0, RNN_H0};
+  kind c = kind_of(op);
+  return i == h0[c] || (c == LSTM && i == LSTM_C0);
+}
+
 static bool dense(const prn_op *op, uint32_t i) {
   const prn_value *v = prn_op_operand(op, i);
   int64_t s;
   if (!v) return true;
   const prn_type *t = v->type;
-  return t->dtype == PRN_F32 && t->rank > 0 &&
-         prn_dim_is_const(t->strides[t->rank - 1], &s) && s == 1;
+  if (t->dtype != PRN_F32 || t->rank == 0) return false;
+  return is_initial(op, i) ||
+         (prn_dim_is_const(t->strides[t->rank - 1], &s) && s == 1);
 }
 
 static prn_status check(const prn_op *op) {
@@ -76,13 +93,17 @@ static prn_v row_of(cell *c, unsigned operand, prn_v t, prn_v b) {
 typedef struct copy {
   cell *c;
   prn_v from, to; /* from NULL: zeros */
+  prn_v stride;   /* of what is read */
 } copy;
 
 static void copy_step(prn_cg *g, prn_v i, unsigned lanes, prn_v mask,
                       void *user) {
   const copy *w = user;
   prn_v v = LLVMConstNull(prn_cg_vec(g->f32, lanes));
-  if (w->from) v = vec_at(w->c, w->from, i, lanes, mask);
+  if (w->from)
+    v = prn_elem_load(g, PRN_F32,
+                      cg_at(g, g->f32, w->from, prn_cg_mul(g, i, w->stride)),
+                      w->stride, lanes, mask);
   put_at(w->c, v, w->to, i, lanes, mask);
 }
 
@@ -94,7 +115,8 @@ static void copy_state(cell *c, prn_v state, unsigned operand, bool out) {
   prn_loop_begin(g, &l, cg_i64(g, 0), c->batch, 1, NULL, 0);
   prn_v row = cg_at(g, g->f32, state, prn_cg_mul(g, l.iv, c->hidden));
   prn_v view = given ? row_of(c, operand, NULL, l.iv) : NULL;
-  copy w = {c, out ? row : view, out ? view : row};
+  copy w = {c, out ? row : view, out ? view : row, cg_i64(g, 1)};
+  if (given && !out) w.stride = c->k->v[operand].strides[1];
   prn_cg_vloop(g, c->hidden, g->target->lanes, copy_step, &w);
   prn_loop_end(g, &l);
 }
@@ -205,7 +227,18 @@ static void gru_step(prn_cg *g, prn_v i, unsigned lanes, prn_v mask,
   put_at(c, h, c->y, i, lanes, mask);
 }
 
-/* ---- both ---- */
+/* ---- rnn: one gate ---- */
+
+static void rnn_step(prn_cg *g, prn_v i, unsigned lanes, prn_v mask,
+                     void *user) {
+  cell *c = user;
+  prn_scalar f = prn_scalar_find(prn_op_string(c->k->op, "fn", ""));
+  prn_v h = prn_body_apply(g, f, PRN_F32, gate(c, 0, i, lanes, mask), NULL);
+  put_at(c, h, c->h, i, lanes, mask);
+  put_at(c, h, c->y, i, lanes, mask);
+}
+
+/* ---- all ---- */
 
 static void all_rows(cell *c, prn_v t, prn_vloop_fn *step) {
   prn_cg *g = c->k->g;
@@ -221,10 +254,11 @@ static void all_rows(cell *c, prn_v t, prn_vloop_fn *step) {
   prn_loop_end(g, &l);
 }
 
-static void init(cell *c, prn_kernel *k, bool lstm) {
+static void init(cell *c, prn_kernel *k) {
+  static const unsigned slots[] = {LSTM_SCRATCH, GRU_SCRATCH, RNN_SCRATCH};
   prn_cg *g = k->g;
-  unsigned scratch = lstm ? LSTM_SCRATCH : GRU_SCRATCH;
-  *c = (cell){.k = k, .lstm = lstm};
+  *c = (cell){.k = k, .kind = kind_of(k->op)};
+  unsigned scratch = slots[c->kind];
   c->seq = k->v[XW].dims[0];
   c->batch = k->v[XW].dims[1];
   c->hidden = k->v[R].dims[0];
@@ -239,7 +273,7 @@ static void step_products(cell *c, prn_v t) {
   prn_cg *g = c->k->g;
   prn_v zero = cg_i64(g, 0), all = c->k->v[R].dims[1];
   prn_v two = prn_cg_mul(g, c->hidden, cg_i64(g, 2));
-  if (c->lstm || linear_first(c)) {
+  if (c->kind != GRU || linear_first(c)) {
     product(c, c->state, zero, all);
   } else {
     /* The candidate needs r * h, which needs r: two products. The panel that
@@ -250,12 +284,15 @@ static void step_products(cell *c, prn_v t) {
   }
 }
 
-static void recur(prn_kernel *k, bool lstm) {
+static void recur(prn_kernel *k) {
+  static prn_vloop_fn *const steps[] = {lstm_step, gru_step, rnn_step};
+  static const unsigned h0[] = {LSTM_H0, GRU_H0, RNN_H0};
   prn_cg *g = k->g;
   cell c;
-  init(&c, k, lstm);
+  init(&c, k);
+  bool lstm = c.kind == LSTM;
   prn_v one = cg_i64(g, 1);
-  copy_state(&c, c.state, H0, false);
+  copy_state(&c, c.state, h0[c.kind], false);
   if (lstm) copy_state(&c, c.extra, LSTM_C0, false);
   prn_loop l;
   prn_loop_begin(g, &l, cg_i64(g, 0), c.seq, 1, NULL, 0);
@@ -263,14 +300,12 @@ static void recur(prn_kernel *k, bool lstm) {
   if (prn_op_int(k->op, "reverse", 0))
     t = prn_cg_sub(g, prn_cg_sub(g, c.seq, one), t);
   step_products(&c, t);
-  all_rows(&c, t, lstm ? lstm_step : gru_step);
+  all_rows(&c, t, steps[c.kind]);
   prn_loop_end(g, &l);
   copy_state(&c, c.state, H, true);
   if (lstm) copy_state(&c, c.extra, LSTM_C, true);
 }
 
-static void lstm_body(prn_kernel *k) { recur(k, true); }
-static void gru_body(prn_kernel *k) { recur(k, false); }
-
-const prn_kernel_kind prn_kernel_lstm = {check, items, lstm_body, NULL};
-const prn_kernel_kind prn_kernel_gru = {check, items, gru_body, NULL};
+const prn_kernel_kind prn_kernel_lstm = {check, items, recur, NULL};
+const prn_kernel_kind prn_kernel_gru = {check, items, recur, NULL};
+const prn_kernel_kind prn_kernel_rnn = {check, items, recur, NULL};

@@ -167,6 +167,7 @@ static prn_to_mem_fn *const table[PRN_OP_count] = {
     [PRN_OP_nn_layer_norm] = prn_to_mem_layer_norm,
     [PRN_OP_nn_lstm] = prn_to_mem_lstm,
     [PRN_OP_nn_gru] = prn_to_mem_gru,
+    [PRN_OP_nn_rnn] = prn_to_mem_rnn,
     [PRN_OP_nn_if] = prn_to_mem_if,
     [PRN_OP_nn_fail] = prn_to_mem_fail,
 };

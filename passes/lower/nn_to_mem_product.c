@@ -220,6 +220,22 @@ prn_status prn_to_mem_lstm(prn_to_mem *s, prn_op *op) {
   return PRN_OK;
 }
 
+prn_status prn_to_mem_rnn(prn_to_mem *s, prn_op *op) {
+  prn_value *xw =
+      input_products(s, op, prn_to_mem_operand(s, op, PRN_SLOT(nn_rnn, bias)));
+  prn_value *r = xw ? recurrence(s, op) : NULL;
+  if (!r) return PRN_FAIL;
+  prn_value *views[6] = {xw, r};
+  for (uint32_t i = 0; i < 2; i++)
+    views[2 + i] = prn_to_mem_result(s, prn_op_result(op, i));
+  views[4] = prn_to_mem_operand(s, op, PRN_SLOT(nn_rnn, h0));
+  views[5] = cell_scratch(s, views[3], 2);
+  prn_op *cell = prn_to_mem_op(s, PRN_OP_mem_rnn, views, 6, NULL);
+  prn_to_mem_attr(op, cell, "fn");
+  prn_to_mem_attr(op, cell, "reverse");
+  return PRN_OK;
+}
+
 prn_status prn_to_mem_gru(prn_to_mem *s, prn_op *op) {
   prn_value *bias = prn_to_mem_operand(s, op, PRN_SLOT(nn_gru, bias));
   prn_value *wb = NULL, *rb = NULL;

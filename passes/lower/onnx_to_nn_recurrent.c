@@ -1,13 +1,14 @@
-/* onnx -> nn: LSTM and GRU. Each direction is one nn operation over
+/* onnx -> nn: LSTM, GRU and RNN. Each direction is one nn operation over
  * x[seq, batch, in]; two directions are joined along ONNX's direction axis. */
 #include "passes/lower/onnx_to_nn.h"
 
-/* Operand slots that LSTM and GRU share. */
+/* Operand slots that they share. */
 enum { X, W, R, B, LENGTHS, H0, C0, PEEPHOLES };
 
+typedef enum kind { LSTM, GRU, RNN } kind;
+
 typedef struct cell {
-  bool lstm;
-  int64_t gates;
+  kind kind;
   int32_t dirs;
   bool batch_first;
   prn_dim seq, batch, hidden;
@@ -15,10 +16,26 @@ typedef struct cell {
 
 /* ---- what is supported ---- */
 
+/* The function of direction d of an RNN, as nn calls it. */
+static const char *activation(const prn_op *op, uint32_t d) {
+  static const char *const known[][2] = {
+      {"Tanh", "tanh"}, {"Relu", "relu"}, {"Sigmoid", "sigmoid"}};
+  const prn_attr *a = prn_op_attr(op, "activations");
+  if (!a || a->kind != PRN_ATTR_STRINGS || d >= a->size) return known[0][1];
+  for (size_t i = 0; i < PRN_COUNT(known); i++)
+    if (prn_str_is(a->strings[d], known[i][0])) return known[i][1];
+  return NULL;
+}
+
 static prn_status check_activations(const prn_op *op, const cell *c) {
   static const char *const usual[3] = {"Sigmoid", "Tanh", "Tanh"};
   const prn_attr *a = prn_op_attr(op, "activations");
-  uint32_t each = c->lstm ? 3 : 2;
+  uint32_t each = c->kind == LSTM ? 3 : 2;
+  for (uint32_t d = 0; c->kind == RNN && d < (uint32_t)c->dirs; d++)
+    if (!activation(op, d))
+      return prn_o2n_unsupported(op, "activation '%.*s'",
+                                 PRN_STR_ARG(a->strings[d]));
+  if (c->kind == RNN) return PRN_OK;
   for (uint32_t i = 0; a && a->kind == PRN_ATTR_STRINGS && i < a->size; i++)
     if (!prn_str_is(a->strings[i], usual[i % each]))
       return prn_o2n_unsupported(op, "activation '%.*s'",
@@ -30,8 +47,9 @@ static prn_status read_cell(prn_o2n *e, const prn_op *op, cell *c) {
   const prn_type *x = prn_op_operand(op, X)->type;
   const prn_type *r = prn_op_operand(op, R)->type;
   int64_t dirs;
-  c->lstm = prn_str_is(op->opname->name, "LSTM");
-  c->gates = c->lstm ? 4 : 3;
+  c->kind = prn_op_is(op, PRN_OP_onnx_LSTM)  ? LSTM
+            : prn_op_is(op, PRN_OP_onnx_GRU) ? GRU
+                                             : RNN;
   c->batch_first = prn_op_int(op, "layout", 0) != 0;
   if (x->rank != 3 || r->rank != 3 || !prn_dim_is_const(r->dims[0], &dirs) ||
       dirs < 1 || dirs > 2)
@@ -99,22 +117,29 @@ static prn_value *summed_bias(prn_o2n *e, prn_value *bias) {
 
 static prn_op *one_direction(prn_o2n *e, const prn_op *op, const cell *c,
                              prn_value *x, int32_t d, bool reverse) {
+  static const prn_opcode codes[] = {PRN_OP_nn_lstm, PRN_OP_nn_gru,
+                                     PRN_OP_nn_rnn};
   prn_value *in[6] = {x,
                       direction(e, prn_o2n_in(e, op, W), d),
                       direction(e, prn_o2n_in(e, op, R), d),
                       direction(e, prn_o2n_in(e, op, B), d),
                       state(e, op, H0, c, d),
                       NULL};
-  if (c->lstm) in[5] = state(e, op, C0, c, d);
-  if (c->lstm && in[3]) in[3] = summed_bias(e, in[3]);
+  if (c->kind == LSTM) in[5] = state(e, op, C0, c, d);
+  if (c->kind != GRU && in[3]) in[3] = summed_bias(e, in[3]);
   prn_dim dims[3] = {c->seq, c->batch, c->hidden};
   const prn_type *seq = prn_nn_type(e->ctx, x->type, 3, dims);
   const prn_type *last = prn_nn_type(e->ctx, x->type, 2, dims + 1);
   const prn_type *types[3] = {seq, last, last};
-  prn_op *r = prn_nn_make_op(&e->b, c->lstm ? PRN_OP_nn_lstm : PRN_OP_nn_gru,
-                             in, c->lstm ? 6 : 5, types, c->lstm ? 3 : 2);
+  bool lstm = c->kind == LSTM;
+  prn_op *r = prn_nn_make_op(&e->b, codes[c->kind], in, lstm ? 6 : 5, types,
+                             lstm ? 3 : 2);
   if (reverse) prn_op_set_attr(r, "reverse", prn_attr_bool(e->ctx, true));
-  if (!c->lstm && prn_op_int(op, "linear_before_reset", 0))
+  if (c->kind == RNN)
+    prn_op_set_attr(
+        r, "fn",
+        prn_attr_string(e->ctx, prn_str_from(activation(op, (uint32_t)d))));
+  if (c->kind == GRU && prn_op_int(op, "linear_before_reset", 0))
     prn_op_set_attr(r, "linear_before_reset", prn_attr_bool(e->ctx, true));
   return r;
 }
@@ -172,5 +197,6 @@ static prn_status lower_recurrent(prn_o2n *e, prn_op *op) {
 const prn_o2n_row prn_o2n_recurrent[] = {
     {"LSTM", lower_recurrent, 1u << LENGTHS, 0},
     {"GRU", lower_recurrent, 1u << LENGTHS, 0},
+    {"RNN", lower_recurrent, 1u << LENGTHS, 0},
     {NULL, NULL, 0, 0},
 };

@@ -353,7 +353,7 @@ def windows(rng):
 
 
 def recurrent(rng):
-    for op, gates in (("LSTM", 4), ("GRU", 3)):
+    for op, gates in (("LSTM", 4), ("GRU", 3), ("RNN", 1)):
         for hidden, batch, way in itertools.product(
                 (5, 16, 40), (1, 3), ("forward", "reverse", "bidirectional")):
             for state, linear in itertools.product((0, 1), (0, 1)):
@@ -372,6 +372,8 @@ def recurrent(rng):
                     if op == "LSTM":
                         args.append(c.input(floats(rng, d, batch, hidden)))
                 attrs = {"hidden_size": hidden, "direction": way}
+                if op == "RNN" and linear:
+                    attrs["activations"] = ["Relu", "Sigmoid"][:d]
                 if op == "GRU":
                     attrs["linear_before_reset"] = linear
                 ys = c.node(op, *args, outputs=3 if op == "LSTM" else 2,
