@@ -317,15 +317,9 @@ static prn_dim fresh_symbol(prn_infer *env, prn_map *names, uint32_t *next) {
   }
 }
 
-/* Some exporters spell an unknown size as a symbol "?", the same for all. */
-static bool is_unknown(prn_dim d) {
-  return !prn_dim_known(d) ||
-         (d->kind == PRN_DIM_SYM && prn_str_is(d->name, "?"));
-}
-
 static bool has_unknown(const prn_type *t) {
   for (int32_t i = 0; t->kind == PRN_TYPE_TENSOR && i < t->rank; i++)
-    if (is_unknown(t->dims[i])) return true;
+    if (!prn_dim_known(t->dims[i])) return true;
   return false;
 }
 
@@ -340,9 +334,9 @@ static void assign_symbols(prn_infer *env, prn_op *graph, prn_block *b) {
     size_t rank = (size_t)arg->type->rank;
     prn_dim *dims = PRN_ARENA_ARRAY(&env->scratch, prn_dim, rank);
     for (size_t i = 0; i < rank; i++)
-      dims[i] = is_unknown(arg->type->dims[i])
-                    ? fresh_symbol(env, &names, &next)
-                    : arg->type->dims[i];
+      dims[i] = prn_dim_known(arg->type->dims[i])
+                    ? arg->type->dims[i]
+                    : fresh_symbol(env, &names, &next);
     const prn_type *t =
         prn_type_tensor(env->ctx, arg->type->dtype, arg->type->rank, dims);
     prn_infer_set_type(

@@ -3,6 +3,11 @@
 
 #include <string.h>
 
+/* Some exporters write "?" for every unknown size; it names none. */
+static bool names_a_size(const char *symbol) {
+  return *symbol && strcmp(symbol, "?") != 0;
+}
+
 static prn_dim import_dim(prn_ctx *ctx,
                           const Onnx__TensorShapeProto__Dimension *d,
                           bool *plain) {
@@ -12,7 +17,8 @@ static prn_dim import_dim(prn_ctx *ctx,
     if (d->dim_value >= 0) return prn_dim_const(ctx, d->dim_value);
     break;
   case ONNX__TENSOR_SHAPE_PROTO__DIMENSION__VALUE_DIM_PARAM:
-    if (*d->dim_param) return prn_dim_sym(ctx, prn_str_from(d->dim_param));
+    if (names_a_size(d->dim_param))
+      return prn_dim_sym(ctx, prn_str_from(d->dim_param));
     break;
   default:
     return prn_dim_unknown(ctx);
