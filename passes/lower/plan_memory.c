@@ -191,10 +191,14 @@ static prn_dim best_fit(plan *p, prn_op *const *kernels) {
 
 /* ---- symbolic sizes: slots ---- */
 
-/* How well piece x fits slot t: 0 exact, 1 inside, 2 grows it, 3 unclear. */
+enum { NO_FIT = 4 };
+
+/* How well piece x fits slot t: 0 exact, 1 inside, 2 grows it, 3 unclear. It
+ * does not where the larger of both has too many terms to be written down. */
 static int fit(prn_ctx *ctx, const piece *x, const slot *t) {
   if (x->bytes == t->bytes) return 0;
   prn_dim big = prn_dim_max(ctx, x->bytes, t->bytes);
+  if (!prn_dim_known(big)) return NO_FIT;
   return big == t->bytes ? 1 : big == x->bytes ? 2 : 3;
 }
 
@@ -203,11 +207,11 @@ static uint32_t choose_slot(const plan *p, prn_op *const *kernels,
                             const uint32_t *tenant) {
   const piece *x = &p->pieces[i];
   uint32_t best = n;
-  int best_fit_seen = 4;
+  int best_fit_seen = NO_FIT;
   for (uint32_t k = 0; k < n; k++) {
     bool freed =
         slots[k].busy_until < x->first || may_overlay(p, kernels, tenant[k], i);
-    int f = freed ? fit(p->ctx, x, &slots[k]) : 4;
+    int f = freed ? fit(p->ctx, x, &slots[k]) : NO_FIT;
     if (f < best_fit_seen) {
       best = k;
       best_fit_seen = f;
@@ -306,7 +310,13 @@ static prn_status plan_func(prn_module *m, prn_op *func) {
   prn_dim arena =
       all_constant(&p) ? best_fit(&p, kernels) : share_slots(&p, kernels);
   prn_op_set_attr(func, "arena", prn_attr_dim(m->ctx, arena));
-  prn_status status = prn_walk(body, true, place_constant, &w);
+  prn_status status = PRN_OK;
+  if (!prn_dim_known(arena))
+    status =
+        prn_op_error(func, "the size of the arena has too many terms in the "
+                           "open sizes of the inputs: fix one of them, as by "
+                           "prunec --dim");
+  if (status == PRN_OK) status = prn_walk(body, true, place_constant, &w);
   prn_op_set_attr(func, "weights", prn_attr_int(m->ctx, w.top));
   prn_free(kernels);
   prn_free(p.pieces);
