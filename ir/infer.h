@@ -45,6 +45,8 @@ void prn_infer_set_content(prn_infer *env, prn_op *op, uint32_t i,
 /* The same for any value, such as an argument of a nested block. */
 void prn_infer_set_value_content(prn_infer *env, prn_value *v,
                                  const prn_dim *elems, size_t n);
+/* How often a Loop runs; the unknown dimension when only the run can tell. */
+prn_dim prn_infer_trips(prn_infer *env, const prn_op *op);
 /* Says that d is the size of something, so that it cannot be negative. */
 void prn_infer_note_size(prn_infer *env, prn_dim d);
 /* True when d is provably not negative. */

@@ -26,7 +26,8 @@ static void common_text(const prn_lowering *how, uint32_t dialects,
     prn_strbuf_cstr(b, "]},");
   }
   if (dialects & PRN_DIALECT_ONNX)
-    prn_strbuf_cstr(b, "infer-shapes,canonicalize,fold-constants,cse,dce,"
+    prn_strbuf_cstr(b, "infer-shapes,canonicalize,fold-constants,"
+                       "unroll-loops,resolve-sequences{defaults=true},cse,dce,"
                        "lower-onnx-to-nn,");
   if (dialects & (PRN_DIALECT_ONNX | PRN_DIALECT_NN))
     prn_strbuf_fmt(b, "nn-widen,nn-simplify,nn-precision{type=%s},nn-fuse,",

@@ -302,8 +302,8 @@ static const prn_type *stacked(prn_infer *env, const prn_type *t, int64_t axis,
   return prn_shape_type(env, out);
 }
 
-/* How often a loop runs, when its condition stays true. */
-static prn_dim trip_count(prn_infer *env, prn_op *op, const prn_block *body) {
+prn_dim prn_infer_trips(prn_infer *env, const prn_op *op) {
+  const prn_block *body = prn_op_block(op, "body");
   size_t n, k;
   int64_t go;
   const prn_dim *trip = prn_infer_content(env, prn_shape_in(op, 0), &n);
@@ -337,7 +337,7 @@ prn_status prn_infer_loop(prn_infer *env, prn_op *op) {
   for (uint32_t i = 0; i < n; i++)
     PRN_TRY(set_arg(env, op, body, i + 2, types[i]));
   PRN_TRY(prn_infer_block(env, body));
-  prn_dim trips = trip_count(env, op, body);
+  prn_dim trips = prn_infer_trips(env, op);
   for (uint32_t i = 0; i < op->num_results; i++) {
     const prn_type *t = block_result(env, body, i + 1);
     if (i < n)

@@ -1,5 +1,5 @@
-/* onnx -> nn: If. A condition that inference knows picks its branch here;
- * otherwise both become blocks of an nn.if. */
+/* onnx -> nn: control flow. A condition that inference knows picks its branch
+ * here; otherwise both become blocks of an nn.if. */
 #include "passes/lower/onnx_to_nn.h"
 
 prn_block *prn_o2n_known_branch(prn_o2n *e, const prn_op *op) {
@@ -119,7 +119,18 @@ static prn_status lower_if(prn_o2n *e, prn_op *op) {
   return PRN_OK;
 }
 
+/* What unroll-loops did not make copies of. */
+static prn_status lower_loop(prn_o2n *e, prn_op *op) {
+  (void)e;
+  return prn_o2n_unsupported(
+      op,
+      "a loop that runs as often as only the run can tell, or too often to be "
+      "unrolled (fixing the sizes it depends on may decide it)");
+}
+
 const prn_o2n_row prn_o2n_control[] = {
     {"If", lower_if, 0, 0},
+    {"Loop", lower_loop, 0, 0},
+    {"Scan", lower_loop, 0, 0},
     {NULL, NULL, 0, 0},
 };

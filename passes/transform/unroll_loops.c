@@ -1,0 +1,308 @@
+/* unroll-loops: a Loop or Scan that runs a known number of times becomes as
+ * many copies of its body.
+ *
+ * A Loop does when its trip count is known and its condition stays true, a
+ * Scan when the size of what it scans is. Outer loops go first: how often an
+ * inner one runs may depend on the iteration. Constants of a body are moved
+ * out, so that all copies share their weights; other values lose their names,
+ * which would be there several times. */
+#include "ir/infer.h"
+#include "passes/pass.h"
+#include "passes/transform/build.h"
+
+#define OPTIONS(X)                       \
+  X(INT, limit, 65536, "[1,1000000000]", \
+    "Nodes that the copies of one loop may come to")
+#define STATS(X)                           \
+  X(loops, "loops unrolled")               \
+  X(copies, "copies made of their bodies") \
+  X(kept, "loops left as they are")
+PRN_PASS_TABLES;
+
+typedef struct unroller {
+  prn_module *m;
+  prn_infer *infer;
+  prn_arena *scratch;
+  struct stats *stats;
+  int64_t limit;
+  prn_map names; /* -> the first value that has the name, anywhere */
+  bool changed;
+} unroller;
+
+/* A loop and its values on the way. */
+typedef struct loop {
+  prn_op *op;
+  prn_block *body;
+  int64_t trips;
+  uint32_t states, first_state; /* body results that are carried */
+  prn_value **state;            /* now */
+  prn_value ***rows;            /* [output][iteration]: what is stacked */
+  uint32_t outputs;
+} loop;
+
+/* ---- the body, once ---- */
+
+static prn_status count_op(void *user, prn_op *op) {
+  (void)op;
+  ++*(int64_t *)user;
+  return PRN_OK;
+}
+
+static bool fits(const unroller *u, const prn_block *body, int64_t trips) {
+  int64_t n = 0, total;
+  (void)!prn_walk((prn_block *)(uintptr_t)body, true, count_op, &n);
+  return prn_mul_i64(n, trips, &total) && total <= u->limit;
+}
+
+static prn_status note_names(void *user, prn_op *op) {
+  unroller *u = user;
+  for (uint32_t i = 0; i < op->num_results; i++) {
+    prn_value *v = &op->results[i];
+    void **first = v->name.size ? prn_map_slot(&u->names, v->name) : NULL;
+    if (first && !*first) *first = v;
+  }
+  return PRN_OK;
+}
+
+static prn_status drop_names(void *user, prn_op *op) {
+  (void)user;
+  for (uint32_t i = 0; i < op->num_results; i++)
+    op->results[i].name = PRN_STR("");
+  for (uint32_t k = 0; k < op->num_blocks; k++)
+    for (uint32_t i = 0; i < op->blocks[k]->num_args; i++)
+      op->blocks[k]->args[i]->name = PRN_STR("");
+  return PRN_OK;
+}
+
+/* Bodies of several loops may call their constants the same. */
+static void hoist_constants(unroller *u, const loop *l) {
+  PRN_EACH_OP_SAFE(op, l->body) {
+    if (!prn_op_has_trait(op, PRN_CONSTANT)) continue;
+    prn_value *v = prn_op_result(op, 0);
+    if (v->name.size && prn_map_get(&u->names, v->name) != v)
+      v->name = PRN_STR("");
+    prn_op_unlink(op);
+    prn_op_insert_before(op, l->op);
+  }
+}
+
+/* Copies the body to before the loop; map has its arguments. Then takes what
+ * it gives for iteration k. */
+static void copy_body(unroller *u, loop *l, prn_ptrmap *map, int64_t k) {
+  PRN_EACH_OP(op, l->body) {
+    if (prn_op_has_trait(op, PRN_TERMINATOR)) break;
+    prn_op *copy = prn_op_clone(u->m, op, map);
+    prn_op_insert_before(copy, l->op);
+    (void)drop_names(NULL, copy);
+    for (uint32_t i = 0; i < copy->num_blocks; i++)
+      (void)!prn_walk(copy->blocks[i], true, drop_names, NULL);
+  }
+  for (uint32_t i = 0; i < l->states + l->outputs; i++) {
+    prn_value *v = prn_op_operand(l->body->last, l->first_state + i);
+    prn_value *copy = prn_ptrmap_get(map, v);
+    if (!copy) copy = v; /* from outside */
+    if (i < l->states)
+      l->state[i] = copy;
+    else
+      l->rows[i - l->states][k] = copy;
+  }
+  u->stats->copies++;
+}
+
+static void open_loop(unroller *u, loop *l, uint32_t first_operand) {
+  l->outputs = l->op->num_results - l->states;
+  l->state = PRN_ARENA_ARRAY(u->scratch, prn_value *, l->states + 1);
+  l->rows = PRN_ARENA_ARRAY(u->scratch, prn_value **, l->outputs + 1);
+  for (uint32_t i = 0; i < l->states; i++)
+    l->state[i] = prn_op_operand(l->op, first_operand + i);
+  for (uint32_t i = 0; i < l->outputs; i++)
+    l->rows[i] = PRN_ARENA_ARRAY(u->scratch, prn_value *, (size_t)l->trips + 1);
+  hoist_constants(u, l);
+}
+
+static void close_loop(unroller *u, const loop *l, const int64_t *axes,
+                       const bool *backward) {
+  for (uint32_t i = 0; i < l->states; i++)
+    prn_value_replace_uses(prn_op_result(l->op, i), l->state[i]);
+  for (uint32_t i = 0; i < l->outputs; i++) {
+    prn_value *result = prn_op_result(l->op, l->states + i);
+    prn_value **rows = l->rows[i];
+    for (int64_t k = 0; backward[i] && k < l->trips / 2; k++) {
+      prn_value *v = rows[k];
+      rows[k] = rows[l->trips - 1 - k];
+      rows[l->trips - 1 - k] = v;
+    }
+    if (prn_value_has_uses(result))
+      prn_value_replace_uses(
+          result, prn_build_stack(l->op, rows, (uint32_t)l->trips, axes[i]));
+  }
+  prn_op_erase(l->op);
+  u->stats->loops++;
+  u->changed = true;
+}
+
+/* What the body gives is there, and nothing that is stacked is empty. */
+static bool can_copy(const unroller *u, const loop *l) {
+  if (!fits(u, l->body, l->trips) ||
+      (l->trips == 0 && l->op->num_results > l->states))
+    return false;
+  for (uint32_t i = 0; i < l->body->last->num_operands; i++)
+    if (!prn_op_operand(l->body->last, i)) return false;
+  return true;
+}
+
+/* ---- Loop ---- */
+
+static bool unroll_loop(unroller *u, prn_op *op) {
+  loop l = {.op = op, .body = prn_op_block(op, "body"), .first_state = 1};
+  l.states = op->num_operands > 2 ? op->num_operands - 2 : 0;
+  if (!prn_dim_is_const(prn_infer_trips(u->infer, op), &l.trips) ||
+      !can_copy(u, &l))
+    return false;
+  open_loop(u, &l, 2);
+  prn_value *go = prn_op_operand(op, 1);
+  for (int64_t k = 0; k < l.trips; k++) {
+    prn_ptrmap map = {0};
+    *prn_ptrmap_slot(&map, l.body->args[0]) = prn_build_int(op, k);
+    if (!go && l.body->args[1]->uses) {
+      /* An absent condition is true, as a number of iterations is. */
+      prn_value *one = prn_build_int(op, 1);
+      go = prn_build_node(op, PRN_OP_onnx_Cast, &one, 1);
+      prn_op_set_attr(go->def, "to", prn_attr_int(u->m->ctx, PRN_BOOL));
+    }
+    *prn_ptrmap_slot(&map, l.body->args[1]) = go;
+    for (uint32_t i = 0; i < l.states; i++)
+      *prn_ptrmap_slot(&map, l.body->args[2 + i]) = l.state[i];
+    copy_body(u, &l, &map, k);
+    prn_ptrmap_destroy(&map);
+  }
+  close_loop(u, &l, PRN_ARENA_ARRAY(u->scratch, int64_t, l.outputs + 1),
+             PRN_ARENA_ARRAY(u->scratch, bool, l.outputs + 1));
+  return true;
+}
+
+/* ---- Scan ---- */
+
+static int64_t int_at(const prn_op *op, const char *name, uint32_t i) {
+  size_t n;
+  const int64_t *v = prn_op_ints(op, name, &n);
+  return i < n ? v[i] : 0;
+}
+
+/* Axis i of an attribute, for a tensor of this type; -1 when it is open. */
+static int64_t axis_at(const prn_op *op, const char *name, uint32_t i,
+                       const prn_type *t) {
+  int64_t axis = int_at(op, name, i);
+  if (t->kind != PRN_TYPE_TENSOR || t->rank < 0) return -1;
+  if (axis < 0) axis += t->rank;
+  return axis < t->rank ? axis : -1;
+}
+
+/* How many indices are scanned; false when that is not known. */
+static bool scan_length(const prn_op *op, uint32_t states, int64_t *out) {
+  if (op->num_operands <= states || !op->operands[states].value) return false;
+  const prn_type *t = op->operands[states].value->type;
+  int64_t axis = axis_at(op, "scan_input_axes", 0, t);
+  return axis >= 0 && prn_dim_is_const(t->dims[axis], out);
+}
+
+/* Index k of scan input i, in the order in which it is scanned. */
+static prn_value *slice(const loop *l, uint32_t i, int64_t k) {
+  prn_value *x = prn_op_operand(l->op, l->states + i);
+  bool backward = int_at(l->op, "scan_input_directions", i) != 0;
+  prn_value *in[2] = {x, prn_build_int(l->op, backward ? l->trips - 1 - k : k)};
+  prn_value *r = prn_build_node(l->op, PRN_OP_onnx_Gather, in, 2);
+  prn_op_set_attr(r->def, "axis",
+                  prn_attr_int(l->op->module->ctx,
+                               axis_at(l->op, "scan_input_axes", i, x->type)));
+  return r;
+}
+
+static bool unroll_scan(unroller *u, prn_op *op) {
+  loop l = {.op = op, .body = prn_op_block(op, "body")};
+  uint32_t scans = (uint32_t)prn_op_int(op, "num_scan_inputs", 0);
+  if (prn_op_opset(op) < 9 || scans > op->num_operands) return false;
+  l.states = op->num_operands - scans;
+  if (!scan_length(op, l.states, &l.trips) || !can_copy(u, &l)) return false;
+  uint32_t outputs = op->num_results - l.states;
+  int64_t *axes = PRN_ARENA_ARRAY(u->scratch, int64_t, outputs + 1);
+  bool *backward = PRN_ARENA_ARRAY(u->scratch, bool, outputs + 1);
+  for (uint32_t i = 0; i < scans; i++)
+    if (axis_at(op, "scan_input_axes", i,
+                op->operands[l.states + i].value->type) < 0)
+      return false;
+  for (uint32_t i = 0; i < outputs; i++) {
+    axes[i] =
+        axis_at(op, "scan_output_axes", i, op->results[l.states + i].type);
+    backward[i] = int_at(op, "scan_output_directions", i) != 0;
+    if (axes[i] < 0) return false;
+  }
+  open_loop(u, &l, 0);
+  for (int64_t k = 0; k < l.trips; k++) {
+    prn_ptrmap map = {0};
+    for (uint32_t i = 0; i < l.body->num_args; i++)
+      *prn_ptrmap_slot(&map, l.body->args[i]) =
+          i < l.states ? l.state[i] : slice(&l, i - l.states, k);
+    copy_body(u, &l, &map, k);
+    prn_ptrmap_destroy(&map);
+  }
+  close_loop(u, &l, axes, backward);
+  return true;
+}
+
+/* ---- the pass ---- */
+
+static void visit_block(unroller *u, prn_block *b) {
+  PRN_EACH_OP_SAFE(op, b) {
+    bool is_loop = prn_op_is(op, PRN_OP_onnx_Loop);
+    if (is_loop && unroll_loop(u, op)) continue;
+    if (prn_op_is(op, PRN_OP_onnx_Scan)) {
+      if (unroll_scan(u, op)) continue;
+      is_loop = true;
+    }
+    u->stats->kept += is_loop;
+    for (uint32_t i = 0; i < op->num_blocks; i++)
+      visit_block(u, op->blocks[i]);
+  }
+}
+
+static prn_status has_loop(void *user, prn_op *op) {
+  bool *found = user;
+  *found |= prn_op_is(op, PRN_OP_onnx_Loop) || prn_op_is(op, PRN_OP_onnx_Scan);
+  return PRN_OK;
+}
+
+/* Each round unrolls what the one before brought to the outside. */
+static prn_status run(prn_pass_env *env, prn_module *m) {
+  const struct opts *o = env->opts;
+  unroller u = {.m = m,
+                .scratch = env->scratch,
+                .stats = env->stats,
+                .limit = o->limit,
+                .changed = true};
+  prn_status status = prn_walk(m->body, true, note_names, &u);
+  while (u.changed && status == PRN_OK) {
+    bool any = false;
+    u.changed = false;
+    (void)!prn_walk(m->body, true, has_loop, &any);
+    if (!any) break;
+    u.stats->kept = 0;
+    status = prn_infer_run(m, false, &u.infer);
+    if (status == PRN_OK) visit_block(&u, m->body);
+    prn_infer_free(u.infer);
+  }
+  prn_map_destroy(&u.names);
+  return status;
+}
+
+const prn_pass prn_pass_unroll_loops = {
+    .name = "unroll-loops",
+    .summary = "Copy the bodies of loops that run a known number of times",
+    .doc = "A Loop whose trip count is known and whose condition stays true, "
+           "and a Scan over a known size, become copies of their bodies, which "
+           "share the weights. What they stack becomes a Concat.",
+    .reads = PRN_DIALECT_ONNX,
+    .writes = PRN_DIALECT_ONNX,
+    .exact = true,
+    PRN_PASS_COMMON,
+};
