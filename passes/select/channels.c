@@ -400,8 +400,7 @@ static prn_status collect(job *j) {
     *prn_ptrmap_slot(&j->score_of, w->ops[i]) = s;
   }
   if (j->score_of.size || !j->c->size) return PRN_OK;
-  return prn_pass_error(j->env, "no weight has a score: run a score-* pass "
-                                "first, such as score-magnitude");
+  return prn_select_unscored(j->env);
 }
 
 static prn_status open(job *j) {
@@ -428,7 +427,7 @@ static void leave(const job *j) {
 static prn_status select_all(job *j) {
   PRN_TRY(collect(j));
   PRN_TRY(open(j));
-  if (!j->size)
+  if (!j->size && j->score_of.size)
     prn_pass_warning(j->env, "no group of weights can shrink: print-groups "
                              "says what stands against it");
   choose(j);

@@ -5,14 +5,26 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Whether any weight could carry a score: then none carrying one is the
- * user's mistake. */
-static bool any_prunable(const prn_pass_env *env, const prn_sites *sites) {
-  for (size_t i = 0; i < sites->size; i++)
-    if (sites->at[i].prunable &&
-        prn_pass_site_selected(env, sites->at[i].constant))
-      return true;
-  return false;
+prn_status prn_select_unscored(const prn_pass_env *env) {
+  const prn_sites *sites = prn_pass_weight_sites(env);
+  bool on_request = false;
+  for (size_t i = 0; i < sites->size; i++) {
+    const prn_site *s = &sites->at[i];
+    if (!prn_pass_site_selected(env, s->constant)) continue;
+    if (s->prunable)
+      return prn_pass_error(env, "no weight has a score: run a score-* pass "
+                                 "first, such as score-magnitude");
+    on_request |= s->reason == PRN_REASON_Depthwise ||
+                  s->reason == PRN_REASON_Embedding;
+  }
+  prn_pass_warning(
+      env, on_request
+               ? "there is nothing to select from: the model has only weights "
+                 "that are scored on request, as by "
+                 "score-magnitude{depthwise=true embeddings=true}"
+               : "there is nothing to select from: the model has no weight "
+                 "that can be pruned");
+  return PRN_OK;
 }
 
 static int64_t gone_before(const prn_tensor *t, int64_t count) {
@@ -42,12 +54,7 @@ prn_status prn_targets_collect(const prn_pass_env *env, prn_targets *out) {
     out->size++;
   }
   if (out->size) return PRN_OK;
-  if (any_prunable(env, sites))
-    return prn_pass_error(env, "no weight has a score: run a score-* pass "
-                               "first, such as score-magnitude");
-  prn_pass_warning(env, "there is nothing to select from: the model has no "
-                        "weight that can be pruned");
-  return PRN_OK;
+  return prn_select_unscored(env);
 }
 
 /* From here on a model's pages are let go after use. Those of smaller ones are

@@ -31,6 +31,9 @@ typedef struct prn_targets {
  * when the module has weights and none is scored; says so when it has none. */
 PRN_NODISCARD prn_status prn_targets_collect(const prn_pass_env *env,
                                              prn_targets *out);
+/* For a pass that found no score: fails where there is a weight to score, and
+ * otherwise says that there is none, or only on request. */
+PRN_NODISCARD prn_status prn_select_unscored(const prn_pass_env *env);
 /* Attaches the mask and removes the score. Returns the number of entries that
  * the mask removed and earlier ones had not. claim is recorded in the type
  * unless a stronger one is there. */
