@@ -5,7 +5,10 @@
 
 #include "passes/analysis/tables.h"
 
-enum { MAX_DEPTH = 64 }; /* of views between a constant and its use */
+enum {
+  MAX_DEPTH = 64,      /* of views between a constant and its use */
+  MAX_STEPS = 1 << 16, /* for one constant: functions may call each other */
+};
 
 /* Marks of values: FIXED when only constants make it, and the number of the
  * walk that entered it last. */
@@ -18,6 +21,7 @@ typedef struct found {
   prn_weight_view view; /* of the first use in program order */
   const prn_op *first;
   bool embedding, depthwise, quantised, mixed, lost, too_deep;
+  unsigned steps;
   const prn_op *computed; /* it passes through this arithmetic */
   const prn_op *other;    /* a use that is none of a weight */
 } found;
@@ -28,7 +32,10 @@ typedef struct walker {
   prn_arena scratch;
   uint32_t stamp; /* of this walk; see first_visit */
   found now;
-  bool matrix; /* the constant is one of floats: may be made into a weight */
+  const prn_op *calls[MAX_DEPTH]; /* of functions, entered and not left */
+  unsigned num_calls;
+  bool floats; /* what the constant holds */
+  bool matrix; /* of floats: may be made into a weight */
 } walker;
 
 /* Whether this walk enters v for the first time. */
@@ -50,7 +57,10 @@ static void note_use(walker *w, prn_use *use, const prn_weight_view *view,
     f->uses =
         prn_realloc(f->uses, prn_array_size(sizeof *f->uses, f->cap_uses));
   }
-  f->uses[f->num_uses++] = (prn_site_use){use->owner, prn_use_index(use)};
+  prn_site_use at = {use->owner, prn_use_index(use)};
+  for (size_t i = 0; i < f->num_uses; i++) /* by another call */
+    if (f->uses[i].op == at.op && f->uses[i].slot == at.slot) return;
+  f->uses[f->num_uses++] = at;
   f->embedding |= view->embedding;
   f->depthwise |= view->depthwise;
   f->quantised |= view->quantised;
@@ -90,8 +100,31 @@ static bool follow_call(walker *w, const prn_use *use, const prn_layout *l,
   if (!f || !f->num_blocks) return false;
   prn_block *body = f->blocks[0];
   if (i >= body->num_args) return true;
-  if (first_visit(w, body->args[i]))
-    follow(w, body->args[i], l, lost, depth + 1);
+  if (w->num_calls == MAX_DEPTH) {
+    w->now.too_deep = true;
+    return true;
+  }
+  w->calls[w->num_calls++] = use->owner;
+  follow(w, body->args[i], l, lost, depth + 1);
+  w->num_calls--;
+  return true;
+}
+
+/* Out of a branch, or of the function that was entered last; false when the
+ * block is another one. */
+static bool follow_return(walker *w, const prn_use *use, const prn_layout *l,
+                          bool lost, int depth) {
+  prn_op *op = use->owner, *to = op->block->parent;
+  uint32_t i = prn_use_index(use);
+  if (!prn_op_is(op, PRN_OP_onnx_return) || !to) return false;
+  if (prn_op_is(to, PRN_OP_onnx_If)) {
+    if (i < to->num_results) follow(w, &to->results[i], l, lost, depth + 1);
+    return true;
+  }
+  if (!prn_op_is(to, PRN_OP_onnx_function) || w->num_calls == 0) return false;
+  const prn_op *call = w->calls[--w->num_calls];
+  if (i < call->num_results) follow(w, &call->results[i], l, lost, depth + 1);
+  w->calls[w->num_calls++] = call;
   return true;
 }
 
@@ -114,7 +147,7 @@ static bool is_harmless(const prn_op *op) {
 
 static void follow_use(walker *w, prn_use *use, const prn_layout *l, bool lost,
                        int depth) {
-  static const char *const scaled[] = {"DequantizeLinear"};
+  static const char *const scaled[] = {"DequantizeLinear", "QuantizeLinear"};
   prn_op *op = use->owner;
   prn_weight_view view = {.layout = *l};
   bool ok = !lost;
@@ -129,13 +162,16 @@ static void follow_use(walker *w, prn_use *use, const prn_layout *l, bool lost,
       follow(w, &op->results[0], &next, lost || !fits, depth + 1);
       return;
     }
-    if (named(op, scaled, 1)) {
-      w->now.quantised = true;
+    /* Of a float, zero stays zero on the way to bytes and back. */
+    if (named(op, scaled, PRN_COUNT(scaled))) {
+      w->now.quantised |= !w->floats;
       follow(w, &op->results[0], l, lost, depth + 1);
       return;
     }
   }
-  if (follow_call(w, use, l, lost, depth) || is_harmless(op)) return;
+  if (follow_call(w, use, l, lost, depth) ||
+      follow_return(w, use, l, lost, depth) || is_harmless(op))
+    return;
   if (is_derivation(op)) {
     if (!w->matrix) return;
     note_other(&w->now.computed, op);
@@ -147,11 +183,11 @@ static void follow_use(walker *w, prn_use *use, const prn_layout *l, bool lost,
   note_other(&w->now.other, op);
 }
 
-/* Recursion is bounded by MAX_DEPTH; a value has one path from the constant,
- * function arguments are entered once. */
+/* Recursion is bounded by MAX_DEPTH. The body of a function is walked for each
+ * call, since what it returns goes on there. */
 static void follow(walker *w, prn_value *v, const prn_layout *l, bool lost,
                    int depth) {
-  if (depth > MAX_DEPTH) {
+  if (depth > MAX_DEPTH || w->now.steps++ > MAX_STEPS) {
     w->now.too_deep = true;
     return;
   }
@@ -248,7 +284,9 @@ static prn_status visit(void *user, prn_op *op) {
   w->stamp++;
   const prn_tensor *t = prn_value_constant(&op->results[0]);
   bool lost = !t || !prn_layout_of(t->type, &view->layout);
-  w->matrix = t && t->type->rank >= 2 && prn_dtype_is_float(t->type->dtype);
+  w->floats = t && prn_dtype_is_float(t->type->dtype);
+  w->matrix = w->floats && t->type->rank >= 2;
+  w->num_calls = 0;
   prn_layout l = view->layout;
   follow(w, &op->results[0], &l, lost, 0);
   if (w->now.num_uses) add_site(w, c->sites, &c->cap, op);

@@ -33,10 +33,12 @@ def floats(*shape):
 
 
 def constant(name, array):
-    kind = {"float32": "float", "int64": "int64"}[str(array.dtype)]
+    array = np.asarray(array)
+    kind = {"float32": "float"}.get(str(array.dtype), str(array.dtype))
     numbers = ", ".join(repr(v) for v in array.ravel().tolist())
     dims = ",".join(map(str, array.shape))
-    return f"{kind}[{dims}] {name} = {{{numbers}}}"
+    dims = f"[{dims}]" if array.ndim else ""
+    return f"{kind}{dims} {name} = {{{numbers}}}"
 
 
 def model(signature, constants, body, version=17):
