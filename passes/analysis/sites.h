@@ -3,8 +3,8 @@
  * A site is a constant that reaches a weight operand (of MatMul, Gemm, Conv,
  * ConvTranspose, LSTM, GRU, RNN, Gather, ...), also through Transpose,
  * Reshape, Identity, Cast, quantisation and back, branches, and calls of
- * model-local functions, in nested blocks as well. It says which axes are output units and which are summed over, and
- * when it cannot be pruned, why.
+ * model-local functions, in nested blocks as well. It says which axes are
+ * output units and which are summed over, and when it cannot be pruned, why.
  *
  *   output unit ("row")  one combination of the OUT and BATCH axes
  *   column               one combination of the IN and KERNEL axes */

@@ -14,8 +14,8 @@ prn_status prn_select_unscored(const prn_pass_env *env) {
     if (s->prunable)
       return prn_pass_error(env, "no weight has a score: run a score-* pass "
                                  "first, such as score-magnitude");
-    on_request |= s->reason == PRN_REASON_Depthwise ||
-                  s->reason == PRN_REASON_Embedding;
+    on_request |=
+        s->reason == PRN_REASON_Depthwise || s->reason == PRN_REASON_Embedding;
   }
   prn_pass_warning(
       env, on_request
