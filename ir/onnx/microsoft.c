@@ -95,10 +95,28 @@ prn_status prn_infer_ms_mha(prn_infer *env, prn_op *op) {
   return present(env, op, 7, 2, fresh, shared);
 }
 
-/* Without a key operand the query holds queries, keys and values. The cache
- * may be shared or grow, which only the run decides. */
+/* Keys and values of a cache that there was none of, or that has no room for
+ * more than is new: otherwise only the run decides whether it grows. */
+static prn_status gqa_present(prn_infer *env, prn_op *op, uint32_t i,
+                              prn_shape q, prn_dim head) {
+  prn_shape past = prn_shape_of(env, op, i + 2);
+  size_t n;
+  prn_dim dims[4] = {q.dims[0],
+                     prn_shape_const(env, prn_op_int(op, "kv_num_heads", 1)),
+                     q.dims[1], head};
+  if (!prn_shape_in(op, i + 2))
+    return prn_shape_result(env, op, i, shape(env, q.dtype, 4, dims));
+  if (past.rank == 4) {
+    const prn_dim *total = prn_infer_content(env, prn_shape_in(op, 6), &n);
+    prn_dim grown = prn_dim_add(prn_infer_ctx(env), past.dims[2], q.dims[1]);
+    past.dims[2] = total && n == 1 && total[0] == grown ? grown : unknown(env);
+  }
+  return prn_shape_result(env, op, i, past);
+}
+
+/* Without a key operand the query holds queries, keys and values. */
 prn_status prn_infer_ms_gqa(prn_infer *env, prn_op *op) {
-  prn_shape q = prn_shape_of(env, op, 0), past;
+  prn_shape q = prn_shape_of(env, op, 0);
   int64_t heads = prn_op_int(op, "num_heads", 1);
   int64_t kv = prn_op_int(op, "kv_num_heads", 1);
   PRN_TRY(check_num_heads(op));
@@ -109,16 +127,14 @@ prn_status prn_infer_ms_gqa(prn_infer *env, prn_op *op) {
                         (long long)heads, (long long)kv);
   if (q.rank != 3) return prn_shape_dtype_only(env, op, 0, q.dtype);
   prn_dim out[] = {q.dims[0], q.dims[1], q.dims[2]};
-  if (!prn_shape_in(op, 1) && heads <= INT32_MAX)
-    out[2] = times(env, divide(env, q.dims[2], heads + 2 * kv),
-                   prn_shape_const(env, heads));
-  PRN_TRY(prn_shape_result(env, op, 0, shape(env, q.dtype, 3, out)));
-  for (uint32_t i = 1; i <= 2; i++) {
-    past = prn_shape_of(env, op, i + 2);
-    if (past.rank == 4) past.dims[2] = unknown(env);
-    PRN_TRY(prn_shape_result(env, op, i, past));
+  prn_dim head = divide(env, q.dims[2], heads);
+  if (!prn_shape_in(op, 1) && heads <= INT32_MAX) {
+    head = divide(env, q.dims[2], heads + 2 * kv);
+    out[2] = times(env, head, prn_shape_const(env, heads));
   }
-  return PRN_OK;
+  PRN_TRY(prn_shape_result(env, op, 0, shape(env, q.dtype, 3, out)));
+  PRN_TRY(gqa_present(env, op, 1, q, head));
+  return gqa_present(env, op, 2, q, head);
 }
 
 prn_status prn_infer_ms_relative_bias(prn_infer *env, prn_op *op) {

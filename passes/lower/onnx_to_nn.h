@@ -47,6 +47,7 @@ struct prn_o2n {
   X(quant)                \
   X(control)              \
   X(attention)            \
+  X(microsoft)            \
   X(resize)               \
   X(index)                \
   X(einsum)               \
@@ -102,9 +103,11 @@ PRN_PRINTF(2, 3)
 prn_status prn_o2n_unsupported(const prn_op *op, const char *fmt, ...);
 
 /* ---- blocks ---- */
-/* Inlines functions and makes every constant dense. Changes the module, not
+/* Inlines functions, makes every constant dense and takes nodes apart. Changes the module, not
  * what it means. */
 PRN_NODISCARD prn_status prn_o2n_prepare(prn_module *m, prn_op *graph);
+/* For prn_walk, inner first: replaces a node that stands for several. */
+PRN_NODISCARD prn_status prn_o2n_decompose(void *user, prn_op *op);
 /* Lowers the ops of an onnx block (its terminator excepted) at e->b. Nodes
  * that fail are counted in e->errors. */
 void prn_o2n_block(prn_o2n *e, prn_block *block);

@@ -4,7 +4,7 @@
  * share are not repeated. */
 #include <math.h>
 
-#include "passes/lower/onnx_to_nn.h"
+#include "passes/lower/onnx_to_nn_heads.h"
 
 static prn_value *binary(prn_o2n *e, prn_scalar f, prn_value *x, prn_value *y) {
   return prn_nn_binary(&e->b, f, x, y);
@@ -13,7 +13,7 @@ static prn_value *binary(prn_o2n *e, prn_scalar f, prn_value *x, prn_value *y) {
 static const int64_t swap_heads[4] = {0, 2, 1, 3};
 
 /* x[batch, seq, heads*size] as [batch, heads, seq, size]. */
-static prn_value *split_heads(prn_o2n *e, prn_value *x, int64_t heads) {
+prn_value *prn_o2n_split_heads(prn_o2n *e, prn_value *x, int64_t heads) {
   const prn_dim *d = x->type->dims;
   prn_dim n = prn_dim_const(e->ctx, heads);
   if (x->type->rank == 4) return x;
@@ -38,27 +38,20 @@ static prn_value *ungroup(prn_o2n *e, prn_value *x, prn_dim heads) {
 
 /* ---- masks ---- */
 
-typedef struct masking {
-  prn_dim queries, keys, past;
-  prn_dtype dtype;
-  prn_value *lengths;       /* keys that count, [batch, 1, 1, 1], or NULL */
-  bool causal, may_be_full; /* some query may see no key */
-  int64_t left, right;      /* window sizes, -1 open */
-} masking;
-
-static prn_value *number(prn_o2n *e, const masking *m, double v) {
+static prn_value *number(prn_o2n *e, const prn_o2n_masking *m, double v) {
   return prn_nn_scalar(&e->b, m->dtype, v);
 }
 
 /* 0 where allowed, -infinity elsewhere. */
-static prn_value *as_bias(prn_o2n *e, const masking *m, prn_value *allowed) {
+prn_value *prn_o2n_as_bias(prn_o2n *e, const prn_o2n_masking *m,
+                           prn_value *allowed) {
   return prn_nn_select(&e->b, allowed, number(e, m, 0),
                        number(e, m, -(double)INFINITY));
 }
 
 /* (position of the query) - (position of the key), [queries, keys]; the last
  * query is at the last key that counts. */
-static prn_value *distance(prn_o2n *e, const masking *m) {
+static prn_value *distance(prn_o2n *e, const prn_o2n_masking *m) {
   prn_dim one = prn_dim_const(e->ctx, 1);
   prn_dim r[2] = {m->queries, one}, c[2] = {one, m->keys};
   prn_value *q = prn_nn_iota(&e->b, prn_type_tensor(e->ctx, PRN_I64, 2, r), 0,
@@ -76,7 +69,7 @@ static prn_value *both(prn_o2n *e, prn_value *a, prn_value *b) {
 }
 
 /* What the attributes allow, or NULL when that is everything. */
-static prn_value *allowed_by_position(prn_o2n *e, const masking *m) {
+prn_value *prn_o2n_allowed(prn_o2n *e, const prn_o2n_masking *m) {
   prn_value *ok = NULL, *d = NULL;
   if (m->causal || m->left >= 0 || m->right >= 0) d = distance(e, m);
   if (m->causal) ok = prn_nn_with(&e->b, PRN_SCALAR_ge, d, 0);
@@ -88,7 +81,8 @@ static prn_value *allowed_by_position(prn_o2n *e, const masking *m) {
 }
 
 /* A mask with fewer keys than there are hides the rest. */
-static prn_value *widened(prn_o2n *e, const masking *m, prn_value *mask) {
+static prn_value *widened(prn_o2n *e, const prn_o2n_masking *m,
+                          prn_value *mask) {
   const prn_type *t = mask->type;
   prn_dim dims[PRN_NN_MAX_RANK], lows[PRN_NN_MAX_RANK];
   int64_t last;
@@ -107,7 +101,8 @@ static prn_value *widened(prn_o2n *e, const masking *m, prn_value *mask) {
 }
 
 /* What is added to the scores, or NULL. */
-static prn_value *attention_bias(prn_o2n *e, const prn_op *op, masking *m) {
+static prn_value *attention_bias(prn_o2n *e, const prn_op *op,
+                                 prn_o2n_masking *m) {
   prn_value *mask = prn_o2n_in(e, op, 3), *lengths = prn_o2n_in(e, op, 6);
   prn_value *bias = NULL;
   m->may_be_full = mask || lengths || m->left >= 0 || m->right >= 0;
@@ -117,7 +112,7 @@ static prn_value *attention_bias(prn_o2n *e, const prn_op *op, masking *m) {
     lengths = prn_nn_reshape_dims(&e->b, lengths, 4, d);
     m->lengths = prn_nn_cast(&e->b, lengths, PRN_I64);
   }
-  prn_value *ok = allowed_by_position(e, m);
+  prn_value *ok = prn_o2n_allowed(e, m);
   if (lengths) {
     prn_value *at = prn_nn_iota(
         &e->b, prn_type_tensor(e->ctx, PRN_I64, 1, &m->keys), 0, NULL, NULL);
@@ -129,12 +124,12 @@ static prn_value *attention_bias(prn_o2n *e, const prn_op *op, masking *m) {
   else if (mask)
     bias = prn_nn_cast(&e->b, mask, m->dtype);
   if (!ok) return bias;
-  return bias ? binary(e, PRN_SCALAR_add, bias, as_bias(e, m, ok))
-              : as_bias(e, m, ok);
+  return bias ? binary(e, PRN_SCALAR_add, bias, prn_o2n_as_bias(e, m, ok))
+              : prn_o2n_as_bias(e, m, ok);
 }
 
 /* Rows of p whose keys are all hidden are 0. */
-static prn_value *guarded(prn_o2n *e, const masking *m, prn_value *p,
+static prn_value *guarded(prn_o2n *e, const prn_o2n_masking *m, prn_value *p,
                           prn_value *bias) {
   int64_t last = bias->type->rank - 1;
   if (last < 0) return p;
@@ -145,13 +140,7 @@ static prn_value *guarded(prn_o2n *e, const masking *m, prn_value *p,
 
 /* ---- Attention ---- */
 
-typedef struct heads {
-  prn_value *q, *k, *v; /* [batch, heads, seq, size] */
-  prn_dim num, kv, group;
-  bool grouped;
-} heads;
-
-static prn_value *cached(prn_o2n *e, prn_value *past, prn_value *x) {
+prn_value *prn_o2n_cached(prn_o2n *e, prn_value *past, prn_value *x) {
   prn_dim dims[4];
   if (!past) return x;
   for (int32_t i = 0; i < 4; i++)
@@ -162,7 +151,14 @@ static prn_value *cached(prn_o2n *e, prn_value *past, prn_value *x) {
                        prn_nn_type(e->ctx, x->type, 4, dims));
 }
 
-static prn_status read_heads(prn_o2n *e, prn_op *op, heads *h) {
+void prn_o2n_count_heads(prn_o2n *e, prn_o2n_heads *h) {
+  h->num = h->q->type->dims[1];
+  h->kv = h->k->type->dims[1];
+  h->group = prn_dim_floordiv(e->ctx, h->num, h->kv);
+  h->grouped = h->num != h->kv;
+}
+
+static prn_status read_heads(prn_o2n *e, prn_op *op, prn_o2n_heads *h) {
   int64_t n = prn_op_int(op, "q_num_heads", 0);
   int64_t kv = prn_op_int(op, "kv_num_heads", n);
   prn_value *q = prn_o2n_in(e, op, 0);
@@ -171,19 +167,16 @@ static prn_status read_heads(prn_o2n *e, prn_op *op, heads *h) {
                         (long long)n, (long long)kv);
   if (q->type->rank != 3 && q->type->rank != 4)
     return prn_op_error(op, "expects 3 or 4 dimensions");
-  h->q = split_heads(e, q, n);
-  h->k =
-      cached(e, prn_o2n_in(e, op, 4), split_heads(e, prn_o2n_in(e, op, 1), kv));
-  h->v =
-      cached(e, prn_o2n_in(e, op, 5), split_heads(e, prn_o2n_in(e, op, 2), kv));
-  h->num = h->q->type->dims[1];
-  h->kv = h->k->type->dims[1];
-  h->group = prn_dim_floordiv(e->ctx, h->num, h->kv);
-  h->grouped = h->num != h->kv;
+  h->q = prn_o2n_split_heads(e, q, n);
+  h->k = prn_o2n_cached(e, prn_o2n_in(e, op, 4),
+                        prn_o2n_split_heads(e, prn_o2n_in(e, op, 1), kv));
+  h->v = prn_o2n_cached(e, prn_o2n_in(e, op, 5),
+                        prn_o2n_split_heads(e, prn_o2n_in(e, op, 2), kv));
+  prn_o2n_count_heads(e, h);
   return PRN_OK;
 }
 
-static prn_value *scores(prn_o2n *e, const heads *h, double scale) {
+static prn_value *scores(prn_o2n *e, const prn_o2n_heads *h, double scale) {
   static const int64_t turn4[4] = {0, 1, 3, 2}, turn5[5] = {0, 1, 2, 4, 3};
   prn_dim one = prn_dim_const(e->ctx, 1);
   prn_value *q = h->q, *k = h->k;
@@ -197,7 +190,7 @@ static prn_value *scores(prn_o2n *e, const heads *h, double scale) {
   return h->grouped ? ungroup(e, s, h->num) : s;
 }
 
-static prn_value *weighted(prn_o2n *e, const heads *h, prn_value *p) {
+static prn_value *weighted(prn_o2n *e, const prn_o2n_heads *h, prn_value *p) {
   prn_value *v = h->v;
   if (!h->grouped) return prn_nn_matmul(&e->b, p, v, v->type->dtype);
   v = group_heads(e, v, h->kv, prn_dim_const(e->ctx, 1));
@@ -211,7 +204,7 @@ static prn_value *softmax(prn_o2n *e, prn_value *x) {
   return r;
 }
 
-static double scale_of(const prn_op *op, const heads *h) {
+static double scale_of(const prn_op *op, const prn_o2n_heads *h) {
   int64_t size;
   const prn_attr *a = prn_op_attr(op, "scale");
   if (a && a->kind == PRN_ATTR_FLOAT) return (double)a->f;
@@ -222,7 +215,8 @@ static double scale_of(const prn_op *op, const heads *h) {
 /* ---- as one operation ---- */
 
 /* What is added to the scores, with the heads' dimension cut as theirs is. */
-static prn_value *grouped_bias(prn_o2n *e, const heads *h, prn_value *bias) {
+static prn_value *grouped_bias(prn_o2n *e, const prn_o2n_heads *h,
+                               prn_value *bias) {
   const prn_type *t = bias->type;
   prn_dim dims[5], one = prn_dim_const(e->ctx, 1);
   if (!h->grouped || t->rank < 3) return bias;
@@ -266,8 +260,9 @@ static void score_body(prn_o2n *e, prn_op *a, double scale, double cap,
   prn_op_set_attr(a, "body", prn_attr_region(e->ctx, 0));
 }
 
-static prn_value *fused(prn_o2n *e, const heads *h, const masking *m,
-                        double scale, double cap, prn_value *bias) {
+static prn_value *fused(prn_o2n *e, const prn_o2n_heads *h,
+                        const prn_o2n_masking *m, double scale, double cap,
+                        prn_value *bias) {
   prn_dim dims[5], one = prn_dim_const(e->ctx, 1);
   prn_value *in[4] = {h->q, h->k, h->v, NULL};
   if (h->grouped) {
@@ -288,19 +283,20 @@ static prn_value *fused(prn_o2n *e, const heads *h, const masking *m,
 }
 
 /* Its kernel takes f32 and heads of constant size. */
-static bool fusible(const prn_op *op, const heads *h) {
+static bool fusible(const prn_o2n_heads *h) {
   const prn_type *v = h->v->type;
   int64_t size;
-  return !prn_o2n_wanted(op, 3) && v->dtype == PRN_F32 &&
-         h->q->type->dtype == PRN_F32 && h->k->type->dtype == PRN_F32 &&
-         prn_dim_is_const(v->dims[3], &size) && size > 0 && size <= 1024;
+  return v->dtype == PRN_F32 && h->q->type->dtype == PRN_F32 &&
+         h->k->type->dtype == PRN_F32 && prn_dim_is_const(v->dims[3], &size) &&
+         size > 0 && size <= 1024;
 }
 
 /* The scores after each step, as the fourth output wants them. */
 enum { RAW, CAPPED, BIASED, PROBABILITIES };
 
 /* y[batch, heads, seq, size] and the keys and values seen. */
-static prn_status bind(prn_o2n *e, prn_op *op, const heads *h, prn_value *y) {
+static prn_status bind(prn_o2n *e, prn_op *op, const prn_o2n_heads *h,
+                       prn_value *y) {
   if (op->operands[0].value->type->rank == 3) {
     y = prn_nn_transpose(&e->b, y, swap_heads);
     PRN_TRY(prn_o2n_set_shape(e, op, 0, y));
@@ -311,8 +307,26 @@ static prn_status bind(prn_o2n *e, prn_op *op, const heads *h, prn_value *y) {
   return prn_o2n_wanted(op, 2) ? prn_o2n_set(e, op, 2, h->v) : PRN_OK;
 }
 
+static prn_value *capped(prn_o2n *e, prn_value *s, double cap) {
+  if (cap == 0) return s;
+  s = prn_nn_with(&e->b, PRN_SCALAR_mul, s, 1 / cap);
+  s = prn_nn_unary(&e->b, PRN_SCALAR_tanh, s);
+  return prn_nn_with(&e->b, PRN_SCALAR_mul, s, cap);
+}
+
+prn_value *prn_o2n_attend(prn_o2n *e, const prn_o2n_heads *h,
+                          const prn_o2n_masking *m, double scale, double cap,
+                          prn_value *bias) {
+  if (fusible(h)) return fused(e, h, m, scale, cap, bias);
+  prn_value *s = capped(e, scores(e, h, scale), cap);
+  if (bias) s = binary(e, PRN_SCALAR_add, s, bias);
+  prn_value *p = softmax(e, s);
+  if (bias && m->may_be_full) p = guarded(e, m, p, bias);
+  return weighted(e, h, p);
+}
+
 static prn_status lower_attention(prn_o2n *e, prn_op *op) {
-  heads h = {0};
+  prn_o2n_heads h = {0};
   int64_t mode = prn_op_int(op, "qk_matmul_output_mode", 0);
   double cap = (double)prn_op_float(op, "softcap", 0);
   PRN_TRY(read_heads(e, op, &h));
@@ -320,25 +334,20 @@ static prn_status lower_attention(prn_o2n *e, prn_op *op) {
   if (scale == 0)
     return prn_o2n_unsupported(op, "a head size that is not constant");
   prn_value *past = prn_o2n_in(e, op, 4);
-  masking m = {.queries = h.q->type->dims[2],
-               .keys = h.k->type->dims[2],
-               .past = past ? past->type->dims[2] : NULL,
-               .dtype = h.q->type->dtype,
-               .causal = prn_op_int(op, "is_causal", 0) != 0,
-               .left = prn_op_int(op, "left_window_size", -1),
-               .right = prn_op_int(op, "right_window_size", -1)};
+  prn_o2n_masking m = {.queries = h.q->type->dims[2],
+                       .keys = h.k->type->dims[2],
+                       .past = past ? past->type->dims[2] : NULL,
+                       .dtype = h.q->type->dtype,
+                       .causal = prn_op_int(op, "is_causal", 0) != 0,
+                       .left = prn_op_int(op, "left_window_size", -1),
+                       .right = prn_op_int(op, "right_window_size", -1)};
   prn_value *bias = attention_bias(e, op, &m), *step[4], *y;
-  if (fusible(op, &h)) {
+  if (!prn_o2n_wanted(op, 3) && fusible(&h)) {
     y = fused(e, &h, &m, scale, cap, bias);
     return bind(e, op, &h, y);
   }
   prn_value *s = step[RAW] = scores(e, &h, scale);
-  if (cap != 0) {
-    s = prn_nn_with(&e->b, PRN_SCALAR_mul, s, 1 / cap);
-    s = prn_nn_unary(&e->b, PRN_SCALAR_tanh, s);
-    s = prn_nn_with(&e->b, PRN_SCALAR_mul, s, cap);
-  }
-  step[CAPPED] = s;
+  s = step[CAPPED] = capped(e, s, cap);
   step[BIASED] = bias ? binary(e, PRN_SCALAR_add, s, bias) : s;
   prn_value *p = softmax(e, step[BIASED]);
   if (bias && m.may_be_full) p = guarded(e, &m, p, bias);
@@ -364,9 +373,7 @@ static prn_value *part(prn_o2n *e, prn_value *x, int64_t from, prn_dim n,
                       steps);
 }
 
-/* A cache as [batch or 1, seq, 1, half], by the positions where given. */
-static prn_value *angles(prn_o2n *e, prn_op *op, uint32_t i, prn_value *at) {
-  prn_value *c = prn_o2n_in(e, op, i);
+prn_value *prn_o2n_angles(prn_o2n *e, prn_value *c, prn_value *at) {
   prn_dim dims[4];
   int32_t rank = c->type->rank;
   if (at) {
@@ -410,29 +417,39 @@ static prn_value *join(prn_o2n *e, prn_value *a, prn_value *b) {
                        prn_nn_type(e->ctx, a->type, 4, dims));
 }
 
-/* Rotates the first `turn` elements of x[batch, seq, heads, size]. */
-static prn_value *rotated(prn_o2n *e, prn_op *op, prn_value *x, int64_t size,
-                          int64_t turn) {
-  bool mixed = prn_op_int(op, "interleaved", 0) != 0;
-  prn_dim half = prn_dim_const(e->ctx, turn / 2);
-  prn_value *at = prn_o2n_in(e, op, 3);
-  prn_value *c = angles(e, op, 1, at), *s = angles(e, op, 2, at);
-  prn_value *a = part(e, x, 0, half, mixed ? 2 : 1);
-  prn_value *b = part(e, x, mixed ? 1 : turn / 2, half, mixed ? 2 : 1);
-  prn_value *re = binary(e, PRN_SCALAR_sub, binary(e, PRN_SCALAR_mul, c, a),
-                         binary(e, PRN_SCALAR_mul, s, b));
-  prn_value *im = binary(e, PRN_SCALAR_add, binary(e, PRN_SCALAR_mul, s, a),
-                         binary(e, PRN_SCALAR_mul, c, b));
-  prn_value *y = mixed ? interleave(e, re, im) : join(e, re, im);
-  if (turn == size) return y;
-  return join(e, y, part(e, x, turn, prn_dim_const(e->ctx, size - turn), 1));
+prn_value *prn_o2n_rotated(prn_o2n *e, prn_value *x, const prn_o2n_turn *t) {
+  prn_dim half = prn_dim_const(e->ctx, t->turn / 2);
+  int64_t step = t->interleaved ? 2 : 1;
+  prn_value *a = part(e, x, 0, half, step);
+  prn_value *b = part(e, x, t->interleaved ? 1 : t->turn / 2, half, step);
+  prn_value *re =
+      binary(e, PRN_SCALAR_sub, binary(e, PRN_SCALAR_mul, t->cos, a),
+             binary(e, PRN_SCALAR_mul, t->sin, b));
+  prn_value *im =
+      binary(e, PRN_SCALAR_add, binary(e, PRN_SCALAR_mul, t->sin, a),
+             binary(e, PRN_SCALAR_mul, t->cos, b));
+  prn_value *y = t->interleaved ? interleave(e, re, im) : join(e, re, im);
+  if (t->turn == t->size) return y;
+  return join(e, y,
+              part(e, x, t->turn, prn_dim_const(e->ctx, t->size - t->turn), 1));
+}
+
+prn_status prn_o2n_check_turn(const prn_op *op, prn_o2n_turn *t,
+                              const prn_value *x) {
+  if (!prn_dim_is_const(x->type->dims[3], &t->size))
+    return prn_o2n_unsupported(op, "a head size that is not constant");
+  if (t->turn == 0) t->turn = t->size;
+  if (t->turn >= 2 && t->turn <= t->size && t->turn % 2 == 0) return PRN_OK;
+  return prn_op_error(op, "rotary_embedding_dim is %lld of %lld",
+                      (long long)t->turn, (long long)t->size);
 }
 
 static prn_status lower_rotary(prn_o2n *e, prn_op *op) {
-  prn_value *x = prn_o2n_in(e, op, 0);
+  prn_value *x = prn_o2n_in(e, op, 0), *at = prn_o2n_in(e, op, 3);
   const prn_dim *d = x->type->dims;
-  int64_t n = prn_op_int(op, "num_heads", 0), size;
-  int64_t turn = prn_op_int(op, "rotary_embedding_dim", 0);
+  int64_t n = prn_op_int(op, "num_heads", 0);
+  prn_o2n_turn t = {.turn = prn_op_int(op, "rotary_embedding_dim", 0),
+                    .interleaved = prn_op_int(op, "interleaved", 0) != 0};
   bool flat = x->type->rank == 3;
   if (flat && n > 0) {
     prn_dim count = prn_dim_const(e->ctx, n);
@@ -444,13 +461,10 @@ static prn_status lower_rotary(prn_o2n *e, prn_op *op) {
   } else {
     return prn_op_error(op, "expects 4 dimensions, or 3 and num_heads");
   }
-  if (!prn_dim_is_const(x->type->dims[3], &size))
-    return prn_o2n_unsupported(op, "a head size that is not constant");
-  if (turn == 0) turn = size;
-  if (turn < 2 || turn > size || turn % 2)
-    return prn_op_error(op, "rotary_embedding_dim is %lld of %lld",
-                        (long long)turn, (long long)size);
-  x = rotated(e, op, x, size, turn);
+  PRN_TRY(prn_o2n_check_turn(op, &t, x));
+  t.cos = prn_o2n_angles(e, prn_o2n_in(e, op, 1), at);
+  t.sin = prn_o2n_angles(e, prn_o2n_in(e, op, 2), at);
+  x = prn_o2n_rotated(e, x, &t);
   if (flat) return prn_o2n_set_shape(e, op, 0, x);
   return prn_o2n_set(e, op, 0, prn_nn_transpose(&e->b, x, swap_heads));
 }

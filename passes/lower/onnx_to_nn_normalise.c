@@ -77,6 +77,48 @@ static prn_status lower_skip_layer_norm(prn_o2n *e, prn_op *op) {
                                      prn_op_float(op, "epsilon", 1e-5f), rms));
 }
 
+static prn_value *row_of(prn_o2n *e, prn_value *table, prn_value *at) {
+  prn_dim dims[3] = {at->type->dims[0], at->type->dims[1],
+                     table->type->dims[1]};
+  prn_value *in[2] = {table, at};
+  prn_value *r = prn_nn_make(&e->b, PRN_OP_nn_gather, in, 2,
+                             prn_nn_type(e->ctx, table->type, 3, dims));
+  prn_op_set_attr(r->def, "axis", prn_attr_int(e->ctx, 0));
+  return r;
+}
+
+enum { IDS, SEGMENTS, WORD, PLACE, SEGMENT, GAMMA, BETA, KEYS, PLACES };
+
+/* com.microsoft: layer norm of the sum of rows of two or three tables. */
+static prn_status lower_embed_layer_norm(prn_o2n *e, prn_op *op) {
+  prn_value *ids = prn_o2n_in(e, op, IDS), *at = prn_o2n_in(e, op, PLACES);
+  prn_value *segments = prn_o2n_in(e, op, SEGMENTS);
+  prn_value *keys = prn_o2n_in(e, op, KEYS);
+  int64_t last = 1;
+  if (ids->type->rank != 2) return prn_op_error(op, "expects ids[batch, seq]");
+  prn_dim dims[2] = {prn_dim_const(e->ctx, 1), ids->type->dims[1]};
+  if (!at)
+    at = prn_nn_iota(&e->b, prn_type_tensor(e->ctx, PRN_I64, 2, dims), 1, NULL,
+                     NULL);
+  prn_value *sum =
+      binary(e, PRN_SCALAR_add, row_of(e, prn_o2n_in(e, op, WORD), ids),
+             row_of(e, prn_o2n_in(e, op, PLACE), at));
+  if (segments && prn_o2n_has(op, SEGMENT))
+    sum = binary(e, PRN_SCALAR_add, sum,
+                 row_of(e, prn_o2n_in(e, op, SEGMENT), segments));
+  if (prn_o2n_wanted(op, 1))
+    PRN_TRY(prn_o2n_set_shape(
+        e, op, 1,
+        keys ? prn_nn_reduce(&e->b, "sum", keys, &last, 1)
+             : prn_nn_broadcast(&e->b, prn_nn_scalar(&e->b, PRN_I32, 0),
+                                prn_o2n_out(e, op, 1))));
+  if (prn_o2n_wanted(op, 2)) PRN_TRY(prn_o2n_set(e, op, 2, sum));
+  return prn_o2n_set(
+      e, op, 0,
+      make_layer_norm(e, sum, prn_o2n_in(e, op, GAMMA), prn_o2n_in(e, op, BETA),
+                      2, prn_op_float(op, "epsilon", 1e-12f), false));
+}
+
 /* A vector over the channels, so that it broadcasts to x[n, c, spatial...]. */
 static prn_value *per_channel(prn_o2n *e, prn_value *v, int32_t rank) {
   prn_dim dims[MAX_RANK];
@@ -305,6 +347,7 @@ const prn_o2n_row prn_o2n_normalise[] = {
     {"com.microsoft:SkipLayerNormalization", lower_skip_layer_norm, 0, 0},
     {"com.microsoft:SkipSimplifiedLayerNormalization", lower_skip_layer_norm, 0,
      0},
+    {"com.microsoft:EmbedLayerNormalization", lower_embed_layer_norm, 0, 0},
     {"InstanceNormalization", lower_group_norm, 0, 0},
     {"GroupNormalization", lower_group_norm, 0, 0},
     {"BatchNormalization", lower_batch_norm, 0, 0},

@@ -242,6 +242,7 @@ prn_status prn_o2n_prepare(prn_module *m, prn_op *graph) {
   prn_block *body = prn_op_block(graph, "body");
   prn_status s = inline_block(&p, body, 0);
   if (s == PRN_OK) s = prn_walk(body, true, make_dense, &p);
+  if (s == PRN_OK) s = prn_walk(body, false, prn_o2n_decompose, NULL);
   prn_map_destroy(&p.functions);
   return s;
 }

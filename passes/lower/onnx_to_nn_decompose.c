@@ -1,0 +1,175 @@
+/* Before lowering: nodes of com.microsoft that stand for several of ONNX's
+ * become those. What does not fit is left, and reported where it is lowered. */
+#include <string.h>
+
+#include "passes/lower/onnx_to_nn.h"
+#include "passes/transform/build.h"
+
+/* ---- products of bytes ---- */
+
+static prn_value *to_float(prn_op *at, prn_value *v) {
+  prn_value *r = prn_build_node(at, PRN_OP_onnx_Cast, &v, 1);
+  prn_op_set_attr(r->def, "to", prn_attr_int(at->module->ctx, PRN_F32));
+  return r;
+}
+
+static prn_value *binary(prn_op *at, prn_opcode code, prn_value *a,
+                         prn_value *b) {
+  prn_value *in[2] = {a, b};
+  return prn_build_node(at, code, in, 2);
+}
+
+static void replace(prn_op *op, prn_value *v) {
+  if (op->results[0].name.size) v->name = op->results[0].name;
+  prn_value_replace_uses(prn_op_result(op, 0), v);
+  prn_op_erase(op);
+}
+
+/* (a - a_zero)(b - b_zero) a_scale b_scale + bias; scales of b and its zero
+ * points are numbers, or have one for each column. */
+static void scaled_product(prn_op *op, prn_value *const bytes[4],
+                           prn_value *a_scale, prn_value *b_scale,
+                           prn_value *bias) {
+  prn_value *sum =
+      to_float(op, prn_build_node(op, PRN_OP_onnx_MatMulInteger, bytes, 4));
+  prn_value *scale = binary(op, PRN_OP_onnx_Mul, a_scale, b_scale);
+  prn_value *y = binary(op, PRN_OP_onnx_Mul, sum, scale);
+  if (bias) y = binary(op, PRN_OP_onnx_Add, y, bias);
+  replace(op, y);
+}
+
+/* A, B, b_scale, b_zero_point, bias */
+static void dynamic_matmul(prn_op *op) {
+  prn_ctx *ctx = op->module->ctx;
+  const prn_type *types[3] = {prn_type_any(ctx), prn_type_any(ctx),
+                              prn_type_any(ctx)};
+  prn_value *a = prn_op_operand(op, 0);
+  prn_op *q = prn_op_create(
+      op->module, prn_opname_code(ctx, PRN_OP_onnx_DynamicQuantizeLinear),
+      op->loc, &a, 1, types, 3);
+  prn_op_insert_before(q, op);
+  prn_value *bytes[4] = {prn_op_result(q, 0), prn_op_operand(op, 1),
+                         prn_op_result(q, 2), prn_op_operand(op, 3)};
+  scaled_product(op, bytes, prn_op_result(q, 1), prn_op_operand(op, 2),
+                 prn_op_operand(op, 4));
+}
+
+/* A, B, a_scale, b_scale, a_zero_point, b_zero_point, bias */
+static void integer_to_float(prn_op *op) {
+  prn_value *bytes[4] = {prn_op_operand(op, 0), prn_op_operand(op, 1),
+                         prn_op_operand(op, 4), prn_op_operand(op, 5)};
+  scaled_product(op, bytes, prn_op_operand(op, 2), prn_op_operand(op, 3),
+                 prn_op_operand(op, 6));
+}
+
+/* ---- weights of few bits ---- */
+
+enum { A, B, SCALES, ZEROS, G_IDX, BIAS };
+
+typedef struct packed {
+  int64_t k, n, block, blocks, bits;
+  const prn_tensor *q, *scales, *zeros; /* zeros may be NULL */
+} packed;
+
+/* Number i of `bits` bits. */
+static int64_t bits_at(const uint8_t *p, int64_t i, int64_t bits) {
+  int64_t at = i * bits;
+  return p[at / 8] >> (at % 8) & ((1 << bits) - 1);
+}
+
+static bool read_packed(const prn_op *op, packed *p) {
+  *p = (packed){.k = prn_op_int(op, "K", 0),
+                .n = prn_op_int(op, "N", 0),
+                .block = prn_op_int(op, "block_size", 0),
+                .bits = prn_op_int(op, "bits", 4),
+                .q = prn_value_constant(prn_op_operand(op, B)),
+                .scales = prn_value_constant(prn_op_operand(op, SCALES))};
+  prn_value *zeros = prn_op_operand(op, ZEROS);
+  int64_t size, bytes;
+  if (zeros) p->zeros = prn_value_constant(zeros);
+  if (p->k < 1 || p->n < 1 || p->block < 1 || !p->q || !p->scales ||
+      (zeros && !p->zeros) || prn_op_operand(op, G_IDX) ||
+      prn_op_int(op, "weight_prepacked", 0) ||
+      (p->bits != 2 && p->bits != 4 && p->bits != 8) ||
+      p->block * p->bits % 8 != 0 || p->scales->type->dtype != PRN_F32)
+    return false;
+  p->blocks = (p->k - 1) / p->block + 1;
+  if (!prn_mul_i64(p->n, p->blocks, &size) ||
+      !prn_mul_i64(size, p->block * p->bits / 8, &bytes))
+    return false;
+  bool fits = p->q->type->dtype == PRN_U8 && prn_tensor_count(p->q) == bytes &&
+              prn_tensor_count(p->scales) == size;
+  if (!p->zeros || !fits) return fits;
+  if (p->zeros->type->dtype == PRN_F32)
+    return prn_tensor_count(p->zeros) == size;
+  return p->zeros->type->dtype == PRN_U8 &&
+         prn_tensor_count(p->zeros) == p->n * ((p->blocks * p->bits + 7) / 8);
+}
+
+/* Row n of the packed weight: a column of w[k, n]. */
+static void unpack_row(const packed *p, int64_t n, uint8_t *row,
+                       uint8_t *zero_row, float *w) {
+  int64_t blob = p->block * p->bits / 8, zeros = (p->blocks * p->bits + 7) / 8;
+  bool bytes = p->zeros && p->zeros->type->dtype == PRN_U8;
+  prn_tensor_read_bytes(p->q, n * p->blocks * blob, p->blocks * blob, row);
+  if (bytes) prn_tensor_read_bytes(p->zeros, n * zeros, zeros, zero_row);
+  for (int64_t b = 0; b < p->blocks; b++) {
+    double scale, zero = (double)(1 << (p->bits - 1));
+    prn_tensor_read_f64(p->scales, n * p->blocks + b, 1, &scale);
+    if (bytes)
+      zero = (double)bits_at(zero_row, b, p->bits);
+    else if (p->zeros)
+      prn_tensor_read_f64(p->zeros, n * p->blocks + b, 1, &zero);
+    for (int64_t i = 0; i < p->block && b * p->block + i < p->k; i++)
+      w[(b * p->block + i) * p->n + n] =
+          ((float)bits_at(row + b * blob, i, p->bits) - (float)zero) *
+          (float)scale;
+  }
+}
+
+static prn_status few_bits(prn_op *op) {
+  prn_ctx *ctx = op->module->ctx;
+  packed p;
+  const prn_blob *data;
+  void *w;
+  int64_t count, bytes;
+  if (!read_packed(op, &p) || !prn_mul_i64(p.k, p.n, &count) ||
+      !prn_mul_i64(count, (int64_t)sizeof(float), &bytes))
+    return PRN_OK;
+  PRN_TRY(prn_blob_scratch(ctx, (size_t)bytes, &data, &w));
+  uint8_t *row = prn_alloc((size_t)(p.blocks * p.block * p.bits / 8 + 1));
+  uint8_t *zeros = prn_alloc((size_t)((p.blocks * p.bits + 7) / 8 + 1));
+  for (int64_t n = 0; n < p.n; n++)
+    unpack_row(&p, n, row, zeros, w);
+  prn_free(row);
+  prn_free(zeros);
+  int64_t dims[2] = {p.k, p.n};
+  prn_tensor t = {.type = prn_type_static(ctx, PRN_F32, 2, dims),
+                  .data = data,
+                  .name = p.q->name};
+  prn_value *b = prn_build_node(op, PRN_OP_onnx_initializer, NULL, 0);
+  prn_op_set_attr(b->def, "value",
+                  prn_attr_tensor(ctx, prn_tensor_clone(ctx, &t)));
+  b->type = t.type;
+  prn_value *y = binary(op, PRN_OP_onnx_MatMul, prn_op_operand(op, A), b);
+  if (prn_op_operand(op, BIAS))
+    y = binary(op, PRN_OP_onnx_Add, y, prn_op_operand(op, BIAS));
+  replace(op, y);
+  return PRN_OK;
+}
+
+prn_status prn_o2n_decompose(void *user, prn_op *op) {
+  (void)user;
+  switch (prn_op_code(op)) {
+  case PRN_OP_com_microsoft_DynamicQuantizeMatMul:
+    dynamic_matmul(op);
+    return PRN_OK;
+  case PRN_OP_com_microsoft_MatMulIntegerToFloat:
+    integer_to_float(op);
+    return PRN_OK;
+  case PRN_OP_com_microsoft_MatMulNBits:
+    return few_bits(op);
+  default:
+    return PRN_OK;
+  }
+}
