@@ -15,7 +15,10 @@ static size_t count(const prn_pipeline *p) {
 
 static void show(prn_progress *p, size_t at, const char *what) {
   if (prn_seconds() - p->start < patience_s) return;
-  (void)fprintf(stderr, "\r\033[K[%zu/%zu] %s", at, p->total, what);
+  if (p->total)
+    (void)fprintf(stderr, "\r\033[K[%zu/%zu] %s", at, p->total, what);
+  else
+    (void)fprintf(stderr, "\r\033[K[%zu] %s", at, what);
   (void)fflush(stderr);
   p->shown = true;
 }

@@ -14,8 +14,8 @@ typedef struct prn_progress {
 /* Of passes. False when standard error is no terminal: then nobody watches. */
 bool prn_progress_init(prn_progress *p, const prn_pipeline *pipeline);
 
-/* Of anything else: about `total` steps, each named as it begins. Shows
- * nothing where nobody watches. */
+/* Of anything else: about `total` steps (0: nobody knows), each named as it
+ * begins. Shows nothing where nobody watches. */
 void prn_progress_begin(prn_progress *p, size_t total);
 void prn_progress_step(prn_progress *p, const char *what);
 void prn_progress_end(prn_progress *p);
