@@ -65,6 +65,7 @@ static void integer_to_float(prn_op *op) {
 /* ---- weights of few bits ---- */
 
 enum { A, B, SCALES, ZEROS, G_IDX, BIAS };
+enum { MAX_BLOCK = 1 << 20 };
 
 typedef struct packed {
   int64_t k, n, block, blocks, bits;
@@ -87,7 +88,8 @@ static bool read_packed(const prn_op *op, packed *p) {
   prn_value *zeros = prn_op_operand(op, ZEROS);
   int64_t size, bytes;
   if (zeros) p->zeros = prn_value_constant(zeros);
-  if (p->k < 1 || p->n < 1 || p->block < 1 || !p->q || !p->scales ||
+  if (p->k < 1 || p->n < 1 || p->block < 1 || p->block > MAX_BLOCK ||
+      p->k > INT32_MAX || p->n > INT32_MAX || !p->q || !p->scales ||
       (zeros && !p->zeros) || prn_op_operand(op, G_IDX) ||
       prn_op_int(op, "weight_prepacked", 0) ||
       (p->bits != 2 && p->bits != 4 && p->bits != 8) ||

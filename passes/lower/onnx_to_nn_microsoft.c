@@ -107,6 +107,14 @@ static prn_status refuse(prn_o2n *e, const prn_op *op, uint32_t i,
   return prn_o2n_has(op, i) ? prn_o2n_unsupported(op, "%s", what) : PRN_OK;
 }
 
+/* Operand i is absent or has so many dimensions. */
+static prn_status check_rank(const prn_op *op, uint32_t i, int32_t rank) {
+  const prn_value *v = prn_op_operand(op, i);
+  if (!v || v->type->rank == rank) return PRN_OK;
+  return prn_op_error(op, "%s has %d dimensions, expected %d", prn_value_str(v),
+                      (int)v->type->rank, (int)rank);
+}
+
 /* Columns [*from, *from + size) of the last axis. */
 static prn_value *columns(prn_o2n *e, prn_value *x, prn_dim *from,
                           prn_dim size) {
@@ -145,31 +153,53 @@ static prn_status set_present(prn_o2n *e, prn_op *op, const prn_o2n_heads *h) {
                                    prn_nn_type(e->ctx, h->k->type, 5, dims)));
 }
 
+/* The sizes of queries, keys and values, side by side in the weight. */
+static prn_status qkv_sizes(prn_o2n *e, const prn_op *op, const prn_type *w,
+                            prn_dim out[3]) {
+  size_t n;
+  const int64_t *sizes = prn_op_ints(op, "qkv_hidden_sizes", &n);
+  int64_t heads = prn_op_int(op, "num_heads", 1), total = 0, all;
+  for (size_t i = 0; i < 3; i++) {
+    out[i] = prn_dim_floordiv(e->ctx, w->dims[1], prn_dim_const(e->ctx, 3));
+    if (n == 0) continue;
+    bool fits = n == 3 && sizes[i] > 0 && sizes[i] % heads == 0 &&
+                prn_add_i64(total, sizes[i], &total);
+    if (!fits || sizes[0] != sizes[1])
+      return prn_op_error(op, "qkv_hidden_sizes must be three multiples of the "
+                              "number of heads, the first two equal");
+    out[i] = prn_dim_const(e->ctx, sizes[i]);
+  }
+  if (n && prn_dim_is_const(w->dims[1], &all) && all != total)
+    return prn_op_error(op,
+                        "qkv_hidden_sizes come to %lld, the weight has "
+                        "%lld columns",
+                        (long long)total, (long long)all);
+  return PRN_OK;
+}
+
 static prn_status lower_attention(prn_o2n *e, prn_op *op) {
   prn_value *x = prn_o2n_in(e, op, INPUT), *w = prn_o2n_in(e, op, WEIGHTS);
   prn_value *bias = prn_o2n_in(e, op, BIAS), *past = prn_o2n_in(e, op, PAST);
   int64_t n = prn_op_int(op, "num_heads", 1);
   bool causal = prn_op_int(op, "unidirectional", 0) != 0;
-  size_t given;
-  const int64_t *sizes = prn_op_ints(op, "qkv_hidden_sizes", &given);
   prn_o2n_heads h = {0};
+  prn_dim sizes[3];
   double scale;
   if (prn_op_int(op, "do_rotary", 0))
     return prn_o2n_unsupported(op, "do_rotary");
   PRN_TRY(refuse(e, op, PAST_LENGTH, "a cache that is updated in place"));
+  PRN_TRY(check_rank(op, PAST, 5));
+  PRN_TRY(check_rank(op, BIAS, 1));
   if (x->type->rank != 3 || w->type->rank != 2)
     return prn_op_error(op, "expects input[batch, seq, in] and weights[in, "
                             "queries + keys + values]");
+  PRN_TRY(qkv_sizes(e, op, w->type, sizes));
   prn_value *all = prn_nn_matmul(&e->b, x, w, x->type->dtype);
   if (bias) all = binary(e, PRN_SCALAR_add, all, bias);
-  prn_dim third =
-      prn_dim_floordiv(e->ctx, w->type->dims[1], prn_dim_const(e->ctx, 3));
   prn_dim from = prn_dim_const(e->ctx, 0);
   prn_value **parts[3] = {&h.q, &h.k, &h.v};
-  for (int i = 0; i < 3; i++) {
-    prn_dim size = given == 3 ? prn_dim_const(e->ctx, sizes[i]) : third;
-    *parts[i] = prn_o2n_split_heads(e, columns(e, all, &from, size), n);
-  }
+  for (int i = 0; i < 3; i++)
+    *parts[i] = prn_o2n_split_heads(e, columns(e, all, &from, sizes[i]), n);
   if (past) {
     h.k = prn_o2n_cached(e, entry(e, past, 0, 0), h.k);
     past = entry(e, past, 0, 1);
@@ -217,6 +247,14 @@ static prn_status read_mha(prn_o2n *e, const prn_op *op, prn_o2n_heads *h) {
   prn_value **parts[3] = {&h->q, &h->k, &h->v};
   if (!h->k || !h->v) /* ONNX Runtime has that on GPUs alone */
     return prn_o2n_unsupported(op, "queries, keys and values in one tensor");
+  PRN_TRY(check_rank(op, PAST_KEY, 4));
+  PRN_TRY(check_rank(op, PAST_VALUE, 4));
+  PRN_TRY(check_rank(op, ALL_BIAS, 1));
+  for (int i = 0; i < 3; i++)
+    if ((*parts[i])->type->rank != 3 &&
+        (i == 0 || (*parts[i])->type->rank != 4))
+      return prn_op_error(op, "expects query, key and value [batch, seq, heads "
+                              "* size], or keys and values cut into heads");
   if (bias && h->k->type->rank == 4)
     return prn_o2n_unsupported(op, "a bias where keys are cut into heads");
   for (int i = 0; i < 3; i++)
@@ -266,8 +304,10 @@ static prn_status lower_rotary(prn_o2n *e, prn_op *op) {
   bool flat = x->type->rank == 3;
   if (prn_op_int(op, "is_packed_batching", 0))
     return prn_o2n_unsupported(op, "is_packed_batching");
-  if ((!flat && x->type->rank != 4) || c->type->rank != 2)
-    return prn_op_error(op, "expects 3 or 4 dimensions, and 2 of the caches");
+  if (!flat) PRN_TRY(check_rank(op, 0, 4));
+  PRN_TRY(check_rank(op, 2, 2));
+  PRN_TRY(check_rank(op, 3, 2));
+  if (prn_op_operand(op, 1)->type->rank != 1) PRN_TRY(check_rank(op, 1, 2));
   if (flat) {
     prn_dim size = prn_dim_mul(e->ctx, c->type->dims[1], two);
     const prn_dim *d = x->type->dims;
@@ -374,7 +414,8 @@ static prn_status read_gqa(prn_o2n *e, const prn_op *op, prn_o2n_heads *h) {
   prn_value *q = prn_o2n_in(e, op, 0), *k = prn_o2n_in(e, op, GQA_KEY);
   prn_value *v = prn_o2n_in(e, op, GQA_VALUE);
   prn_o2n_turn t = {0};
-  if (q->type->rank != 3 || (!k != !v))
+  if (q->type->rank != 3 || (!k != !v) || (k && k->type->rank != 3) ||
+      (v && v->type->rank != 3))
     return prn_op_error(op, "expects query[batch, seq, heads * size], key and "
                             "value, or all in query");
   prn_dim seq = q->type->dims[1];
@@ -389,6 +430,9 @@ static prn_status read_gqa(prn_o2n *e, const prn_op *op, prn_o2n_heads *h) {
     k = columns(e, all, &from, some);
     v = columns(e, all, &from, some);
   }
+  PRN_TRY(check_rank(op, GQA_PAST_KEY, 4));
+  PRN_TRY(check_rank(op, GQA_PAST_VALUE, 4));
+  PRN_TRY(check_rank(op, GQA_POSITIONS, 2));
   PRN_TRY(check_cache(e, op, seq));
   PRN_TRY(read_turn(e, op, seq, &t));
   PRN_TRY(turned_heads(e, op, q, n, t, &h->q));

@@ -95,7 +95,11 @@ static prn_status lower_embed_layer_norm(prn_o2n *e, prn_op *op) {
   prn_value *segments = prn_o2n_in(e, op, SEGMENTS);
   prn_value *keys = prn_o2n_in(e, op, KEYS);
   int64_t last = 1;
-  if (ids->type->rank != 2) return prn_op_error(op, "expects ids[batch, seq]");
+  for (uint32_t i = IDS; i <= SEGMENT; i++)
+    if (prn_o2n_has(op, i) && prn_op_operand(op, i)->type->rank != 2)
+      return prn_op_error(op, "expects ids[batch, seq], and tables");
+  if ((at && at->type->rank != 2) || (keys && keys->type->rank != 2))
+    return prn_op_error(op, "expects positions and a mask [batch, seq]");
   prn_dim dims[2] = {prn_dim_const(e->ctx, 1), ids->type->dims[1]};
   if (!at)
     at = prn_nn_iota(&e->b, prn_type_tensor(e->ctx, PRN_I64, 2, dims), 1, NULL,
