@@ -103,8 +103,8 @@ PRN_PRINTF(2, 3)
 prn_status prn_o2n_unsupported(const prn_op *op, const char *fmt, ...);
 
 /* ---- blocks ---- */
-/* Inlines functions, makes every constant dense and takes nodes apart. Changes the module, not
- * what it means. */
+/* Inlines functions, makes every constant dense and takes nodes apart. Changes
+ * the module, not what it means. */
 PRN_NODISCARD prn_status prn_o2n_prepare(prn_module *m, prn_op *graph);
 /* For prn_walk, inner first: replaces a node that stands for several. */
 PRN_NODISCARD prn_status prn_o2n_decompose(void *user, prn_op *op);
