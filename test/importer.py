@@ -113,6 +113,8 @@ class Model:
         try:
             ort = session(self.path)
         except Exception:  # what ONNX Runtime does not know, has many names
+            if kept or known:  # it did run this one
+                raise
             self.inputs = None
             return
         folder_of = os.path.dirname(self.path)
