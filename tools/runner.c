@@ -172,8 +172,10 @@ prn_status prn_runner_run(prn_runner *r, const prn_arrays *inputs,
   bind(r, inputs, &t);
   t.call.arena = r->arena;
   t.call.arena_size = r->arena_size;
+  /* The last, in order: a model may name one value twice. */
+  prn_array *own = outputs->items + (outputs->size - m->num_outputs);
   for (uint32_t i = 0; i < m->num_outputs; i++) {
-    prn_array *a = prn_arrays_find(outputs, prn_str_from(m->outputs[i].name));
+    prn_array *a = &own[i];
     t.out[i] = (prune_tensor){a->data, a->bytes, a->dims};
   }
   prn_status status = check_status(r, m->run(&t.call));

@@ -25,7 +25,8 @@ void prn_runner_destroy(prn_runner *r);
 PRN_NODISCARD prn_status prn_runner_prepare(prn_runner *r,
                                             const prn_arrays *inputs,
                                             prn_arrays *out);
-/* Runs once into outputs that prepare made for inputs of the same sizes. */
+/* Runs once into outputs that prepare made for inputs of the same sizes; they
+ * are the last of the list. */
 PRN_NODISCARD prn_status prn_runner_run(prn_runner *r, const prn_arrays *inputs,
                                         const prn_arrays *outputs);
 

@@ -231,6 +231,18 @@ def sequence_made_by_loop():
         y = ConcatFromSequence <axis = 0> (s)"""), {"x": floats(2, 4)}
 
 
+# ---- outputs ----
+
+@case()
+def output_twice():
+    """Under the same name: the second was never written."""
+    text, inputs = model("(float[n] x) => (float[n] y, float[n] z)", {},
+                         "y = Tanh(x)\nz = Relu(x)"), {"x": floats(3)}
+    m = onnx.parser.parse_model(text)
+    m.graph.output.append(m.graph.output[0])
+    return m, inputs
+
+
 # ---- sizes ----
 
 @case()
