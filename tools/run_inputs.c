@@ -288,12 +288,6 @@ static bool cut(const prn_array *a, int64_t at, int64_t n, bool drop,
   return true;
 }
 
-static bool copy(const prn_array *a, prn_array *out) {
-  if (!prn_array_init(out, a->name, a->dtype, a->rank, a->dims)) return false;
-  memcpy(out->data, a->data, a->bytes);
-  return true;
-}
-
 prn_status prn_run_take_part(const prn_runner *r, const prn_arrays *in,
                              int64_t batch, int64_t part, prn_arrays *out) {
   const prune_model *m = r->model;
@@ -306,7 +300,7 @@ prn_status prn_run_take_part(const prn_runner *r, const prn_arrays *in,
     bool whole = parts_of(v, a, batch, &n) == 0, drop = a->rank > v->rank;
     int64_t at = whole ? 0 : part * n;
     if (!whole && n > a->dims[0] - at) n = a->dims[0] - at;
-    if (!(whole ? copy(a, &piece) : cut(a, at, n, drop, &piece)))
+    if (!(whole ? prn_array_copy(a, &piece) : cut(a, at, n, drop, &piece)))
       return fail(r->ctx, NULL, "no memory for a sample");
     prn_arrays_add(out, piece);
   }

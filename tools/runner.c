@@ -13,6 +13,7 @@ void prn_runner_destroy(prn_runner *r) {
   free(r->arena);
   r->arena = NULL;
   r->arena_size = 0;
+  prn_arrays_destroy(&r->bound);
 }
 
 PRN_PRINTF(2, 3)
@@ -60,6 +61,16 @@ static prn_status check_dims(const prn_runner *r, const prune_value *v,
   return status;
 }
 
+static prn_status check_bound(const prn_runner *r, const prn_array *a) {
+  const prn_array *b = prn_arrays_find(&r->bound, a->name);
+  if (!b || (b->bytes == a->bytes && memcmp(a->data, b->data, a->bytes) == 0))
+    return PRN_OK;
+  return fail(r,
+              "input '%.*s' decides sizes and has other values than those the "
+              "model was compiled for",
+              PRN_STR_ARG(a->name));
+}
+
 static prn_status check_inputs(const prn_runner *r, const prn_arrays *inputs) {
   prn_status status = PRN_OK;
   const prune_model *m = r->model;
@@ -75,7 +86,7 @@ static prn_status check_inputs(const prn_runner *r, const prn_arrays *inputs) {
     else if (a->rank != v->rank)
       status = fail(r, "input '%s' has %d dimensions but the model takes %d",
                     v->name, (int)a->rank, (int)v->rank);
-    else if (check_dims(r, v, a) != PRN_OK)
+    else if (check_dims(r, v, a) != PRN_OK || check_bound(r, a) != PRN_OK)
       status = PRN_FAIL;
   }
   for (size_t k = 0; k < inputs->size; k++) {

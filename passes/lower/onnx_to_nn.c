@@ -19,7 +19,7 @@ static const prn_o2n_row *const tables[] = {
 #undef X
 };
 
-static void fill_handlers(prn_map *map) {
+void prn_o2n_fill(prn_map *map) {
   for (size_t t = 0; t < PRN_COUNT(tables); t++)
     for (const prn_o2n_row *r = tables[t]; r->name; r++) {
       void **slot = prn_map_slot(map, prn_str_from(r->name));
@@ -28,14 +28,18 @@ static void fill_handlers(prn_map *map) {
     }
 }
 
-static const prn_o2n_row *handler(prn_o2n *e, const prn_op *op) {
+const prn_o2n_row *prn_o2n_find(const prn_map *rows, const prn_op *op) {
   prn_str domain = op->opname->dialect, name = op->opname->name;
-  if (prn_str_is(domain, "onnx")) return prn_map_get(e->handlers, name);
+  if (prn_str_is(domain, "onnx")) return prn_map_get(rows, name);
   prn_strbuf key = {0};
   prn_strbuf_fmt(&key, "%.*s:%.*s", PRN_STR_ARG(domain), PRN_STR_ARG(name));
-  const prn_o2n_row *row = prn_map_get(e->handlers, prn_strbuf_view(&key));
+  const prn_o2n_row *row = prn_map_get(rows, prn_strbuf_view(&key));
   prn_strbuf_destroy(&key);
   return row;
+}
+
+static const prn_o2n_row *handler(prn_o2n *e, const prn_op *op) {
+  return prn_o2n_find(e->handlers, op);
 }
 
 /* ---- values ---- */
@@ -447,7 +451,7 @@ prn_status prn_lower_onnx_to_nn(prn_module *m) {
   e.b = (prn_nn){.m = m, .ctx = m->ctx};
   PRN_TRY(find_graph(m, &graph));
   PRN_TRY(prn_o2n_prepare(m, graph));
-  fill_handlers(&handlers);
+  prn_o2n_fill(&handlers);
   prn_status s = prn_infer_run(m, true, &e.infer);
   if (s == PRN_OK) s = lower_graph(&e, graph);
   prn_infer_free(e.infer);

@@ -56,6 +56,10 @@ struct prn_o2n {
 PRN_O2N_TABLES(X)
 #undef X
 
+/* Rows by name, for prn_o2n_find: NULL where nothing lowers op. */
+void prn_o2n_fill(prn_map *rows);
+const prn_o2n_row *prn_o2n_find(const prn_map *rows, const prn_op *op);
+
 /* ---- operands ---- */
 /* Operand i as an nn value; NULL when absent. */
 prn_value *prn_o2n_in(prn_o2n *e, const prn_op *op, uint32_t i);
