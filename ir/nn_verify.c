@@ -99,6 +99,7 @@ static prn_status scalar_code(const prn_op *op, const prn_op *inner) {
   case PRN_OP_nn_binary:
   case PRN_OP_nn_select:
   case PRN_OP_nn_cast:
+  case PRN_OP_nn_bitcast:
   case PRN_OP_nn_constant:
   case PRN_OP_nn_index:
   case PRN_OP_nn_dims:

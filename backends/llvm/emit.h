@@ -137,6 +137,13 @@ prn_t prn_elem_memory(prn_cg *g, prn_dtype t);
 prn_t prn_elem_value(prn_cg *g, prn_dtype t);
 /* Whether the target can load and store it. */
 bool prn_elem_supported(const prn_target *target, prn_dtype t);
+/* Floats of one byte or less: codes (i8) to values (f32, as the codes have
+ * them) and the nearest code, ties to even, of values. */
+bool prn_elem_is_small(prn_dtype t);
+prn_v prn_elem_decode(prn_cg *g, prn_dtype t, prn_v code);
+prn_v prn_elem_encode(prn_cg *g, prn_dtype t, prn_v value);
+/* The same bits under a type of the same width. */
+prn_v prn_elem_bitcast(prn_cg *g, prn_v v, prn_dtype from, prn_dtype to);
 prn_v prn_elem_at(prn_cg *g, prn_dtype t, prn_v base, prn_v index);
 /* `lanes` elements from p on, `stride` elements apart; see
  * prn_cg_load_masked for mask. */

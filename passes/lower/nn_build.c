@@ -121,6 +121,10 @@ prn_value *prn_nn_cast(prn_nn *b, prn_value *x, prn_dtype to) {
   return prn_nn_make(b, PRN_OP_nn_cast, &x, 1, result_type(b, to, &x, 1));
 }
 
+prn_value *prn_nn_bitcast(prn_nn *b, prn_value *x, prn_dtype to) {
+  return prn_nn_make(b, PRN_OP_nn_bitcast, &x, 1, result_type(b, to, &x, 1));
+}
+
 /* ---- constants ---- */
 
 prn_value *prn_nn_constant(prn_nn *b, const prn_tensor *t) {

@@ -33,6 +33,8 @@ prn_value *prn_nn_binary(prn_nn *b, prn_scalar f, prn_value *x, prn_value *y);
 prn_value *prn_nn_select(prn_nn *b, prn_value *c, prn_value *x, prn_value *y);
 /* x itself when it has the element type. */
 prn_value *prn_nn_cast(prn_nn *b, prn_value *x, prn_dtype to);
+/* The bits of x under a type of the same width. */
+prn_value *prn_nn_bitcast(prn_nn *b, prn_value *x, prn_dtype to);
 /* The type of an elementwise operation over n values with that element
  * type. Sizes that cannot be related are unknown. */
 const prn_type *prn_nn_broadcast_type(prn_ctx *ctx, prn_dtype dtype,

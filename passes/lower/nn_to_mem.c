@@ -145,6 +145,7 @@ static prn_to_mem_fn *const table[PRN_OP_count] = {
     [PRN_OP_nn_binary] = prn_to_mem_scalar,
     [PRN_OP_nn_select] = prn_to_mem_scalar,
     [PRN_OP_nn_cast] = prn_to_mem_scalar,
+    [PRN_OP_nn_bitcast] = prn_to_mem_scalar,
     [PRN_OP_nn_map] = prn_to_mem_map,
     [PRN_OP_nn_reshape] = prn_to_mem_reshape_op,
     [PRN_OP_nn_transpose] = prn_to_mem_transpose,

@@ -88,13 +88,27 @@ static prn_value *from_content(prn_o2n *e, prn_nn *b, const prn_type *type,
   return prn_nn_cast(b, prn_nn_dims(b, ints, c, n), to);
 }
 
+/* Elements of less than a byte are spread out: compiled code has a byte for
+ * each. */
+static prn_value *constant(prn_nn *b, const prn_tensor *t) {
+  prn_dtype dtype = t->type->dtype;
+  int64_t n = prn_tensor_count(t);
+  if (prn_dtype_bits(dtype) >= 8) return prn_nn_constant(b, t);
+  const prn_type *wide = prn_type_with_dtype(
+      b->ctx, t->type, prn_dtype_is_float(dtype) ? PRN_F32 : PRN_I8);
+  double *v = PRN_ARENA_ARRAY(&b->m->arena, double, n + 1);
+  prn_tensor_read_f64(t, 0, n, v);
+  prn_value *r = prn_nn_constant(b, prn_nn_tensor(b->ctx, wide, v));
+  return prn_nn_cast(b, r, dtype);
+}
+
 static prn_value *make_static(prn_o2n *e, const prn_value *v) {
   size_t n;
   prn_nn b = entry_builder(e, v->def);
   const prn_tensor *t = prn_value_constant(v);
   const prn_dim *c = t ? NULL : known_content(e, v, &n);
   const prn_type *type = prn_nn_plain(e->ctx, v->type);
-  prn_value *r = t ? prn_nn_constant(&b, t) : from_content(e, &b, type, c, n);
+  prn_value *r = t ? constant(&b, t) : from_content(e, &b, type, c, n);
   r->name = v->name;
   e->entry = r->def;
   return r;

@@ -39,6 +39,7 @@ struct prn_o2n {
 /* The theme files, each with a table that ends with a NULL name. */
 #define PRN_O2N_TABLES(X) \
   X(elementwise)          \
+  X(conversion)           \
   X(movement)             \
   X(contraction)          \
   X(reduce)               \
@@ -122,6 +123,9 @@ prn_block *prn_o2n_known_branch(prn_o2n *e, const prn_op *op);
 void prn_o2n_unify(prn_module *m, prn_op *func);
 
 /* ---- between theme files ---- */
+/* x converted as op, a Cast or QuantizeLinear, says. */
+prn_value *prn_o2n_cast(prn_o2n *e, const prn_op *op, prn_value *x,
+                        prn_dtype to);
 /* A scale or zero point laid along `axis` of a tensor of that rank: scalars
  * stay, vectors get trailing dimensions of size 1. */
 prn_value *prn_o2n_along(prn_o2n *e, prn_value *p, int32_t axis, int32_t rank);

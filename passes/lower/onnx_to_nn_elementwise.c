@@ -74,15 +74,6 @@ static prn_status lower_where(prn_o2n *e, prn_op *op) {
                                    prn_o2n_in(e, op, 1), prn_o2n_in(e, op, 2)));
 }
 
-/* Cast and CastLike: the result type says to what. */
-static prn_status lower_cast(prn_o2n *e, prn_op *op) {
-  prn_value *x = prn_o2n_in(e, op, 0);
-  prn_dtype to = op->results[0].type->dtype;
-  if (x->type->dtype == PRN_STRING)
-    return prn_o2n_unsupported(op, "a cast from strings");
-  return prn_o2n_set(e, op, 0, prn_nn_cast(&e->b, x, to));
-}
-
 static prn_status lower_identity(prn_o2n *e, prn_op *op) {
   return prn_o2n_set(e, op, 0, prn_o2n_in(e, op, 0));
 }
@@ -309,8 +300,6 @@ const prn_o2n_row prn_o2n_elementwise[] = {
     {"BitShift", lower_shift, 0, 0},
     {"IsInf", lower_isinf, 0, 0},
     {"Where", lower_where, 0, 0},
-    {"Cast", lower_cast, 0, 0},
-    {"CastLike", lower_cast, 2, 0},
     {"Identity", lower_identity, 0, 0},
     {"Dropout", lower_dropout, 6, 0},
     {"Clip", lower_clip, 0, 0},
