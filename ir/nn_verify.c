@@ -223,6 +223,23 @@ prn_status prn_verify_nn_gather(prn_op *op) {
   return same_rank(op, rank_of(op, 1));
 }
 
+prn_status prn_verify_nn_scatter(prn_op *op) {
+  static const char *const fns[] = {"set", "add", "mul", "max", "min", NULL};
+  PRN_TRY(all_ranked(op));
+  PRN_TRY(one_of(op, "fn", fns, "set, add, mul, max and min"));
+  if (rank_of(op, 0) != 2 || rank_of(op, 1) != 1 || rank_of(op, 2) != 2)
+    return prn_op_error(op, "takes rows, a list of indices and rows");
+  return same_rank(op, 2);
+}
+
+prn_status prn_verify_nn_sort(prn_op *op) {
+  PRN_TRY(all_ranked(op));
+  PRN_TRY(same_rank(op, rank_of(op, 0)));
+  if (rank_of(op, 0) < 1 || op->results[1].type->rank != rank_of(op, 0))
+    return prn_op_error(op, "takes a tensor and gives two of its shape");
+  return PRN_OK;
+}
+
 prn_status prn_verify_nn_dims(prn_op *op) {
   int64_t n = 1;
   if (!is_scalar(&op->results[0])) {

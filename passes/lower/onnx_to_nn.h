@@ -50,6 +50,8 @@ struct prn_o2n {
   X(attention)            \
   X(resize)               \
   X(index)                \
+  X(scatter)              \
+  X(loss)                 \
   X(einsum)               \
   X(signal)               \
   X(ml)
