@@ -252,6 +252,7 @@ static bool is_if(const prn_op *op) {
 }
 
 static void mark_op(prn_o2n *e, prn_op *op);
+static void mark_block(prn_o2n *e, prn_block *block);
 
 /* Of what a branch gives, only wanted results are needed. */
 static void mark_branch(prn_o2n *e, const prn_op *op, prn_block *b) {
@@ -275,6 +276,8 @@ static void mark_op(prn_o2n *e, prn_op *op) {
   for (uint32_t i = 0; i < op->num_operands; i++)
     if (!row || i >= 32 || !(row->shape >> i & 1))
       need(e, op->operands[i].value);
+  for (uint32_t i = 0; i < op->num_blocks; i++) /* bodies of loops */
+    mark_block(e, op->blocks[i]);
 }
 
 static void mark_block(prn_o2n *e, prn_block *block) {

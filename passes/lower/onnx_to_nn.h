@@ -50,6 +50,7 @@ struct prn_o2n {
   X(attention)            \
   X(resize)               \
   X(index)                \
+  X(loop)                 \
   X(scatter)              \
   X(loss)                 \
   X(einsum)               \
@@ -120,6 +121,21 @@ void prn_o2n_block(prn_o2n *e, prn_block *block);
 void prn_o2n_stand_in(prn_o2n *e, prn_op *op);
 /* The branch of an If that runs, NULL when only the run can tell. */
 prn_block *prn_o2n_known_branch(prn_o2n *e, const prn_op *op);
+
+/* Lowers body at e->b with these values for its arguments; as often as asked.
+ * Fails when nodes of it did, which were reported. */
+PRN_NODISCARD prn_status prn_o2n_inline(prn_o2n *e, const prn_op *op,
+                                        prn_block *body, prn_value *const *in,
+                                        uint32_t n);
+/* What a body gives for output i; NULL when there is none. */
+prn_value *prn_o2n_given(prn_o2n *e, const prn_block *body, uint32_t i);
+/* A number of steps that can be written out, of `each` operations. */
+PRN_NODISCARD prn_status prn_o2n_steps(const prn_op *op, prn_dim size,
+                                       size_t each, int64_t *out);
+/* Entry t along an axis, without it; and n of them (n > 0) side by side. */
+prn_value *prn_o2n_step(prn_o2n *e, prn_value *x, int32_t axis, int64_t t);
+prn_value *prn_o2n_stack(prn_o2n *e, prn_value **parts, int64_t n,
+                         int32_t axis);
 
 /* Makes sizes that must be equal one expression, in the whole function. */
 void prn_o2n_unify(prn_module *m, prn_op *func);

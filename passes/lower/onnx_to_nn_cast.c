@@ -41,6 +41,9 @@ static bool is_small_float(prn_dtype t) {
 
 prn_value *prn_o2n_cast(prn_o2n *e, const prn_op *op, prn_value *x,
                         prn_dtype to) {
+  /* ONNX's reference cuts bits off; nn.cast of a float would saturate. */
+  if (prn_dtype_bits(to) < 8 && prn_dtype_is_int(to))
+    x = prn_nn_cast(&e->b, x, PRN_I32);
   if (!is_small_float(to) || x->type->dtype == to)
     return prn_nn_cast(&e->b, x, to);
   x = prn_nn_cast(&e->b, x, PRN_F32);
