@@ -50,6 +50,8 @@ struct prn_o2n {
   X(attention)            \
   X(resize)               \
   X(index)                \
+  X(sample)               \
+  X(preview)              \
   X(loop)                 \
   X(scatter)              \
   X(loss)                 \

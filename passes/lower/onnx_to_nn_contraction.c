@@ -403,11 +403,56 @@ static prn_status lower_lrn(prn_o2n *e, prn_op *op) {
   return prn_o2n_set(e, op, 0, prn_nn_binary(&e->b, PRN_SCALAR_div, x, m));
 }
 
+/* A sum over the taps of a window that ends at each position: x behind what
+ * was seen before. Few taps, and all of it is one map. */
+static prn_status lower_causal_conv(prn_o2n *e, prn_op *op) {
+  prn_value *x = prn_o2n_in(e, op, 0), *w = prn_o2n_in(e, op, 1), *y = NULL;
+  prn_value *bias = prn_o2n_in(e, op, 2), *past = prn_o2n_in(e, op, 3);
+  const prn_type *t = x->type;
+  prn_dim dims[3] = {t->dims[0], t->dims[1], NULL},
+          one = prn_dim_const(e->ctx, 1);
+  int64_t taps;
+  if (t->rank != 3 || w->type->rank != 3 ||
+      !prn_dim_is_const(w->type->dims[2], &taps) || taps < 1 || taps > 64)
+    return prn_o2n_unsupported(op, "windows but of 1 to 64 elements");
+  dims[2] = prn_dim_const(e->ctx, taps - 1);
+  if (!past)
+    past = prn_nn_broadcast(&e->b, prn_nn_scalar(&e->b, t->dtype, 0),
+                            prn_nn_type(e->ctx, t, 3, dims));
+  dims[2] = prn_dim_add(e->ctx, t->dims[2], dims[2]);
+  prn_value *both[2] = {past, x};
+  x = taps == 1
+          ? x
+          : prn_nn_concat(&e->b, both, 2, 2, prn_nn_type(e->ctx, t, 3, dims));
+  for (int64_t k = 0; k < taps; k++) {
+    prn_dim at = prn_dim_const(e->ctx, k);
+    prn_value *v = prn_nn_slice_axis(&e->b, x, 2, at, t->dims[2]);
+    prn_dim row[2] = {t->dims[1], one};
+    prn_value *f = prn_nn_slice_axis(&e->b, w, 2, at, one);
+    v = prn_nn_binary(&e->b, PRN_SCALAR_mul, v,
+                      prn_nn_reshape_dims(&e->b, f, 2, row));
+    y = y ? prn_nn_binary(&e->b, PRN_SCALAR_add, y, v) : v;
+  }
+  prn_dim column[2] = {t->dims[1], one};
+  if (bias)
+    y = prn_nn_binary(&e->b, PRN_SCALAR_add, y,
+                      prn_nn_reshape_dims(&e->b, bias, 2, column));
+  if (!prn_str_is(prn_op_string(op, "activation", "none"), "none"))
+    y = prn_nn_binary(&e->b, PRN_SCALAR_mul, y,
+                      prn_nn_unary(&e->b, PRN_SCALAR_sigmoid, y));
+  PRN_TRY(prn_o2n_set(e, op, 0, y));
+  if (!prn_o2n_wanted(op, 1)) return PRN_OK;
+  return prn_o2n_set(e, op, 1,
+                     prn_nn_slice_axis(&e->b, x, 2, t->dims[2],
+                                       prn_dim_const(e->ctx, taps - 1)));
+}
+
 const prn_o2n_row prn_o2n_contraction[] = {
     {"MatMul", lower_matmul, 0, 0},
     {"Gemm", lower_gemm, 0, 0},
     {"com.microsoft:FusedMatMul", lower_fused_matmul, 0, 0},
     {"Conv", lower_conv, 0, 0},
+    {"CausalConvWithState", lower_causal_conv, 0, 0},
     {"ConvTranspose", lower_conv_transpose, 0, 0},
     {"MaxPool", lower_pool, 0, 0},
     {"AveragePool", lower_pool, 0, 0},
