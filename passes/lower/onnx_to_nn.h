@@ -50,6 +50,8 @@ struct prn_o2n {
   X(attention)            \
   X(resize)               \
   X(index)                \
+  X(chosen)               \
+  X(text)                 \
   X(sample)               \
   X(preview)              \
   X(loop)                 \

@@ -397,10 +397,96 @@ static prn_status lower_roi_align(prn_o2n *e, prn_op *op) {
   return prn_o2n_set_shape(e, op, 0, r);
 }
 
+/* ---- DeformConv ---- */
+
+/* Entry i of a list attribute, or dflt. */
+static int64_t entry(const prn_op *op, const char *name, size_t i,
+                     int64_t dflt) {
+  size_t n;
+  const int64_t *v = prn_op_ints(op, name, &n);
+  return v && i < n ? v[i] : dflt;
+}
+
+typedef struct deformed {
+  prn_dim n, groups, taps, places; /* groups: of offsets */
+  prn_dim kernel[2], out[2];
+} deformed;
+
+/* Places along axis d as [n groups, taps places]: where the tap of a plain
+ * convolution lies, and its offset. */
+static prn_value *moved_taps(prn_o2n *e, const prn_op *op, const deformed *c,
+                             prn_value *offset, int32_t d) {
+  prn_dim grid[4] = {c->kernel[0], c->kernel[1], c->out[0], c->out[1]};
+  const prn_type *t = prn_type_tensor(e->ctx, PRN_I64, 4, grid);
+  size_t k = (size_t)d;
+  prn_value *tap = prn_nn_positions(&e->b, t, d);
+  prn_value *at = prn_nn_positions(&e->b, t, d + 2);
+  tap = with(e, PRN_SCALAR_mul, tap, (double)entry(op, "dilations", k, 1));
+  at = with(e, PRN_SCALAR_mul, at, (double)entry(op, "strides", k, 1));
+  at =
+      with(e, PRN_SCALAR_sub, add(e, at, tap), (double)entry(op, "pads", k, 0));
+  at = prn_nn_cast(&e->b, prn_nn_broadcast(&e->b, at, t), offset->type->dtype);
+  prn_dim one = prn_dim_const(e->ctx, 1);
+  prn_dim row[2] = {one, prn_dim_mul(e->ctx, c->taps, c->places)};
+  prn_dim apart[4] = {prn_dim_mul(e->ctx, c->n, c->groups), c->taps,
+                      prn_dim_const(e->ctx, 2), c->places};
+  offset = reshape(e, offset, 4, apart);
+  offset = prn_nn_slice_axis(&e->b, offset, 2, prn_dim_const(e->ctx, d), one);
+  offset = reshape(e, offset, 2, (prn_dim[]){apart[0], row[1]});
+  return add(e, offset, reshape(e, at, 2, row));
+}
+
+/* Windows of samples [n, c, taps, places] times the weights, by groups. */
+static prn_value *multiply(prn_o2n *e, prn_value *x, prn_value *w,
+                           const deformed *c, int64_t group) {
+  prn_dim g = prn_dim_const(e->ctx, group);
+  prn_dim depth = prn_dim_mul(e->ctx, w->type->dims[1], c->taps);
+  prn_dim rows = prn_dim_floordiv(e->ctx, w->type->dims[0], g);
+  prn_dim left[4] = {prn_dim_const(e->ctx, 1), g, rows, depth};
+  prn_dim right[4] = {c->n, g, depth, c->places};
+  return prn_nn_matmul(&e->b, reshape(e, w, 4, left), reshape(e, x, 4, right),
+                       x->type->dtype);
+}
+
+static prn_status lower_deform_conv(prn_o2n *e, prn_op *op) {
+  prn_value *x = prn_o2n_in(e, op, 0), *w = prn_o2n_in(e, op, 1), *at[2], *r;
+  prn_value *offset = prn_o2n_in(e, op, 2), *bias = prn_o2n_in(e, op, 3),
+            *mask = prn_o2n_in(e, op, 4);
+  const prn_type *out = prn_o2n_out(e, op, 0);
+  int64_t groups = prn_op_int(op, "offset_group", 1);
+  int64_t group = prn_op_int(op, "group", 1);
+  if (x->type->rank != 4 || groups < 1 || group < 1)
+    return prn_o2n_unsupported(op, "inputs that are not x[n, c, h, w]");
+  const prn_dim *d = x->type->dims, *k = w->type->dims + 2;
+  deformed c = {.n = d[0],
+                .groups = prn_dim_const(e->ctx, groups),
+                .taps = prn_dim_mul(e->ctx, k[0], k[1]),
+                .kernel = {k[0], k[1]},
+                .out = {out->dims[2], out->dims[3]}};
+  c.places = prn_dim_mul(e->ctx, c.out[0], c.out[1]);
+  for (int32_t i = 0; i < 2; i++)
+    at[i] = moved_taps(e, op, &c, offset, i);
+  prn_dim one = prn_dim_const(e->ctx, 1);
+  prn_dim batch = prn_dim_mul(e->ctx, c.n, c.groups);
+  prn_dim each = prn_dim_floordiv(e->ctx, d[1], c.groups);
+  axis a = {.pad = ZEROS, .how = LINEAR};
+  prn_dim split[4] = {batch, each, d[2], d[3]};
+  PRN_TRY(sample(e, op, reshape(e, x, 4, split), at, a, true, "sum", &r));
+  if (mask) {
+    prn_dim row[3] = {batch, one, prn_dim_mul(e->ctx, c.taps, c.places)};
+    r = mul(e, r, reshape(e, mask, 3, row));
+  }
+  r = multiply(e, r, w, &c, group);
+  r = reshape(e, r, 3, (prn_dim[]){c.n, out->dims[1], c.places});
+  if (bias) r = add(e, r, reshape(e, bias, 2, (prn_dim[]){out->dims[1], one}));
+  return prn_o2n_set_shape(e, op, 0, r);
+}
+
 const prn_o2n_row prn_o2n_sample[] = {
     {"GridSample", lower_grid_sample, 0, 0},
     {"com.microsoft:GridSample", lower_grid_sample, 0, 0},
     {"AffineGrid", lower_affine_grid, 2, 0},
+    {"DeformConv", lower_deform_conv, 0, 0},
     {"RoiAlign", lower_roi_align, 0, 0},
     {NULL, NULL, 0, 0},
 };

@@ -58,8 +58,6 @@ static bool replace(folder *f, prn_op *op, const prn_tensor *const *tensors) {
   uint32_t used = 0;
   for (uint32_t i = 0; i < op->num_results; i++) {
     used += is_wanted(&op->results[i]);
-    if (prn_value_is_output(&op->results[i]) && op->num_results > 1)
-      return false;
   }
   if (used == 0) return false;
   for (uint32_t i = 0; i < op->num_results; i++) {
