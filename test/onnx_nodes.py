@@ -8,8 +8,8 @@ The cases that onnx generates for its backend tests are written out and run by
 onnx stored. Those that may fail stand in onnx_nodes.expect, each with the
 reason: it is an error when one of them passes, fails for another reason, or
 another fails; crashing and hanging is always an error. --every N takes each
-Nth case, --write brings the list up to date. Closes with `N passed, N
-failed`."""
+Nth case; --write, with all cases, brings the list up to date, and the counts
+that docs/operators.md shows. Closes with `N passed, N failed`."""
 import argparse
 import collections
 import concurrent.futures
@@ -25,6 +25,7 @@ HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path.insert(0, os.path.join(HERE, "scripts"))
 SKIPPED = 77  # ctest: SKIP_RETURN_CODE
 EXPECTED = os.path.join(HERE, "onnx_nodes.expect")
+CASES = os.path.join(HERE, "onnx_nodes.cases")
 BATCH, SECONDS = 40, 30  # cases in a process, time for one that hangs
 # What onnx itself allows is rtol 1e-3, atol 1e-7, element by element.
 RTOL = "1e-3"
@@ -100,6 +101,26 @@ def write_expected(failing):
             f.write(f"{name}: {why}\n")
 
 
+def operators(case):
+    """The operators of a case's graph, other domains in front."""
+    return {(f"{n.domain}." if n.domain not in ("", "ai.onnx") else "") +
+            n.op_type for n in case.model.graph.node}
+
+
+def write_cases(cases, failing):
+    """How many cases of each operator pass, of how many: for the docs."""
+    count = collections.defaultdict(lambda: [0, 0])
+    for case in cases:
+        for name in operators(case):
+            count[name][0] += case.name not in failing
+            count[name][1] += 1
+    with open(CASES, "w", encoding="utf-8") as f:
+        f.write("# Node cases of onnx by operator: how many pass, of how many. "
+                "Generated:\n# test/onnx_nodes.py BIN --write\n")
+        for name, (good, all_of_it) in sorted(count.items()):
+            f.write(f"{name} {good} {all_of_it}\n")
+
+
 def fatal(why):
     return why.startswith(("hangs", "crashes", "no diagnostic"))
 
@@ -154,6 +175,7 @@ def main():
           f"{time.monotonic() - start:.0f} s")
     if args.write:
         write_expected(failing)
+        write_cases(cases, failing)
     bad = compare(failing, read_expected(), set(found))
     print("".join(f"{line}\n" for line in bad), end="")
     wrong = {line.split(":")[0] for line in bad}
