@@ -30,13 +30,17 @@ static bool is_weights(prn_o2n *e, const prn_op *op, uint32_t i) {
   return t && t->type->dtype != PRN_F64;
 }
 
-/* What nn.lstm and nn.gru, and their kernels, do not take. */
+/* What nn.lstm and nn.gru, and their kernels, do not take. Weights that are not
+ * constant have no kernel; an open number of steps has nothing else. */
 static bool needs_steps(prn_o2n *e, const prn_op *op, const cell *c) {
+  int64_t steps;
+  bool open = !prn_dim_is_const(c->seq, &steps);
   return c->gates == 1 || prn_op_attr(op, "clip") ||
          prn_op_int(op, "input_forget", 0) ||
          prn_o2n_has(op, PRN_O2N_PEEPHOLES) || differ(e, op, c) ||
-         !usual_activations(op, c) || !is_weights(e, op, PRN_O2N_W) ||
-         !is_weights(e, op, PRN_O2N_R);
+         !usual_activations(op, c) ||
+         (!open &&
+          (!is_weights(e, op, PRN_O2N_W) || !is_weights(e, op, PRN_O2N_R)));
 }
 
 static prn_status read_cell(prn_o2n *e, const prn_op *op, cell *c) {
