@@ -38,11 +38,12 @@ except ImportError as missing:
 
 
 def reason(text):
-    """What was said about one case, without what differs from run to run."""
-    lines = [m[1] for m in re.finditer(r"error: (.*)", text)]
-    lines = [re.sub(r"^not supported by the compiler: ", "", line)
-             for line in lines]
-    return lines[0] if lines else "no diagnostic"
+    """The first error of a case: the operator, and what was said about it."""
+    m = re.search(r"(?:\((\w+)\): )?error: (.*)", text)
+    if not m:
+        return "no diagnostic"
+    what = re.sub(r"^not supported by the compiler: ", "", m[2])
+    return f"{m[1]}: {what}" if m[1] else what
 
 
 def split(folders, out, err):

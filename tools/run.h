@@ -43,7 +43,11 @@ typedef struct prn_input_names {
   prn_str *at;
   size_t size;
   bool known;
+  bool arrays; /* all of them can be held by arrays */
 } prn_input_names;
+/* Finds them, where they are not known. */
+PRN_NODISCARD prn_status prn_run_find_names(prn_ctx *ctx, const char *model,
+                                            prn_input_names *names);
 /* The files that --inputs names, those of folders among them; one NULL where
  * all inputs come from --input, or are random. Free out->at. */
 PRN_NODISCARD prn_status prn_run_list_inputs(prn_ctx *ctx,

@@ -67,6 +67,8 @@ static prn_status load_inputs(tested *t, const char *set, prn_arrays *out) {
   bool any = access(first.data, R_OK) == 0;
   prn_strbuf_destroy(&first);
   if (!any) return PRN_OK; /* a model without inputs */
+  PRN_TRY(prn_run_find_names(t->ctx, t->model, &t->names));
+  if (!t->names.arrays) return PRN_OK;
   return prn_run_read_inputs(t->ctx, t->model, t->s, set, &t->names, out);
 }
 
@@ -77,10 +79,19 @@ static prn_status load_model(tested *t, const prn_arrays *in) {
   return prn_run_load(t->ctx, t->model, t->s, in, NULL, &t->loaded);
 }
 
+/* What arrays cannot hold is for the compiler to refuse: it names the node. */
+static prn_status refuse(tested *t, const char *set) {
+  PRN_TRY(load_model(t, NULL));
+  return prn_diag_emit(prn_ctx_diags(t->ctx), PRN_ERROR, (prn_loc){.file = set},
+                       PRN_STR(""), "inputs are not all tensors of numbers");
+}
+
 static prn_status run_set(tested *t, const char *set) {
   prn_arrays in = {0}, want = {0}, got = {0};
   prn_runner *r = &t->loaded.runner;
   prn_status status = load_inputs(t, set, &in);
+  if (status == PRN_OK && t->names.known && !t->names.arrays)
+    status = refuse(t, set);
   if (status == PRN_OK) status = load_model(t, &in);
   if (status == PRN_OK)
     status = load_outputs(t->ctx, set, r->model->outputs, r->model->num_outputs,

@@ -379,6 +379,15 @@ void prn_o2n_block(prn_o2n *e, prn_block *block) {
 
 /* ---- the function ---- */
 
+/* Who is asked to answer for an input's type: the first node that reads it. */
+static const prn_op *reader(const prn_op *graph, const prn_value *in) {
+  const prn_op *first = NULL;
+  PRN_EACH_OP(op, prn_op_block(graph, "body"))
+    for (uint32_t i = 0; i < op->num_operands && !first; i++)
+      if (op->operands[i].value == in) first = op;
+  return first && !prn_op_has_trait(first, PRN_TERMINATOR) ? first : graph;
+}
+
 static prn_op *create_func(prn_o2n *e, prn_op *graph) {
   prn_block *src = prn_op_block(graph, "body");
   e->func = prn_op_create(e->b.m, prn_opname_code(e->ctx, PRN_OP_nn_func),
@@ -391,7 +400,7 @@ static prn_op *create_func(prn_o2n *e, prn_op *graph) {
   for (uint32_t i = 0; i < src->num_args; i++) {
     prn_value *in = src->args[i];
     names[i] = in->name;
-    if (check_type(graph, in) != PRN_OK) {
+    if (check_type(reader(graph, in), in) != PRN_OK) {
       e->errors++;
       continue;
     }
