@@ -39,16 +39,9 @@ void prn_element_set_bits(prn_dtype t, void *data, int64_t index,
   memcpy(p + (size_t)index * (bits / 8), &value, bits < 64 ? bits / 8 : 8);
 }
 
-/* Small binary floats: e exponent bits, m mantissa bits. */
-typedef struct format {
-  int e, m, bias;
-  uint64_t largest; /* bits of the largest finite value */
-  uint64_t beyond;  /* what overflow gives: infinity, NaN or the largest */
-  uint64_t nan;     /* 0: there is none */
-  bool unsigned_zero;
-} format;
+typedef prn_float_format format;
 
-static bool format_of(prn_dtype t, format *out) {
+bool prn_element_format(prn_dtype t, prn_float_format *out) {
   switch (t) {
   case PRN_F16:
     *out = (format){5, 10, 15, 0x7bff, 0x7c00, 0x7e00, false};
@@ -133,7 +126,7 @@ bool prn_element_from_f64(prn_dtype t, double v, void *data, int64_t index) {
     bits = v != 0;
   } else if (t == PRN_F8E8M0) {
     bits = encode_e8m0(v);
-  } else if (format_of(t, &f)) {
+  } else if (prn_element_format(t, &f)) {
     bits = encode(&f, v);
   } else if (int_range(t, &lo, &hi)) {
     double r = nearbyint(v);

@@ -99,6 +99,7 @@ static prn_status scalar_code(const prn_op *op, const prn_op *inner) {
   case PRN_OP_nn_binary:
   case PRN_OP_nn_select:
   case PRN_OP_nn_cast:
+  case PRN_OP_nn_bitcast:
   case PRN_OP_nn_constant:
   case PRN_OP_nn_index:
   case PRN_OP_nn_dims:
@@ -220,6 +221,23 @@ prn_status prn_verify_nn_gather(prn_op *op) {
     return same_rank(op, rank_of(op, 0) + rank_of(op, 1) - 1);
   PRN_TRY(same_rank(op, rank_of(op, 0)));
   return same_rank(op, rank_of(op, 1));
+}
+
+prn_status prn_verify_nn_scatter(prn_op *op) {
+  static const char *const fns[] = {"set", "add", "mul", "max", "min", NULL};
+  PRN_TRY(all_ranked(op));
+  PRN_TRY(one_of(op, "fn", fns, "set, add, mul, max and min"));
+  if (rank_of(op, 0) != 2 || rank_of(op, 1) != 1 || rank_of(op, 2) != 2)
+    return prn_op_error(op, "takes rows, a list of indices and rows");
+  return same_rank(op, 2);
+}
+
+prn_status prn_verify_nn_sort(prn_op *op) {
+  PRN_TRY(all_ranked(op));
+  PRN_TRY(same_rank(op, rank_of(op, 0)));
+  if (rank_of(op, 0) < 1 || op->results[1].type->rank != rank_of(op, 0))
+    return prn_op_error(op, "takes a tensor and gives two of its shape");
+  return PRN_OK;
 }
 
 prn_status prn_verify_nn_dims(prn_op *op) {

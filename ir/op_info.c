@@ -36,16 +36,20 @@
 #define VERIFY(hook) prn_verify_##hook
 #define NO_VERIFY    NULL
 /* The dialect tokens of the rows: what they stand for. */
-#define NAME_onnx             "onnx"
-#define NAME_nn               "nn"
-#define NAME_mem              "mem"
-#define NAME_com_microsoft    "com.microsoft"
-#define NAME_ai_onnx_ml       "ai.onnx.ml"
-#define DIALECT_com_microsoft PRN_DIALECT_ONNX
-#define DIALECT_ai_onnx_ml    PRN_DIALECT_ONNX
-#define DIALECT_onnx          PRN_DIALECT_ONNX
-#define DIALECT_nn            PRN_DIALECT_NN
-#define DIALECT_mem           PRN_DIALECT_MEM
+#define NAME_onnx                        "onnx"
+#define NAME_nn                          "nn"
+#define NAME_mem                         "mem"
+#define NAME_com_microsoft               "com.microsoft"
+#define NAME_ai_onnx_ml                  "ai.onnx.ml"
+#define NAME_ai_onnx_preview             "ai.onnx.preview"
+#define NAME_ai_onnx_preview_training    "ai.onnx.preview.training"
+#define DIALECT_com_microsoft            PRN_DIALECT_ONNX
+#define DIALECT_ai_onnx_preview          PRN_DIALECT_ONNX
+#define DIALECT_ai_onnx_preview_training PRN_DIALECT_ONNX
+#define DIALECT_ai_onnx_ml               PRN_DIALECT_ONNX
+#define DIALECT_onnx                     PRN_DIALECT_ONNX
+#define DIALECT_nn                       PRN_DIALECT_NN
+#define DIALECT_mem                      PRN_DIALECT_MEM
 #define OP(dialect, name, since, until, doc, in, out, attrs, traits, infer, \
            verify, dims)                                                    \
   [PRN_OP_##dialect##_##name] = {NAME_##dialect,                            \

@@ -72,6 +72,16 @@ int64_t prn_element_to_i64(prn_dtype t, const void *data, int64_t index);
 PRN_NODISCARD bool prn_element_from_f64(prn_dtype t, double v, void *data,
                                         int64_t index);
 /* Raw bits of elements of at most 64 bits. */
+/* Small binary floats: e exponent bits, m mantissa bits. */
+typedef struct prn_float_format {
+  int e, m, bias;
+  uint64_t largest; /* bits of the largest finite value */
+  uint64_t beyond;  /* what overflow gives: infinity, NaN or the largest */
+  uint64_t nan;     /* 0: there is none */
+  bool unsigned_zero;
+} prn_float_format;
+/* False for types that are none: integers, f32, f64, f8E8M0. */
+bool prn_element_format(prn_dtype t, prn_float_format *out);
 uint64_t prn_element_bits(prn_dtype t, const void *data, int64_t index);
 void prn_element_set_bits(prn_dtype t, void *data, int64_t index,
                           uint64_t bits);

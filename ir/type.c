@@ -17,6 +17,8 @@ static const dtype_row dtype_rows[PRN_DTYPE_COUNT] = {
 const char *prn_dtype_name(prn_dtype t) { return dtype_rows[t].name; }
 uint32_t prn_dtype_bits(prn_dtype t) { return dtype_rows[t].bits; }
 
+uint32_t prn_dtype_width(prn_dtype t) { return (prn_dtype_bits(t) + 7) / 8; }
+
 prn_dtype prn_dtype_from_name(prn_str name) {
   for (int i = 1; i < PRN_DTYPE_COUNT; i++)
     if (prn_str_is(name, dtype_rows[i].name)) return (prn_dtype)i;

@@ -60,6 +60,9 @@ const char *prn_dtype_name(prn_dtype t);
 prn_dtype prn_dtype_from_name(prn_str name);
 /* Bits one element takes in a packed buffer; 0 for strings. */
 uint32_t prn_dtype_bits(prn_dtype t);
+/* Bytes one element takes where each has bytes of its own, as in memory that
+ * compiled code works on; 0 for strings. */
+uint32_t prn_dtype_width(prn_dtype t);
 bool prn_dtype_is_float(prn_dtype t); /* f16 f32 f64 bf16 and the float8s */
 bool prn_dtype_is_int(prn_dtype t);   /* signed and unsigned, not bool */
 /* Bytes of `count` packed elements; false on overflow or strings. */

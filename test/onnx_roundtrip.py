@@ -16,7 +16,6 @@ import shutil
 import subprocess
 import sys
 import tempfile
-import warnings
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path.insert(0, os.path.join(HERE, "scripts"))
@@ -24,6 +23,7 @@ SKIPPED = 77  # ctest: SKIP_RETURN_CODE
 
 try:
     import onnx
+    from onnx_cases import node_cases, write_model
     from onnx_compare import compare, load
     from onnx_odd import write as write_odd
 except ImportError as missing:
@@ -33,15 +33,10 @@ except ImportError as missing:
 
 def write_nodes(folder):
     """One model for each backend node case."""
-    from onnx.backend.test.case.node import collect_testcases
     paths = []
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        cases = collect_testcases(None)
-    for case in cases:
+    for case in node_cases():
         paths.append(os.path.join(folder, case.name + ".onnx"))
-        with open(paths[-1], "wb") as f:
-            f.write(case.model.SerializeToString(deterministic=True))
+        write_model(case, paths[-1])
     return paths
 
 

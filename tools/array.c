@@ -33,6 +33,12 @@ bool prn_array_init(prn_array *a, prn_str name, prn_dtype dtype, int32_t rank,
   return a->data != NULL;
 }
 
+bool prn_array_copy(const prn_array *a, prn_array *out) {
+  if (!prn_array_init(out, a->name, a->dtype, a->rank, a->dims)) return false;
+  memcpy(out->data, a->data, a->bytes);
+  return true;
+}
+
 void prn_array_destroy(prn_array *a) {
   prn_free(a->data);
   *a = (prn_array){0};

@@ -29,6 +29,8 @@ typedef struct prn_arrays {
 /* An array of zeros; false when the size overflows or there is no memory. */
 PRN_NODISCARD bool prn_array_init(prn_array *a, prn_str name, prn_dtype dtype,
                                   int32_t rank, const int64_t *dims);
+/* The same array again; false when there is no memory. */
+PRN_NODISCARD bool prn_array_copy(const prn_array *a, prn_array *out);
 void prn_array_destroy(prn_array *a);
 void prn_arrays_destroy(prn_arrays *a);
 /* Moves a into the list. */

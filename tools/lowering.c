@@ -4,8 +4,10 @@
 #include <string.h>
 
 #include "ir/fingerprint.h"
+#include "ir/tensor.h"
 #include "passes/analysis/branches.h"
 #include "passes/analysis/observed.h"
+#include "passes/lower/lower.h"
 #include "passes/lower/machine.h"
 #include "passes/manager.h"
 #include "passes/remark.h"
@@ -184,6 +186,46 @@ static prn_status observe(const prn_registry *r, const prn_lowering *how,
   return run(r, how, NULL, &text, prn_pipeline_create(m->ctx), m);
 }
 
+/* The input gets the array's values, whatever it is at run time. */
+static void bind_value(prn_module *m, prn_value *in, const prn_array *a) {
+  prn_block *body = in->block;
+  const prn_type *t = prn_type_static(m->ctx, a->dtype, a->rank, a->dims);
+  prn_op *op = prn_op_create(m, prn_opname_code(m->ctx, PRN_OP_onnx_Constant),
+                             (prn_loc){0}, NULL, 0, &t, 1);
+  prn_op_set_attr(
+      op, "value",
+      prn_attr_tensor(m->ctx, prn_tensor_from_data(m->ctx, t, a->data)));
+  if (body->first)
+    prn_op_insert_before(op, body->first);
+  else
+    prn_block_append(body, op);
+  prn_value_replace_uses(in, prn_op_result(op, 0));
+}
+
+static bool takes(const prn_value *in, const prn_array *a) {
+  return in->type->kind == PRN_TYPE_TENSOR && in->type->dtype == a->dtype &&
+         (in->type->rank < 0 || in->type->rank == a->rank);
+}
+
+static prn_status bind_values(const prn_lowering *how, prn_module *m) {
+  prn_lower_mark_size_inputs(m);
+  PRN_EACH_OP(top, m->body) {
+    const prn_block *body = prn_op_block(top, "body");
+    if (!prn_op_is(top, PRN_OP_onnx_graph) || !body) continue;
+    for (uint32_t i = 0; i < body->num_args; i++) {
+      prn_value *in = body->args[i];
+      const prn_array *a = prn_arrays_find(how->given, in->name);
+      prn_array copy;
+      if (!in->mark || !in->uses || !a || !takes(in, a)) continue;
+      bind_value(m, in, a);
+      if (!prn_array_copy(a, &copy))
+        return prn_module_error(m, "no memory for the values of an input");
+      prn_arrays_add(how->bound, copy);
+    }
+  }
+  return PRN_OK;
+}
+
 static prn_status lower_common(const prn_registry *r, const prn_lowering *how,
                                prn_module *m) {
   prn_strbuf text = {0};
@@ -198,6 +240,7 @@ static prn_status lower_common(const prn_registry *r, const prn_lowering *how,
     status = observe(r, how, given, p, m);
     p = prn_pipeline_create(m->ctx);
   }
+  if (how->given && status == PRN_OK) status = bind_values(how, m);
   common_text(how, prn_module_dialects(m), &text);
   if (status == PRN_OK)
     status = run(r, how, given, &text, p, m);

@@ -5,6 +5,7 @@
 #include "backends/llvm/compile.h"
 #include "ir/op.h"
 #include "ir/profile.h"
+#include "tools/array.h"
 #include "tools/cli.h"
 
 typedef struct prn_lowering {
@@ -14,6 +15,9 @@ typedef struct prn_lowering {
   const char *profile;   /* file for the passes that run first, or NULL */
   const char *precision; /* of weights: f32 (NULL), bf16 or f16 */
   prn_cli_list dims;     /* "batch=1" */
+  const prn_arrays *given; /* NULL, or what inputs are: those that decide sizes
+                               become constants, and are added to bound */
+  prn_arrays *bound;
   prn_target_spec target;
   prn_tile tile;     /* of the target */
   const char *table; /* file with rows of its cost table, or NULL */

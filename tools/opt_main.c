@@ -8,6 +8,7 @@
 #include "ir/infer.h"
 #include "ir/text.h"
 #include "ir/verify.h"
+#include "passes/lower/lower.h"
 #include "passes/manager.h"
 #include "passes/plugin.h"
 #include "passes/print_ir.h"
@@ -149,6 +150,8 @@ static prn_status emit_docs(driver *d) {
     prn_rules_docs(&b);
   else if (strcmp(d->o.emit_docs, "ops") == 0)
     prn_ops_docs(&b);
+  else if (strcmp(d->o.emit_docs, "operators") == 0)
+    prn_operators_docs(&b);
   else
     return fail(d, "--emit-docs=%s is not built", d->o.emit_docs);
   put(stdout, &b);

@@ -94,7 +94,7 @@ static const prn_cli_option options[] = {
       "Run what a reproducer holds: its pipeline on its input."),
 
   HEADING("about"),
-  ROW(CHOICE, 0, emit_docs, "emit-docs", "passes|ops|rules",
+  ROW(CHOICE, 0, emit_docs, "emit-docs", "passes|ops|operators|rules",
       "Print a reference page in Markdown."),
   {PRN_CLI_END, 0, NULL, NULL, NULL, 0, 0, 0},
 };

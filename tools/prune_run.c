@@ -36,7 +36,8 @@ static const prn_cli_option options[] = {
                 "The arguments are ONNX test directories: model.onnx beside "
                 "test_data_set_*/{input,output}_*.pb."),
     {PRN_CLI_REAL, 0, "rtol", "X",
-     "Relative L2 error that --onnx-test allows floats; default 1e-5.",
+     "Relative L2 error that --onnx-test allows floats, those of 16 bits at "
+     "least half a unit in their last place; default 1e-5.",
      offsetof(prn_run_settings, rtol), 0, 1},
     PRN_CLI_ROW(FLAG, 0, prn_run_settings, calibrate, "calibrate-target", NULL,
                 "Measure what kernels cost on this machine, for as long as "

@@ -21,11 +21,13 @@ typedef struct prn_loaded {
   prn_program *program;
   prn_runner runner;
   prn_kernel_times profile; /* with --profile-kernels */
+  bool specialised;         /* for the inputs it was loaded with */
 } prn_loaded;
 
 /* Compiles a model in process, or opens a library made by prunec. Where a
  * model cannot be compiled for open sizes it is compiled for those of the
- * given inputs (NULL: there are none), or of --dim. observe: NULL, or what
+ * given inputs (NULL: there are none), or of --dim; inputs whose values decide
+ * sizes then keep the given ones. observe: NULL, or what
  * prn_lowering asks for. */
 PRN_NODISCARD prn_status prn_run_load(prn_ctx *ctx, const char *path,
                                       const prn_run_settings *s,
@@ -41,7 +43,11 @@ typedef struct prn_input_names {
   prn_str *at;
   size_t size;
   bool known;
+  bool arrays; /* all of them can be held by arrays */
 } prn_input_names;
+/* Finds them, where they are not known. */
+PRN_NODISCARD prn_status prn_run_find_names(prn_ctx *ctx, const char *model,
+                                            prn_input_names *names);
 /* The files that --inputs names, those of folders among them; one NULL where
  * all inputs come from --input, or are random. Free out->at. */
 PRN_NODISCARD prn_status prn_run_list_inputs(prn_ctx *ctx,

@@ -106,9 +106,14 @@ prn_status prn_run_list_inputs(prn_ctx *ctx, const prn_run_settings *s,
 
 /* ---- names of inputs ---- */
 
+static bool fits_array(const prn_type *t) {
+  return t->kind == PRN_TYPE_ANY ||
+         (t->kind == PRN_TYPE_TENSOR && t->dtype != PRN_STRING);
+}
+
 /* Of the model's graph, in order. */
-static prn_status find_names(prn_ctx *ctx, const char *model,
-                             prn_input_names *names) {
+prn_status prn_run_find_names(prn_ctx *ctx, const char *model,
+                              prn_input_names *names) {
   prn_module *m;
   if (names->known) return PRN_OK;
   if (prn_str_ends(prn_str_from(model), ".so"))
@@ -116,12 +121,15 @@ static prn_status find_names(prn_ctx *ctx, const char *model,
                 "the inputs of a library come from .npz files or "
                 "--input NAME=FILE.npy");
   PRN_TRY(prn_model_read(ctx, model, &m));
+  names->arrays = true;
   PRN_EACH_OP(top, m->body) {
     const prn_block *body = prn_op_block(top, "body");
     if (!prn_op_is(top, PRN_OP_onnx_graph) || names->at) continue;
     names->at = PRN_ARENA_ARRAY(prn_ctx_arena(ctx), prn_str, body->num_args);
-    for (uint32_t i = 0; i < body->num_args; i++)
+    for (uint32_t i = 0; i < body->num_args; i++) {
       names->at[names->size++] = prn_intern(ctx, body->args[i]->name);
+      names->arrays = names->arrays && fits_array(body->args[i]->type);
+    }
   }
   names->known = true;
   prn_module_destroy(m);
@@ -210,7 +218,7 @@ static prn_status read_file(prn_ctx *ctx, const char *model, const char *path,
   bool npy = prn_str_ends(name, ".npy"), pb = prn_str_ends(name, ".pb"),
        folder = is_folder(path);
   if (!npy && !pb && !folder) return prn_arrays_load_npz(ctx, path, out);
-  PRN_TRY(find_names(ctx, model, names));
+  PRN_TRY(prn_run_find_names(ctx, model, names));
   if (folder) return read_set(ctx, path, names, out);
   return pb ? read_pb(ctx, path, names, out) : read_npy(ctx, path, names, out);
 }
@@ -288,12 +296,6 @@ static bool cut(const prn_array *a, int64_t at, int64_t n, bool drop,
   return true;
 }
 
-static bool copy(const prn_array *a, prn_array *out) {
-  if (!prn_array_init(out, a->name, a->dtype, a->rank, a->dims)) return false;
-  memcpy(out->data, a->data, a->bytes);
-  return true;
-}
-
 prn_status prn_run_take_part(const prn_runner *r, const prn_arrays *in,
                              int64_t batch, int64_t part, prn_arrays *out) {
   const prune_model *m = r->model;
@@ -306,7 +308,7 @@ prn_status prn_run_take_part(const prn_runner *r, const prn_arrays *in,
     bool whole = parts_of(v, a, batch, &n) == 0, drop = a->rank > v->rank;
     int64_t at = whole ? 0 : part * n;
     if (!whole && n > a->dims[0] - at) n = a->dims[0] - at;
-    if (!(whole ? copy(a, &piece) : cut(a, at, n, drop, &piece)))
+    if (!(whole ? prn_array_copy(a, &piece) : cut(a, at, n, drop, &piece)))
       return fail(r->ctx, NULL, "no memory for a sample");
     prn_arrays_add(out, piece);
   }

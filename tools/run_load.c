@@ -18,6 +18,7 @@ static void hold(void *user, const prn_diag *d) {
 
 static prn_status compile(prn_ctx *ctx, const char *path,
                           const prn_run_settings *s, prn_cli_list dims,
+                          const prn_arrays *values, prn_arrays *bound,
                           prn_kernel_times *profile, prn_profile *observe,
                           prn_program **out) {
   prn_module *m = NULL;
@@ -35,6 +36,8 @@ static prn_status compile(prn_ctx *ctx, const char *path,
                       .tune = s->tune,
                       .target = o.target,
                       .dims = dims,
+                      .given = values,
+                      .bound = bound,
                       .threads = (unsigned)s->threads,
                       .verbose = s->verbose};
   PRN_TRY(prn_compile_tile(prn_ctx_diags(ctx), &o.target, &how.tile));
@@ -64,16 +67,17 @@ static prn_status compile_for(prn_ctx *ctx, const char *path,
                               const prn_run_settings *s,
                               const prn_arrays *inputs,
                               prn_kernel_times *profile, prn_profile *observe,
-                              prn_program **out) {
+                              prn_loaded *out, prn_arrays *bound) {
   prn_diag_sink *sink = prn_ctx_diags(ctx);
   if (!inputs && !s->dims.size)
-    return compile(ctx, path, s, (prn_cli_list){0}, profile, observe, out);
+    return compile(ctx, path, s, (prn_cli_list){0}, NULL, NULL, profile,
+                   observe, &out->program);
   quiet q = {.sink = sink};
   size_t errors = sink->errors;
   sink->handler = hold;
   sink->user = &q;
-  prn_status status =
-      compile(ctx, path, s, (prn_cli_list){0}, profile, observe, out);
+  prn_status status = compile(ctx, path, s, (prn_cli_list){0}, NULL, NULL,
+                              profile, observe, &out->program);
   sink->handler = NULL;
   if (status == PRN_OK && q.text.size)
     (void)fwrite(q.text.data, 1, q.text.size, stderr);
@@ -81,13 +85,18 @@ static prn_status compile_for(prn_ctx *ctx, const char *path,
   if (status == PRN_OK) return status;
   sink->errors = errors;
   prn_cli_list dims = inputs ? sizes_of(ctx, inputs) : s->dims;
-  return compile(ctx, path, s, dims, profile, observe, out);
+  out->specialised = true;
+  status = compile(ctx, path, s, dims, inputs, bound, profile, observe,
+                   &out->program);
+  if (status != PRN_OK) prn_arrays_destroy(bound);
+  return status;
 }
 
 prn_status prn_run_load(prn_ctx *ctx, const char *path,
                         const prn_run_settings *s, const prn_arrays *inputs,
                         prn_profile *observe, prn_loaded *out) {
   prn_kernel_times *profile = NULL;
+  prn_arrays bound = {0};
   bool library = prn_str_ends(prn_str_from(path), ".so");
   *out = (prn_loaded){0};
   if (s->profile_kernels) {
@@ -102,9 +111,10 @@ prn_status prn_run_load(prn_ctx *ctx, const char *path,
   if (library)
     PRN_TRY(prn_program_open(prn_ctx_diags(ctx), path, &out->program));
   else
-    PRN_TRY(compile_for(ctx, path, s, inputs, profile, observe, &out->program));
+    PRN_TRY(compile_for(ctx, path, s, inputs, profile, observe, out, &bound));
   out->runner = (prn_runner){.ctx = ctx,
                              .file = prn_intern_cstr(ctx, path).data,
+                             .bound = bound,
                              .model = prn_program_model(out->program),
                              .weights = prn_program_weights(out->program)};
   if (s->verbose) fprintf(stderr, "code for %s\n", out->runner.model->target);

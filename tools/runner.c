@@ -13,6 +13,7 @@ void prn_runner_destroy(prn_runner *r) {
   free(r->arena);
   r->arena = NULL;
   r->arena_size = 0;
+  prn_arrays_destroy(&r->bound);
 }
 
 PRN_PRINTF(2, 3)
@@ -60,6 +61,16 @@ static prn_status check_dims(const prn_runner *r, const prune_value *v,
   return status;
 }
 
+static prn_status check_bound(const prn_runner *r, const prn_array *a) {
+  const prn_array *b = prn_arrays_find(&r->bound, a->name);
+  if (!b || (b->bytes == a->bytes && memcmp(a->data, b->data, a->bytes) == 0))
+    return PRN_OK;
+  return fail(r,
+              "input '%.*s' decides sizes and has other values than those the "
+              "model was compiled for",
+              PRN_STR_ARG(a->name));
+}
+
 static prn_status check_inputs(const prn_runner *r, const prn_arrays *inputs) {
   prn_status status = PRN_OK;
   const prune_model *m = r->model;
@@ -75,7 +86,7 @@ static prn_status check_inputs(const prn_runner *r, const prn_arrays *inputs) {
     else if (a->rank != v->rank)
       status = fail(r, "input '%s' has %d dimensions but the model takes %d",
                     v->name, (int)a->rank, (int)v->rank);
-    else if (check_dims(r, v, a) != PRN_OK)
+    else if (check_dims(r, v, a) != PRN_OK || check_bound(r, a) != PRN_OK)
       status = PRN_FAIL;
   }
   for (size_t k = 0; k < inputs->size; k++) {
@@ -97,6 +108,24 @@ typedef struct tensors {
   prune_call call;
 } tensors;
 
+/* Compiled code has a byte for each element that takes less; arrays are
+ * packed. */
+static void *unpacked(const prn_array *a) {
+  uint32_t bits = prn_dtype_bits(a->dtype);
+  bool sign = a->dtype == PRN_I4 || a->dtype == PRN_I2;
+  unsigned char *bytes = prn_alloc((size_t)a->count + 1);
+  for (int64_t i = 0; i < a->count; i++) {
+    unsigned v = (unsigned)prn_element_bits(a->dtype, a->data, i);
+    if (sign && v >> (bits - 1)) v |= ~0u << bits;
+    bytes[i] = (unsigned char)v;
+  }
+  return bytes;
+}
+
+static bool is_packed(const prn_array *a) {
+  return prn_dtype_bits(a->dtype) < 8 && a->dtype != PRN_STRING;
+}
+
 static void bind(const prn_runner *r, const prn_arrays *inputs, tensors *t) {
   const prune_model *m = r->model;
   t->in = prn_alloc(prn_array_size(sizeof *t->in, m->num_inputs));
@@ -104,6 +133,8 @@ static void bind(const prn_runner *r, const prn_arrays *inputs, tensors *t) {
   for (uint32_t i = 0; i < m->num_inputs; i++) {
     prn_array *a = input_of(inputs, &m->inputs[i]);
     t->in[i] = (prune_tensor){a->data, a->bytes, a->dims};
+    if (is_packed(a))
+      t->in[i] = (prune_tensor){unpacked(a), (size_t)a->count, a->dims};
   }
   t->call = (prune_call){.inputs = t->in,
                          .outputs = t->out,
@@ -113,7 +144,10 @@ static void bind(const prn_runner *r, const prn_arrays *inputs, tensors *t) {
                          .pool = r->pool};
 }
 
-static void unbind(tensors *t) {
+static void unbind(const prn_runner *r, const prn_arrays *inputs, tensors *t) {
+  for (uint32_t i = 0; i < r->model->num_inputs; i++)
+    if (is_packed(input_of(inputs, &r->model->inputs[i])))
+      prn_free(t->in[i].data);
   prn_free(t->in);
   prn_free(t->out);
 }
@@ -160,9 +194,22 @@ prn_status prn_runner_prepare(prn_runner *r, const prn_arrays *inputs,
   prn_status status = check_status(r, m->plan(&t.call, &need));
   if (status == PRN_OK) status = grow_arena(r, need);
   if (status == PRN_OK) status = make_outputs(r, dims, out);
-  unbind(&t);
+  unbind(r, inputs, &t);
   prn_free(dims);
   return status;
+}
+
+static void pack_outputs(const prn_runner *r, const tensors *t,
+                         const prn_arrays *outputs) {
+  for (uint32_t i = 0; i < r->model->num_outputs; i++) {
+    prn_array *a =
+        prn_arrays_find(outputs, prn_str_from(r->model->outputs[i].name));
+    unsigned char *bytes = t->out[i].data;
+    if (!is_packed(a)) continue;
+    for (int64_t k = 0; k < a->count; k++)
+      prn_element_set_bits(a->dtype, a->data, k, bytes[k]);
+    prn_free(bytes);
+  }
 }
 
 prn_status prn_runner_run(prn_runner *r, const prn_arrays *inputs,
@@ -177,9 +224,12 @@ prn_status prn_runner_run(prn_runner *r, const prn_arrays *inputs,
   for (uint32_t i = 0; i < m->num_outputs; i++) {
     prn_array *a = &own[i];
     t.out[i] = (prune_tensor){a->data, a->bytes, a->dims};
+    if (is_packed(a))
+      t.out[i] = (prune_tensor){unpacked(a), (size_t)a->count, a->dims};
   }
   prn_status status = check_status(r, m->run(&t.call));
-  unbind(&t);
+  pack_outputs(r, &t, outputs);
+  unbind(r, inputs, &t);
   return status;
 }
 

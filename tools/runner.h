@@ -11,13 +11,15 @@ typedef struct prn_runner {
   const char *file; /* for messages */
   const prune_model *model;
   const void *weights; /* of the model, or mapped by whoever loaded it */
+  prn_arrays bound;    /* inputs whose values were compiled in */
   prune_pool *pool;    /* NULL: the calling thread alone */
   void *arena;
   size_t arena_size; /* bytes at arena */
   size_t arena_need; /* bytes the last call asked for */
 } prn_runner;
 
-/* Frees the arena; model, weights and pool are the caller's. */
+/* Frees the arena and what is bound; model, weights and pool are the caller's.
+ */
 void prn_runner_destroy(prn_runner *r);
 
 /* Checks inputs against the model (names, types, ranks), sizes the outputs and

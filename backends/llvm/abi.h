@@ -37,7 +37,10 @@ enum {
 
 /* Element types have ONNX's numbers: 1 float, 2 uint8, 3 int8, 4 uint16,
  * 5 int16, 6 int32, 7 int64, 9 bool (a byte), 10 float16, 11 double,
- * 12 uint32, 13 uint64, 16 bfloat16. */
+ * 12 uint32, 13 uint64, 16 bfloat16, 17 to 20 float8 (e4m3fn, e4m3fnuz, e5m2,
+ * e5m2fnuz), 21 uint4, 22 int4, 23 float4 (e2m1), 24 float8 (e8m0), 25 uint2,
+ * 26 int2. Elements of less than a byte lie in a byte each, integers extended
+ * to it. */
 
 /* A dense row-major array. */
 typedef struct prune_tensor {

@@ -381,6 +381,10 @@ static prn_v emit_op(emission *m, const prn_op *op) {
     return prn_elem_cast(g, operand(m, op, 0),
                          prn_op_operand(op, 0)->type->dtype,
                          op->results[0].type->dtype);
+  case PRN_OP_nn_bitcast:
+    return prn_elem_bitcast(g, operand(m, op, 0),
+                            prn_op_operand(op, 0)->type->dtype,
+                            op->results[0].type->dtype);
   default:
     return prn_body_apply(g, prn_scalar_find(prn_op_string(op, "fn", "")),
                           prn_op_operand(op, 0)->type->dtype, operand(m, op, 0),
@@ -419,6 +423,7 @@ static prn_status check_op(const prn_op *at, const prn_op *op) {
   case PRN_OP_nn_index:
   case PRN_OP_nn_select:
   case PRN_OP_nn_cast:
+  case PRN_OP_nn_bitcast:
     return PRN_OK;
   case PRN_OP_nn_unary:
   case PRN_OP_nn_binary: {

@@ -27,7 +27,7 @@ prn_t prn_elem_memory(prn_cg *g, prn_dtype t) {
 }
 
 prn_t prn_elem_value(prn_cg *g, prn_dtype t) {
-  if (t == PRN_F16 || t == PRN_BF16) return g->f32;
+  if (t == PRN_F16 || t == PRN_BF16 || prn_elem_is_small(t)) return g->f32;
   return t == PRN_BOOL ? g->i1 : prn_elem_memory(g, t);
 }
 
@@ -47,9 +47,13 @@ bool prn_elem_supported(const prn_target *target, prn_dtype t) {
   case PRN_I64:
   case PRN_U64:
   case PRN_BOOL:
+  case PRN_I4:
+  case PRN_U4:
+  case PRN_I2:
+  case PRN_U2:
     return true;
   default:
-    return false;
+    return prn_elem_is_small(t);
   }
 }
 
@@ -88,6 +92,7 @@ static prn_v from_bf16(prn_cg *g, prn_v v) {
 static prn_v to_value(prn_cg *g, prn_dtype t, prn_v v) {
   if (t == PRN_BOOL) return cg_cmp(g, LLVMIntNE, v, ints(v, 0));
   if (t == PRN_BF16) return from_bf16(g, v);
+  if (prn_elem_is_small(t)) return prn_elem_decode(g, t, v);
   if (t == PRN_F16)
     return LLVMBuildFPExt(g->b, v, prn_cg_like(LLVMTypeOf(v), g->f32), "");
   return v;
@@ -97,6 +102,7 @@ static prn_v to_memory(prn_cg *g, prn_dtype t, prn_v v) {
   prn_t type = prn_cg_like(LLVMTypeOf(v), prn_elem_memory(g, t));
   if (t == PRN_BOOL) return LLVMBuildZExt(g->b, v, type, "");
   if (t == PRN_BF16) return to_bf16(g, v);
+  if (prn_elem_is_small(t)) return prn_elem_encode(g, t, v);
   if (t == PRN_F16) return LLVMBuildFPTrunc(g->b, v, type, "");
   return v;
 }
@@ -171,11 +177,12 @@ void prn_elem_store(prn_cg *g, prn_dtype t, prn_v v, prn_v p, prn_v stride,
 /* ---- conversions ---- */
 
 static bool is_signed(prn_dtype t) {
-  return t == PRN_I8 || t == PRN_I16 || t == PRN_I32 || t == PRN_I64;
+  return t == PRN_I2 || t == PRN_I4 || t == PRN_I8 || t == PRN_I16 ||
+         t == PRN_I32 || t == PRN_I64;
 }
 
 prn_v prn_elem_round(prn_cg *g, prn_v v, prn_dtype t) {
-  if (t != PRN_F16 && t != PRN_BF16) return v;
+  if (t != PRN_F16 && t != PRN_BF16 && !prn_elem_is_small(t)) return v;
   return to_value(g, t, to_memory(g, t, v));
 }
 
@@ -183,7 +190,7 @@ static prn_v float_to_float(prn_cg *g, prn_v v, prn_dtype from, prn_dtype to) {
   prn_t type = prn_cg_like(LLVMTypeOf(v), prn_elem_value(g, to));
   if (from == PRN_F64 && to != PRN_F64) v = LLVMBuildFPTrunc(g->b, v, type, "");
   /* Rounded to the storage type, so that a cast is visible. */
-  if (to == PRN_F16 || to == PRN_BF16) return prn_elem_round(g, v, to);
+  if (prn_dtype_bits(to) < 32) return prn_elem_round(g, v, to);
   if (to == PRN_F64 && from != PRN_F64) v = LLVMBuildFPExt(g->b, v, type, "");
   return v;
 }
@@ -214,6 +221,21 @@ static prn_v float_to_int(prn_cg *g, prn_v v, prn_dtype from, prn_dtype to) {
   return LLVMBuildTrunc(g->b, v, type, "");
 }
 
+/* An integer of less than a byte, extended to it. */
+static prn_v wrap(prn_cg *g, prn_v v, prn_dtype t) {
+  if (prn_dtype_bits(t) >= 8) return v;
+  prn_v by = ints(v, 8 - (int64_t)prn_dtype_bits(t));
+  v = LLVMBuildShl(g->b, v, by, "");
+  return is_signed(t) ? LLVMBuildAShr(g->b, v, by, "")
+                      : LLVMBuildLShr(g->b, v, by, "");
+}
+
+prn_v prn_elem_bitcast(prn_cg *g, prn_v v, prn_dtype from, prn_dtype to) {
+  v = to_memory(g, from, v);
+  prn_t type = prn_cg_like(LLVMTypeOf(v), prn_elem_memory(g, to));
+  return to_value(g, to, LLVMBuildBitCast(g->b, v, type, ""));
+}
+
 prn_v prn_elem_cast(prn_cg *g, prn_v v, prn_dtype from, prn_dtype to) {
   if (from == to) return v;
   prn_t type = prn_cg_like(LLVMTypeOf(v), prn_elem_value(g, to));
@@ -228,10 +250,10 @@ prn_v prn_elem_cast(prn_cg *g, prn_v v, prn_dtype from, prn_dtype to) {
                         : LLVMBuildUIToFP(g->b, v, type, "");
     return prn_elem_round(g, v, to);
   }
-  unsigned a = from == PRN_BOOL ? 1 : prn_dtype_bits(from);
-  unsigned b = prn_dtype_bits(to);
-  if (a == b) return v;
-  if (a > b) return LLVMBuildTrunc(g->b, v, type, "");
+  unsigned a = from == PRN_BOOL ? 1 : 8 * prn_dtype_width(from);
+  unsigned b = 8 * prn_dtype_width(to);
+  if (a > b) v = LLVMBuildTrunc(g->b, v, type, "");
+  if (a >= b) return wrap(g, v, to);
   return is_signed(from) ? LLVMBuildSExt(g->b, v, type, "")
                          : LLVMBuildZExt(g->b, v, type, "");
 }

@@ -25,6 +25,8 @@ static const prn_kernel_kind *kind_of(const prn_op *op) {
       [PRN_OP_mem_cumsum] = &prn_kernel_cumsum,
       [PRN_OP_mem_gather] = &prn_kernel_gather,
       [PRN_OP_mem_gather_elements] = &prn_kernel_gather_elements,
+      [PRN_OP_mem_scatter] = &prn_kernel_scatter,
+      [PRN_OP_mem_sort] = &prn_kernel_sort,
       [PRN_OP_mem_pad] = &prn_kernel_pad,
       [PRN_OP_mem_dims] = &prn_kernel_dims,
       [PRN_OP_mem_matmul] = &prn_kernel_matmul,

@@ -112,6 +112,10 @@ typedef struct prn_kernel_kind {
   size_t (*scratch)(const prn_target *t, const prn_op *op);
 } prn_kernel_kind;
 
+/* Loads an index, of operand `view`, at p: negative ones count from the end.
+ * *ok tells whether it is in range; where it is not, run returns an error. */
+prn_v prn_kernel_index(prn_kernel *k, unsigned view, prn_v p, prn_v size,
+                       prn_v *ok);
 /* This worker's scratch memory. */
 prn_v prn_kernel_scratch(prn_kernel *k);
 /* All operations of a block. */
@@ -124,10 +128,10 @@ bool prn_view_packed(const prn_value *v);
 
 extern const prn_kernel_kind prn_kernel_map, prn_kernel_reduce,
     prn_kernel_arg_reduce, prn_kernel_cumsum, prn_kernel_gather,
-    prn_kernel_gather_elements, prn_kernel_pad, prn_kernel_dims,
-    prn_kernel_matmul, prn_kernel_linear, prn_kernel_conv, prn_kernel_pool,
-    prn_kernel_softmax, prn_kernel_norm, prn_kernel_attention, prn_kernel_lstm,
-    prn_kernel_gru, prn_kernel_rnn;
+    prn_kernel_gather_elements, prn_kernel_scatter, prn_kernel_sort,
+    prn_kernel_pad, prn_kernel_dims, prn_kernel_matmul, prn_kernel_linear,
+    prn_kernel_conv, prn_kernel_pool, prn_kernel_softmax, prn_kernel_norm,
+    prn_kernel_attention, prn_kernel_lstm, prn_kernel_gru, prn_kernel_rnn;
 
 /* ---- elements (elem.c) ---- */
 
@@ -137,6 +141,13 @@ prn_t prn_elem_memory(prn_cg *g, prn_dtype t);
 prn_t prn_elem_value(prn_cg *g, prn_dtype t);
 /* Whether the target can load and store it. */
 bool prn_elem_supported(const prn_target *target, prn_dtype t);
+/* Floats of one byte or less: codes (i8) to values (f32, as the codes have
+ * them) and the nearest code, ties to even, of values. */
+bool prn_elem_is_small(prn_dtype t);
+prn_v prn_elem_decode(prn_cg *g, prn_dtype t, prn_v code);
+prn_v prn_elem_encode(prn_cg *g, prn_dtype t, prn_v value);
+/* The same bits under a type of the same width. */
+prn_v prn_elem_bitcast(prn_cg *g, prn_v v, prn_dtype from, prn_dtype to);
 prn_v prn_elem_at(prn_cg *g, prn_dtype t, prn_v base, prn_v index);
 /* `lanes` elements from p on, `stride` elements apart; see
  * prn_cg_load_masked for mask. */

@@ -146,7 +146,7 @@ static void fail_if_large(prn_emit *e, prn_dim d) {
 
 static prn_dim bytes_of(prn_emit *e, const prn_type *t) {
   return prn_dim_mul(e->ctx, prn_type_size(e->ctx, t),
-                     prn_dim_const(e->ctx, prn_dtype_bits(t->dtype) / 8));
+                     prn_dim_const(e->ctx, prn_dtype_width(t->dtype)));
 }
 
 static void check_symbols(prn_emit *e, const prn_v *values) {

@@ -78,7 +78,7 @@ static void static_sizes(const prn_op *func, const char *prefix,
     start_macro(b, prefix);
     prn_strbuf_fmt(b, "%s_%u_SIZE %lld\n", i < n ? "INPUT" : "OUTPUT",
                    i < n ? i : i - n,
-                   (long long)(count * (prn_dtype_bits(t->dtype) / 8)));
+                   (long long)(count * prn_dtype_width(t->dtype)));
   }
 }
 

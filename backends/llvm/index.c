@@ -18,11 +18,10 @@ static prn_status check(const prn_op *op) {
   return PRN_OK;
 }
 
-/* Loads the index at p, counts negative ones from the end, and returns a safe
- * one, with *ok telling whether it was in range. */
-static prn_v load_index(prn_kernel *k, prn_v p, prn_v size, prn_v *ok) {
+prn_v prn_kernel_index(prn_kernel *k, unsigned view, prn_v p, prn_v size,
+                       prn_v *ok) {
   prn_cg *g = k->g;
-  prn_dtype t = k->v[INDICES].type->dtype;
+  prn_dtype t = k->v[view].type->dtype;
   prn_v i = prn_elem_load(g, t, p, cg_i64(g, 1), 1, NULL);
   i = prn_elem_cast(g, i, t, PRN_I64);
   prn_v low = cg_lt(g, i, cg_i64(g, 0));
@@ -127,8 +126,9 @@ static void gather_item(prn_kernel *k, shape f, prn_v item) {
   prn_v is = prn_cg_mod(g, item, num_s), rest = prn_cg_div(g, item, num_s);
   prn_v ij = prn_cg_mod(g, rest, num_j), ip = prn_cg_div(g, rest, num_j);
   prn_v at = offset(g, &k->v[INDICES], 0, f.j, dims + f.p, ij), ok;
-  prn_v i = load_index(
-      k, prn_elem_at(g, k->v[INDICES].type->dtype, k->v[INDICES].base, at),
+  prn_v i = prn_kernel_index(
+      k, INDICES,
+      prn_elem_at(g, k->v[INDICES].type->dtype, k->v[INDICES].base, at),
       k->v[DATA].dims[f.p], &ok);
   prn_v from = offset(g, &k->v[DATA], 0, f.p, dims, ip);
   from = prn_cg_add(g, from,
@@ -180,7 +180,7 @@ static void elements_body(prn_kernel *k) {
       ip = prn_elem_at(
           g, it, k->v[INDICES].base,
           prn_cg_add(g, at, prn_cg_mul(g, c.iv, k->v[INDICES].strides[last])));
-  prn_v i = load_index(k, ip, k->v[DATA].dims[axis], &ok);
+  prn_v i = prn_kernel_index(k, INDICES, ip, k->v[DATA].dims[axis], &ok);
   prn_if good = prn_if_begin(g, ok);
   prn_v f = prn_cg_add(g, from, prn_cg_mul(g, c.iv, data.strides[last]));
   f = prn_cg_add(g, f, prn_cg_mul(g, i, k->v[DATA].strides[axis]));

@@ -119,7 +119,10 @@ static void cumsum_body(prn_kernel *k) {
   bool exclusive = prn_op_int(k->op, "exclusive", 0) != 0;
   bool reverse = prn_op_int(k->op, "reverse", 0) != 0;
   prn_v n = k->v[X].dims[axis], x, out;
-  prn_v none = LLVMConstNull(prn_elem_value(g, k->v[X].type->dtype));
+  bool product = prn_op_int(k->op, "product", 0) != 0;
+  prn_dtype t = k->v[X].type->dtype;
+  prn_v none = LLVMConstNull(prn_elem_value(g, t));
+  if (product) none = prn_elem_cast(g, cg_i64(g, 1), PRN_I64, t);
   prn_loop l, s;
   prn_loop_begin(g, &l, k->begin, k->end, 1, NULL, 0);
   line_offsets(k, l.iv, &x, &out);
@@ -128,7 +131,8 @@ static void cumsum_body(prn_kernel *k) {
   if (reverse) i = prn_cg_sub(g, prn_cg_sub(g, n, cg_i64(g, 1)), i);
   prn_v v =
       load(k, X, prn_cg_add(g, x, prn_cg_mul(g, i, k->v[X].strides[axis])));
-  s.next[0] = between(k, PRN_SCALAR_add, s.cur[0], v);
+  s.next[0] =
+      between(k, product ? PRN_SCALAR_mul : PRN_SCALAR_add, s.cur[0], v);
   store(k, exclusive ? s.cur[0] : s.next[0],
         prn_cg_add(g, out, prn_cg_mul(g, i, k->v[OUT].strides[axis])));
   prn_loop_end(g, &s);

@@ -15,6 +15,11 @@ typedef struct prn_lower_target {
 
 /* onnx.graph -> nn.func. Runs shape inference itself. */
 PRN_NODISCARD prn_status prn_lower_onnx_to_nn(prn_module *m);
+/* Sets the mark of the graph's inputs whose values, not only sizes, must be
+ * known for that, and clears that of the others. */
+void prn_lower_mark_size_inputs(prn_module *m);
+/* docs/operators.md, but for the column of node cases. */
+void prn_operators_docs(prn_strbuf *b);
 /* nn.func -> mem.func with unplaced memory. */
 PRN_NODISCARD prn_status prn_lower_nn_to_mem(prn_module *m,
                                              const prn_lower_target *target);

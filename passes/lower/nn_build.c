@@ -121,6 +121,10 @@ prn_value *prn_nn_cast(prn_nn *b, prn_value *x, prn_dtype to) {
   return prn_nn_make(b, PRN_OP_nn_cast, &x, 1, result_type(b, to, &x, 1));
 }
 
+prn_value *prn_nn_bitcast(prn_nn *b, prn_value *x, prn_dtype to) {
+  return prn_nn_make(b, PRN_OP_nn_bitcast, &x, 1, result_type(b, to, &x, 1));
+}
+
 /* ---- constants ---- */
 
 prn_value *prn_nn_constant(prn_nn *b, const prn_tensor *t) {
@@ -442,4 +446,70 @@ prn_value *prn_nn_mean(prn_nn *b, prn_value *x, const int64_t *axes, size_t n) {
   prn_value *sum = prn_nn_reduce(b, "sum", x, axes, n);
   return prn_nn_binary(b, PRN_SCALAR_div, sum,
                        prn_nn_size(b, size, x->type->dtype));
+}
+
+/* ---- places of elements ---- */
+
+prn_value *prn_nn_gather(prn_nn *b, prn_value *x, prn_value *indices,
+                         int32_t axis) {
+  prn_dim dims[2 * PRN_NN_MAX_RANK];
+  const prn_type *t = x->type, *ti = indices->type;
+  prn_value *in[2] = {x, indices};
+  int32_t n = 0;
+  for (int32_t i = 0; i < t->rank; i++) {
+    if (i != axis) dims[n++] = t->dims[i];
+    for (int32_t k = 0; i == axis && k < ti->rank; k++)
+      dims[n++] = ti->dims[k];
+  }
+  prn_value *r =
+      prn_nn_make(b, PRN_OP_nn_gather, in, 2, prn_nn_type(b->ctx, t, n, dims));
+  prn_op_set_attr(r->def, "axis", prn_attr_int(b->ctx, axis));
+  return r;
+}
+
+prn_value *prn_nn_gather_elements(prn_nn *b, prn_value *x, prn_value *indices,
+                                  int32_t axis) {
+  prn_value *in[2] = {x, indices};
+  const prn_type *t =
+      prn_type_with_dtype(b->ctx, indices->type, x->type->dtype);
+  prn_value *r =
+      prn_nn_make(b, PRN_OP_nn_gather_elements, in, 2, prn_nn_plain(b->ctx, t));
+  prn_op_set_attr(r->def, "axis", prn_attr_int(b->ctx, axis));
+  return r;
+}
+
+prn_value *prn_nn_scatter(prn_nn *b, prn_value *x, prn_value *indices,
+                          prn_value *updates, const char *fn) {
+  prn_value *in[3] = {x, indices, updates};
+  prn_value *r =
+      prn_nn_make(b, PRN_OP_nn_scatter, in, 3, prn_nn_plain(b->ctx, x->type));
+  prn_op_set_attr(r->def, "fn", prn_attr_string(b->ctx, prn_str_from(fn)));
+  return r;
+}
+
+prn_value *prn_nn_sort(prn_nn *b, prn_value *x, bool descending,
+                       prn_value **indices) {
+  const prn_type *t = prn_nn_plain(b->ctx, x->type);
+  const prn_type *types[2] = {t, prn_type_with_dtype(b->ctx, t, PRN_I64)};
+  prn_op *op = prn_nn_make_op(b, PRN_OP_nn_sort, &x, 1, types, 2);
+  if (descending)
+    prn_op_set_attr(op, "descending", prn_attr_bool(b->ctx, true));
+  *indices = prn_op_result(op, 1);
+  return prn_op_result(op, 0);
+}
+
+prn_value *prn_nn_softmax(prn_nn *b, prn_value *x, int32_t axis, bool log) {
+  prn_value *r =
+      prn_nn_make(b, PRN_OP_nn_softmax, &x, 1, prn_nn_plain(b->ctx, x->type));
+  prn_op_set_attr(r->def, "axis", prn_attr_int(b->ctx, axis));
+  if (log) prn_op_set_attr(r->def, "log", prn_attr_bool(b->ctx, true));
+  return r;
+}
+
+prn_value *prn_nn_positions(prn_nn *b, const prn_type *t, int32_t axis) {
+  prn_dim dims[PRN_NN_MAX_RANK], one = prn_dim_const(b->ctx, 1);
+  for (int32_t i = 0; i < t->rank; i++)
+    dims[i] = i == axis ? t->dims[i] : one;
+  return prn_nn_iota(b, prn_type_tensor(b->ctx, PRN_I64, t->rank, dims), axis,
+                     NULL, NULL);
 }

@@ -33,6 +33,8 @@ prn_value *prn_nn_binary(prn_nn *b, prn_scalar f, prn_value *x, prn_value *y);
 prn_value *prn_nn_select(prn_nn *b, prn_value *c, prn_value *x, prn_value *y);
 /* x itself when it has the element type. */
 prn_value *prn_nn_cast(prn_nn *b, prn_value *x, prn_dtype to);
+/* The bits of x under a type of the same width. */
+prn_value *prn_nn_bitcast(prn_nn *b, prn_value *x, prn_dtype to);
 /* The type of an elementwise operation over n values with that element
  * type. Sizes that cannot be related are unknown. */
 const prn_type *prn_nn_broadcast_type(prn_ctx *ctx, prn_dtype dtype,
@@ -74,6 +76,21 @@ prn_value *prn_nn_pad(prn_nn *b, prn_value *x, prn_value *fill,
                       const char *mode);
 prn_value *prn_nn_iota(prn_nn *b, const prn_type *type, int32_t axis,
                        prn_dim start, prn_dim step);
+
+prn_value *prn_nn_gather(prn_nn *b, prn_value *x, prn_value *indices,
+                         int32_t axis);
+prn_value *prn_nn_gather_elements(prn_nn *b, prn_value *x, prn_value *indices,
+                                  int32_t axis);
+/* Rows x[n, w] with those at indices[j] joined with updates[j, w]: fn is set,
+ * add, mul, max or min. */
+prn_value *prn_nn_scatter(prn_nn *b, prn_value *x, prn_value *indices,
+                          prn_value *updates, const char *fn);
+/* Along the last dimension; *indices gets where elements were. */
+prn_value *prn_nn_sort(prn_nn *b, prn_value *x, bool descending,
+                       prn_value **indices);
+prn_value *prn_nn_softmax(prn_nn *b, prn_value *x, int32_t axis, bool log);
+/* Positions along `axis`, as i64, in the rank of x: [1, .., n, .., 1]. */
+prn_value *prn_nn_positions(prn_nn *b, const prn_type *t, int32_t axis);
 
 /* ---- with structure ---- */
 prn_value *prn_nn_matmul(prn_nn *b, prn_value *x, prn_value *y,

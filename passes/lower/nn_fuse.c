@@ -58,6 +58,7 @@ static bool is_elementwise(const prn_op *op) {
   case PRN_OP_nn_binary:
   case PRN_OP_nn_select:
   case PRN_OP_nn_cast:
+  case PRN_OP_nn_bitcast:
     return true;
   default:
     return false;

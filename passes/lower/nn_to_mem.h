@@ -104,10 +104,11 @@ bool prn_to_mem_takes_winograd(const prn_op *op);
 
 prn_to_mem_fn prn_to_mem_scalar, prn_to_mem_map, prn_to_mem_reshape_op,
     prn_to_mem_transpose, prn_to_mem_broadcast_op, prn_to_mem_slice,
-    prn_to_mem_concat, prn_to_mem_pad, prn_to_mem_gather, prn_to_mem_dims,
-    prn_to_mem_iota, prn_to_mem_matmul, prn_to_mem_conv, prn_to_mem_pool,
-    prn_to_mem_reduce, prn_to_mem_arg_reduce, prn_to_mem_cumsum,
-    prn_to_mem_softmax, prn_to_mem_layer_norm, prn_to_mem_lstm, prn_to_mem_gru,
-    prn_to_mem_rnn, prn_to_mem_attention, prn_to_mem_if, prn_to_mem_fail;
+    prn_to_mem_concat, prn_to_mem_pad, prn_to_mem_gather, prn_to_mem_scatter,
+    prn_to_mem_sort, prn_to_mem_dims, prn_to_mem_iota, prn_to_mem_matmul,
+    prn_to_mem_conv, prn_to_mem_pool, prn_to_mem_reduce, prn_to_mem_arg_reduce,
+    prn_to_mem_cumsum, prn_to_mem_softmax, prn_to_mem_layer_norm,
+    prn_to_mem_lstm, prn_to_mem_gru, prn_to_mem_rnn, prn_to_mem_attention,
+    prn_to_mem_if, prn_to_mem_fail;
 
 #endif

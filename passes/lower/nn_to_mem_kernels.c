@@ -39,6 +39,7 @@ prn_status prn_to_mem_cumsum(prn_to_mem *s, prn_op *op) {
                          prn_to_mem_result(s, prn_op_result(op, 0))};
   prn_op *r = prn_to_mem_op(s, PRN_OP_mem_cumsum, views, 2, NULL);
   prn_to_mem_attr(op, r, "axis");
+  prn_to_mem_attr(op, r, "product");
   prn_to_mem_attr(op, r, "exclusive");
   prn_to_mem_attr(op, r, "reverse");
   return PRN_OK;

@@ -146,6 +146,25 @@ prn_status prn_to_mem_gather(prn_to_mem *s, prn_op *op) {
   return PRN_OK;
 }
 
+prn_status prn_to_mem_scatter(prn_to_mem *s, prn_op *op) {
+  prn_value *views[3] = {prn_to_mem_operand(s, op, 1),
+                         prn_to_mem_operand(s, op, 2),
+                         prn_to_mem_result(s, prn_op_result(op, 0))};
+  prn_to_mem_copy(s, prn_to_mem_operand(s, op, 0), views[2]);
+  prn_op *r = prn_to_mem_op(s, PRN_OP_mem_scatter, views, 3, NULL);
+  prn_to_mem_attr(op, r, "fn");
+  return PRN_OK;
+}
+
+prn_status prn_to_mem_sort(prn_to_mem *s, prn_op *op) {
+  prn_value *views[3] = {prn_to_mem_operand(s, op, 0),
+                         prn_to_mem_result(s, prn_op_result(op, 0)),
+                         prn_to_mem_result(s, prn_op_result(op, 1))};
+  prn_op *r = prn_to_mem_op(s, PRN_OP_mem_sort, views, 3, NULL);
+  prn_to_mem_attr(op, r, "descending");
+  return PRN_OK;
+}
+
 prn_status prn_to_mem_dims(prn_to_mem *s, prn_op *op) {
   prn_value *out = prn_to_mem_result(s, prn_op_result(op, 0));
   prn_dim n = prn_type_size(s->ctx, out->type);

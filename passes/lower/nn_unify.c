@@ -169,6 +169,7 @@ static void visit(unify *u, const prn_op *op) {
   case PRN_OP_nn_binary:
   case PRN_OP_nn_select:
   case PRN_OP_nn_cast:
+  case PRN_OP_nn_bitcast:
   case PRN_OP_nn_map:
   case PRN_OP_nn_layer_norm:
   case PRN_OP_nn_broadcast:

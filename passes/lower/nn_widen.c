@@ -69,9 +69,9 @@ static bool moves(const prn_op *op) {
 }
 
 static bool computes(const prn_op *op) {
-  static const prn_opcode codes[] = {PRN_OP_nn_constant, PRN_OP_nn_dims,
-                                     PRN_OP_nn_iota,     PRN_OP_nn_fail,
-                                     PRN_OP_nn_cast,     PRN_OP_nn_return};
+  static const prn_opcode codes[] = {
+      PRN_OP_nn_constant, PRN_OP_nn_dims,    PRN_OP_nn_iota,  PRN_OP_nn_fail,
+      PRN_OP_nn_cast,     PRN_OP_nn_bitcast, PRN_OP_nn_return};
   for (size_t i = 0; i < PRN_COUNT(codes); i++)
     if (prn_op_is(op, codes[i])) return false;
   return !moves(op);

@@ -19,7 +19,7 @@ static const prn_o2n_row *const tables[] = {
 #undef X
 };
 
-static void fill_handlers(prn_map *map) {
+void prn_o2n_fill(prn_map *map) {
   for (size_t t = 0; t < PRN_COUNT(tables); t++)
     for (const prn_o2n_row *r = tables[t]; r->name; r++) {
       void **slot = prn_map_slot(map, prn_str_from(r->name));
@@ -28,14 +28,18 @@ static void fill_handlers(prn_map *map) {
     }
 }
 
-static const prn_o2n_row *handler(prn_o2n *e, const prn_op *op) {
+const prn_o2n_row *prn_o2n_find(const prn_map *rows, const prn_op *op) {
   prn_str domain = op->opname->dialect, name = op->opname->name;
-  if (prn_str_is(domain, "onnx")) return prn_map_get(e->handlers, name);
+  if (prn_str_is(domain, "onnx")) return prn_map_get(rows, name);
   prn_strbuf key = {0};
   prn_strbuf_fmt(&key, "%.*s:%.*s", PRN_STR_ARG(domain), PRN_STR_ARG(name));
-  const prn_o2n_row *row = prn_map_get(e->handlers, prn_strbuf_view(&key));
+  const prn_o2n_row *row = prn_map_get(rows, prn_strbuf_view(&key));
   prn_strbuf_destroy(&key);
   return row;
+}
+
+static const prn_o2n_row *handler(prn_o2n *e, const prn_op *op) {
+  return prn_o2n_find(e->handlers, op);
 }
 
 /* ---- values ---- */
@@ -84,13 +88,27 @@ static prn_value *from_content(prn_o2n *e, prn_nn *b, const prn_type *type,
   return prn_nn_cast(b, prn_nn_dims(b, ints, c, n), to);
 }
 
+/* Elements of less than a byte are spread out: compiled code has a byte for
+ * each. */
+static prn_value *constant(prn_nn *b, const prn_tensor *t) {
+  prn_dtype dtype = t->type->dtype;
+  int64_t n = prn_tensor_count(t);
+  if (prn_dtype_bits(dtype) >= 8) return prn_nn_constant(b, t);
+  const prn_type *wide = prn_type_with_dtype(
+      b->ctx, t->type, prn_dtype_is_float(dtype) ? PRN_F32 : PRN_I8);
+  double *v = PRN_ARENA_ARRAY(&b->m->arena, double, n + 1);
+  prn_tensor_read_f64(t, 0, n, v);
+  prn_value *r = prn_nn_constant(b, prn_nn_tensor(b->ctx, wide, v));
+  return prn_nn_cast(b, r, dtype);
+}
+
 static prn_value *make_static(prn_o2n *e, const prn_value *v) {
   size_t n;
   prn_nn b = entry_builder(e, v->def);
   const prn_tensor *t = prn_value_constant(v);
   const prn_dim *c = t ? NULL : known_content(e, v, &n);
   const prn_type *type = prn_nn_plain(e->ctx, v->type);
-  prn_value *r = t ? prn_nn_constant(&b, t) : from_content(e, &b, type, c, n);
+  prn_value *r = t ? constant(&b, t) : from_content(e, &b, type, c, n);
   r->name = v->name;
   e->entry = r->def;
   return r;
@@ -234,6 +252,7 @@ static bool is_if(const prn_op *op) {
 }
 
 static void mark_op(prn_o2n *e, prn_op *op);
+static void mark_block(prn_o2n *e, prn_block *block);
 
 /* Of what a branch gives, only wanted results are needed. */
 static void mark_branch(prn_o2n *e, const prn_op *op, prn_block *b) {
@@ -257,6 +276,8 @@ static void mark_op(prn_o2n *e, prn_op *op) {
   for (uint32_t i = 0; i < op->num_operands; i++)
     if (!row || i >= 32 || !(row->shape >> i & 1))
       need(e, op->operands[i].value);
+  for (uint32_t i = 0; i < op->num_blocks; i++) /* bodies of loops */
+    mark_block(e, op->blocks[i]);
 }
 
 static void mark_block(prn_o2n *e, prn_block *block) {
@@ -358,6 +379,15 @@ void prn_o2n_block(prn_o2n *e, prn_block *block) {
 
 /* ---- the function ---- */
 
+/* Who is asked to answer for an input's type: the first node that reads it. */
+static const prn_op *reader(const prn_op *graph, const prn_value *in) {
+  const prn_op *first = NULL;
+  PRN_EACH_OP(op, prn_op_block(graph, "body"))
+    for (uint32_t i = 0; i < op->num_operands && !first; i++)
+      if (op->operands[i].value == in) first = op;
+  return first && !prn_op_has_trait(first, PRN_TERMINATOR) ? first : graph;
+}
+
 static prn_op *create_func(prn_o2n *e, prn_op *graph) {
   prn_block *src = prn_op_block(graph, "body");
   e->func = prn_op_create(e->b.m, prn_opname_code(e->ctx, PRN_OP_nn_func),
@@ -370,7 +400,7 @@ static prn_op *create_func(prn_o2n *e, prn_op *graph) {
   for (uint32_t i = 0; i < src->num_args; i++) {
     prn_value *in = src->args[i];
     names[i] = in->name;
-    if (check_type(graph, in) != PRN_OK) {
+    if (check_type(reader(graph, in), in) != PRN_OK) {
       e->errors++;
       continue;
     }
@@ -447,7 +477,7 @@ prn_status prn_lower_onnx_to_nn(prn_module *m) {
   e.b = (prn_nn){.m = m, .ctx = m->ctx};
   PRN_TRY(find_graph(m, &graph));
   PRN_TRY(prn_o2n_prepare(m, graph));
-  fill_handlers(&handlers);
+  prn_o2n_fill(&handlers);
   prn_status s = prn_infer_run(m, true, &e.infer);
   if (s == PRN_OK) s = lower_graph(&e, graph);
   prn_infer_free(e.infer);

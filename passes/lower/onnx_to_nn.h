@@ -39,6 +39,7 @@ struct prn_o2n {
 /* The theme files, each with a table that ends with a NULL name. */
 #define PRN_O2N_TABLES(X) \
   X(elementwise)          \
+  X(conversion)           \
   X(movement)             \
   X(contraction)          \
   X(reduce)               \
@@ -50,12 +51,23 @@ struct prn_o2n {
   X(microsoft)            \
   X(resize)               \
   X(index)                \
+  X(chosen)               \
+  X(text)                 \
+  X(sample)               \
+  X(preview)              \
+  X(loop)                 \
+  X(scatter)              \
+  X(loss)                 \
   X(einsum)               \
   X(signal)               \
   X(ml)
 #define X(name) extern const prn_o2n_row prn_o2n_##name[];
 PRN_O2N_TABLES(X)
 #undef X
+
+/* Rows by name, for prn_o2n_find: NULL where nothing lowers op. */
+void prn_o2n_fill(prn_map *rows);
+const prn_o2n_row *prn_o2n_find(const prn_map *rows, const prn_op *op);
 
 /* ---- operands ---- */
 /* Operand i as an nn value; NULL when absent. */
@@ -117,10 +129,28 @@ void prn_o2n_stand_in(prn_o2n *e, prn_op *op);
 /* The branch of an If that runs, NULL when only the run can tell. */
 prn_block *prn_o2n_known_branch(prn_o2n *e, const prn_op *op);
 
+/* Lowers body at e->b with these values for its arguments; as often as asked.
+ * Fails when nodes of it did, which were reported. */
+PRN_NODISCARD prn_status prn_o2n_inline(prn_o2n *e, const prn_op *op,
+                                        prn_block *body, prn_value *const *in,
+                                        uint32_t n);
+/* What a body gives for output i; NULL when there is none. */
+prn_value *prn_o2n_given(prn_o2n *e, const prn_block *body, uint32_t i);
+/* A number of steps that can be written out, of `each` operations. */
+PRN_NODISCARD prn_status prn_o2n_steps(const prn_op *op, prn_dim size,
+                                       size_t each, int64_t *out);
+/* Entry t along an axis, without it; and n of them (n > 0) side by side. */
+prn_value *prn_o2n_step(prn_o2n *e, prn_value *x, int32_t axis, int64_t t);
+prn_value *prn_o2n_stack(prn_o2n *e, prn_value **parts, int64_t n,
+                         int32_t axis);
+
 /* Makes sizes that must be equal one expression, in the whole function. */
 void prn_o2n_unify(prn_module *m, prn_op *func);
 
 /* ---- between theme files ---- */
+/* x converted as op, a Cast or QuantizeLinear, says. */
+prn_value *prn_o2n_cast(prn_o2n *e, const prn_op *op, prn_value *x,
+                        prn_dtype to);
 /* A scale or zero point laid along `axis` of a tensor of that rank: scalars
  * stay, vectors get trailing dimensions of size 1. */
 prn_value *prn_o2n_along(prn_o2n *e, prn_value *p, int32_t axis, int32_t rank);

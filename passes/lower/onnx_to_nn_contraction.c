@@ -340,14 +340,94 @@ static prn_status pool_window(prn_o2n *e, const prn_op *op, const prn_type *x,
   return window_pads(e->ctx, op, w, x->dims + 2, y->dims + 2);
 }
 
+/* Where along axis d of the input the window's element k lies, in the shape
+ * [.., outputs, ..]. */
+static prn_value *window_place(prn_o2n *e, const prn_type *type,
+                               const window *w, int32_t d, int64_t k) {
+  prn_value *at = prn_nn_positions(&e->b, type, d + 2);
+  at = prn_nn_with(&e->b, PRN_SCALAR_mul, at, (double)w->strides[d]);
+  at = prn_nn_with(&e->b, PRN_SCALAR_add, at, (double)(k * w->dilations[d]));
+  return prn_nn_binary(&e->b, PRN_SCALAR_sub, at,
+                       prn_nn_size(&e->b, w->low[d], PRN_I64));
+}
+
+/* The best element so far of every window, and where it is in the tensor. */
+typedef struct winner {
+  prn_value *x; /* flat */
+  prn_value *best, *at;
+} winner;
+
+/* Element k (counted through the window) of all windows enters the race. */
+static void enter(prn_o2n *e, const prn_op *op, const prn_type *in,
+                  const prn_type *type, const window *w, int64_t k, winner *r) {
+  prn_dim count = prn_type_size(e->ctx, type);
+  bool columns = prn_op_int(op, "storage_order", 0) != 0;
+  const prn_type *ints = prn_type_with_dtype(e->ctx, type, PRN_I64);
+  prn_value *inside = NULL, *at = NULL, *name, *place[MAX_SPATIAL];
+  for (int32_t d = w->n; d-- > 0; k /= w->kernel[d]) {
+    place[d] = window_place(e, type, w, d, k % w->kernel[d]);
+    prn_value *n = prn_nn_size(&e->b, in->dims[d + 2], PRN_I64);
+    prn_value *ok = prn_nn_binary(
+        &e->b, PRN_SCALAR_and, prn_nn_with(&e->b, PRN_SCALAR_ge, place[d], 0),
+        prn_nn_binary(&e->b, PRN_SCALAR_lt, place[d], n));
+    inside = inside ? prn_nn_binary(&e->b, PRN_SCALAR_and, inside, ok) : ok;
+    place[d] = prn_nn_with(&e->b, PRN_SCALAR_max, place[d], 0);
+    place[d] = prn_nn_binary(&e->b, PRN_SCALAR_min, place[d],
+                             prn_nn_with(&e->b, PRN_SCALAR_sub, n, 1));
+  }
+  for (int pass = 0; pass < 2; pass++) { /* rows first; then as asked */
+    name = at;
+    at = NULL;
+    for (int32_t i = 0; i < w->n + 2; i++) {
+      int32_t d = pass && columns && i >= 2 ? w->n + 3 - i : i;
+      prn_value *p = d < 2 ? prn_nn_positions(&e->b, type, d) : place[d - 2];
+      prn_value *n = prn_nn_size(&e->b, in->dims[d], PRN_I64);
+      if (at)
+        p = prn_nn_binary(&e->b, PRN_SCALAR_add,
+                          prn_nn_binary(&e->b, PRN_SCALAR_mul, at, n), p);
+      at = p;
+    }
+  }
+  name = prn_nn_broadcast(&e->b, name, ints);
+  prn_value *v = prn_nn_gather(&e->b, r->x,
+                               prn_nn_reshape_dims(&e->b, name, 1, &count), 0);
+  v = prn_nn_reshape(&e->b, v, type);
+  if (!r->best) { /* a window has an element, but this may not be one */
+    r->best = v;
+    r->at = prn_nn_broadcast(&e->b, prn_nn_scalar(&e->b, PRN_I64, -1), ints);
+  }
+  prn_value *first = prn_nn_with(&e->b, PRN_SCALAR_lt, r->at, 0);
+  prn_value *wins = prn_nn_binary(&e->b, PRN_SCALAR_gt, v, r->best);
+  wins = prn_nn_binary(&e->b, PRN_SCALAR_or, wins, first);
+  wins = prn_nn_binary(&e->b, PRN_SCALAR_and, wins, inside);
+  r->best = prn_nn_select(&e->b, wins, v, r->best);
+  r->at = prn_nn_select(&e->b, wins, at, r->at);
+}
+
+/* Result 1 of MaxPool: places in the flat input of the windows' maxima. */
+static prn_status max_places(prn_o2n *e, prn_op *op, prn_value *x,
+                             const prn_type *type, const window *w) {
+  int64_t size = 1;
+  prn_dim count = prn_type_size(e->ctx, x->type);
+  winner r = {.x = prn_nn_reshape_dims(&e->b, x, 1, &count)};
+  for (int32_t d = 0; d < w->n; d++)
+    size *= w->kernel[d];
+  if (size > 256)
+    return prn_o2n_unsupported(op, "places in windows of %lld elements",
+                               (long long)size);
+  for (int64_t k = 0; k < size; k++)
+    enter(e, op, x->type, type, w, k, &r);
+  return prn_o2n_set(e, op, 1, r.at);
+}
+
 static prn_status lower_pool(prn_o2n *e, prn_op *op) {
   prn_value *x = prn_o2n_in(e, op, 0);
   const prn_type *type = prn_o2n_out(e, op, 0);
   bool max = prn_str_is(op->opname->name, "MaxPool");
   window w;
-  if (prn_o2n_wanted(op, 1))
-    return prn_o2n_unsupported(op, "the indices of the maxima");
   PRN_TRY(pool_window(e, op, x->type, type, &w));
+  if (prn_o2n_wanted(op, 1)) PRN_TRY(max_places(e, op, x, type, &w));
+  if (!prn_o2n_wanted(op, 0)) return PRN_OK;
   return prn_o2n_set(e, op, 0,
                      make_pool(e, max ? "max" : "avg", x, type, &w,
                                prn_op_int(op, "count_include_pad", 0) != 0));
@@ -403,11 +483,90 @@ static prn_status lower_lrn(prn_o2n *e, prn_op *op) {
   return prn_o2n_set(e, op, 0, prn_nn_binary(&e->b, PRN_SCALAR_div, x, m));
 }
 
+/* Determinants along the first row, of what is left of rows and columns. */
+static prn_value *determinant(prn_o2n *e, prn_value *x, int64_t row,
+                              unsigned columns) {
+  int32_t rank = x->type->rank;
+  prn_value *sum = NULL;
+  int sign = 1;
+  for (int32_t c = 0; columns >> c; c++) {
+    if (!(columns >> c & 1)) continue;
+    prn_value *v =
+        prn_o2n_step(e, prn_o2n_step(e, x, rank - 2, row), rank - 2, c);
+    unsigned rest = columns & ~(1u << c);
+    if (rest)
+      v = prn_nn_binary(&e->b, PRN_SCALAR_mul, v,
+                        determinant(e, x, row + 1, rest));
+    if (sum)
+      v = prn_nn_binary(&e->b, sign > 0 ? PRN_SCALAR_add : PRN_SCALAR_sub, sum,
+                        v);
+    sum = v;
+    sign = -sign;
+  }
+  return sum;
+}
+
+static prn_status lower_det(prn_o2n *e, prn_op *op) {
+  prn_value *x = prn_o2n_in(e, op, 0);
+  int32_t rank = x->type->rank;
+  int64_t n;
+  if (rank < 2 || !prn_dim_is_const(x->type->dims[rank - 1], &n) || n < 1 ||
+      n > 4)
+    return prn_o2n_unsupported(op, "matrices but of 1 to 4 rows");
+  return prn_o2n_set(e, op, 0, determinant(e, x, 0, (1u << n) - 1));
+}
+
+/* A sum over the taps of a window that ends at each position: x behind what
+ * was seen before. Few taps, and all of it is one map. */
+static prn_status lower_causal_conv(prn_o2n *e, prn_op *op) {
+  prn_value *x = prn_o2n_in(e, op, 0), *w = prn_o2n_in(e, op, 1), *y = NULL;
+  prn_value *bias = prn_o2n_in(e, op, 2), *past = prn_o2n_in(e, op, 3);
+  const prn_type *t = x->type;
+  prn_dim dims[3] = {t->dims[0], t->dims[1], NULL},
+          one = prn_dim_const(e->ctx, 1);
+  int64_t taps;
+  if (t->rank != 3 || w->type->rank != 3 ||
+      !prn_dim_is_const(w->type->dims[2], &taps) || taps < 1 || taps > 64)
+    return prn_o2n_unsupported(op, "windows but of 1 to 64 elements");
+  dims[2] = prn_dim_const(e->ctx, taps - 1);
+  if (!past)
+    past = prn_nn_broadcast(&e->b, prn_nn_scalar(&e->b, t->dtype, 0),
+                            prn_nn_type(e->ctx, t, 3, dims));
+  dims[2] = prn_dim_add(e->ctx, t->dims[2], dims[2]);
+  prn_value *both[2] = {past, x};
+  x = taps == 1
+          ? x
+          : prn_nn_concat(&e->b, both, 2, 2, prn_nn_type(e->ctx, t, 3, dims));
+  for (int64_t k = 0; k < taps; k++) {
+    prn_dim at = prn_dim_const(e->ctx, k);
+    prn_value *v = prn_nn_slice_axis(&e->b, x, 2, at, t->dims[2]);
+    prn_dim row[2] = {t->dims[1], one};
+    prn_value *f = prn_nn_slice_axis(&e->b, w, 2, at, one);
+    v = prn_nn_binary(&e->b, PRN_SCALAR_mul, v,
+                      prn_nn_reshape_dims(&e->b, f, 2, row));
+    y = y ? prn_nn_binary(&e->b, PRN_SCALAR_add, y, v) : v;
+  }
+  prn_dim column[2] = {t->dims[1], one};
+  if (bias)
+    y = prn_nn_binary(&e->b, PRN_SCALAR_add, y,
+                      prn_nn_reshape_dims(&e->b, bias, 2, column));
+  if (!prn_str_is(prn_op_string(op, "activation", "none"), "none"))
+    y = prn_nn_binary(&e->b, PRN_SCALAR_mul, y,
+                      prn_nn_unary(&e->b, PRN_SCALAR_sigmoid, y));
+  PRN_TRY(prn_o2n_set(e, op, 0, y));
+  if (!prn_o2n_wanted(op, 1)) return PRN_OK;
+  return prn_o2n_set(e, op, 1,
+                     prn_nn_slice_axis(&e->b, x, 2, t->dims[2],
+                                       prn_dim_const(e->ctx, taps - 1)));
+}
+
 const prn_o2n_row prn_o2n_contraction[] = {
     {"MatMul", lower_matmul, 0, 0},
     {"Gemm", lower_gemm, 0, 0},
     {"com.microsoft:FusedMatMul", lower_fused_matmul, 0, 0},
     {"Conv", lower_conv, 0, 0},
+    {"CausalConvWithState", lower_causal_conv, 0, 0},
+    {"Det", lower_det, 0, 0},
     {"ConvTranspose", lower_conv_transpose, 0, 0},
     {"MaxPool", lower_pool, 0, 0},
     {"AveragePool", lower_pool, 0, 0},

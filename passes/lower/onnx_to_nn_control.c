@@ -128,9 +128,22 @@ static prn_status lower_loop(prn_o2n *e, prn_op *op) {
       "unrolled (fixing the sizes it depends on may decide it)");
 }
 
+/* A tensor may stand for an optional one, which is there; nothing stands for
+ * one that is not. */
+static prn_status lower_has_element(prn_o2n *e, prn_op *op) {
+  return prn_o2n_set(
+      e, op, 0, prn_nn_scalar(&e->b, PRN_BOOL, prn_o2n_has(op, 0) ? 1 : 0));
+}
+
+static prn_status lower_get_element(prn_o2n *e, prn_op *op) {
+  return prn_o2n_set(e, op, 0, prn_o2n_in(e, op, 0));
+}
+
 const prn_o2n_row prn_o2n_control[] = {
+    {"OptionalGetElement", lower_get_element, 0, 0},
+    {"OptionalHasElement", lower_has_element, 0, 0},
     {"If", lower_if, 0, 0},
-    {"Loop", lower_loop, 0, 0},
+    {"Loop", lower_loop, 1 | 2, 0},
     {"Scan", lower_loop, 0, 0},
     {NULL, NULL, 0, 0},
 };

@@ -74,24 +74,18 @@ static prn_status lower_where(prn_o2n *e, prn_op *op) {
                                    prn_o2n_in(e, op, 1), prn_o2n_in(e, op, 2)));
 }
 
-/* Cast and CastLike: the result type says to what. */
-static prn_status lower_cast(prn_o2n *e, prn_op *op) {
-  prn_value *x = prn_o2n_in(e, op, 0);
-  prn_dtype to = op->results[0].type->dtype;
-  if (x->type->dtype == PRN_STRING)
-    return prn_o2n_unsupported(op, "a cast from strings");
-  return prn_o2n_set(e, op, 0, prn_nn_cast(&e->b, x, to));
-}
-
 static prn_status lower_identity(prn_o2n *e, prn_op *op) {
   return prn_o2n_set(e, op, 0, prn_o2n_in(e, op, 0));
 }
 
-/* Inference only: nothing is dropped, the mask is all true. */
+/* Nothing is dropped, and the mask is all true. */
 static prn_status lower_dropout(prn_o2n *e, prn_op *op) {
-  double training = 0;
+  double training = 0, ratio = 0.5;
   if (prn_o2n_has(op, 2)) PRN_TRY(prn_o2n_number(e, op, 2, &training));
-  if (training != 0) return prn_o2n_unsupported(op, "training mode");
+  if (training != 0 && prn_o2n_has(op, 1))
+    PRN_TRY(prn_o2n_number(e, op, 1, &ratio));
+  if (training != 0 && ratio > 0)
+    return prn_o2n_unsupported(op, "training mode, which drops at random");
   if (prn_o2n_wanted(op, 1)) {
     prn_value *yes = prn_nn_scalar(&e->b, PRN_BOOL, 1);
     const prn_type *type = prn_o2n_out(e, op, 1);
@@ -309,8 +303,6 @@ const prn_o2n_row prn_o2n_elementwise[] = {
     {"BitShift", lower_shift, 0, 0},
     {"IsInf", lower_isinf, 0, 0},
     {"Where", lower_where, 0, 0},
-    {"Cast", lower_cast, 0, 0},
-    {"CastLike", lower_cast, 2, 0},
     {"Identity", lower_identity, 0, 0},
     {"Dropout", lower_dropout, 6, 0},
     {"Clip", lower_clip, 0, 0},

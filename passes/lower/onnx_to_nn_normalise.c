@@ -265,14 +265,45 @@ static prn_status fold_into_conv(prn_o2n *e, prn_op *op, prn_op *conv,
   return prn_o2n_set(e, op, 0, binary(e, PRN_SCALAR_add, y, b));
 }
 
+/* By the batch's own mean and variance, which also move the running ones. */
+static prn_status train_batch_norm(prn_o2n *e, prn_op *op, double eps) {
+  prn_value *x = prn_o2n_in(e, op, 0), *in[4], *own[2];
+  int64_t axes[PRN_NN_MAX_RANK];
+  double keep = (double)prn_op_float(op, "momentum", 0.9f);
+  int32_t rank = x->type->rank;
+  size_t n = 0;
+  for (int32_t i = 0; i < rank; i++)
+    if (i != 1) axes[n++] = i;
+  for (uint32_t i = 0; i < 4; i++)
+    in[i] = per_channel(
+        e, prn_nn_cast(&e->b, prn_o2n_in(e, op, i + 1), x->type->dtype), rank);
+  own[0] = prn_nn_mean(&e->b, x, axes, n);
+  prn_value *d = binary(e, PRN_SCALAR_sub, x, own[0]);
+  own[1] = prn_nn_mean(&e->b, binary(e, PRN_SCALAR_mul, d, d), axes, n);
+  for (uint32_t i = 1; i < 3; i++) {
+    if (!prn_o2n_wanted(op, i)) continue;
+    prn_dim channels = x->type->dims[1];
+    prn_value *old = prn_nn_reshape_dims(&e->b, in[i + 1], 1, &channels);
+    prn_value *now = prn_nn_reshape_dims(&e->b, own[i - 1], 1, &channels);
+    old = prn_nn_with(&e->b, PRN_SCALAR_mul, old, keep);
+    now = prn_nn_with(&e->b, PRN_SCALAR_mul, now, 1 - keep);
+    PRN_TRY(prn_o2n_set(e, op, i, binary(e, PRN_SCALAR_add, old, now)));
+  }
+  if (!prn_o2n_wanted(op, 0)) return PRN_OK;
+  prn_value *a = prn_nn_with(&e->b, PRN_SCALAR_add, own[1], eps);
+  a = binary(e, PRN_SCALAR_mul, prn_nn_unary(&e->b, PRN_SCALAR_rsqrt, a),
+             in[0]);
+  d = binary(e, PRN_SCALAR_mul, d, a);
+  return prn_o2n_set(e, op, 0, binary(e, PRN_SCALAR_add, d, in[1]));
+}
+
 static prn_status lower_batch_norm(prn_o2n *e, prn_op *op) {
   prn_value *x = prn_o2n_in(e, op, 0);
   int32_t rank = x->type->rank;
   double eps = (double)prn_op_float(op, "epsilon", 1e-5f);
   affine f = {0};
   const prn_tensor *bias;
-  if (prn_op_int(op, "training_mode", 0))
-    return prn_o2n_unsupported(op, "training mode");
+  if (prn_op_int(op, "training_mode", 0)) return train_batch_norm(e, op, eps);
   if (prn_op_int(op, "spatial", 1) == 0)
     return prn_o2n_unsupported(op, "spatial = 0");
   for (uint32_t i = 1; i < op->num_results; i++)

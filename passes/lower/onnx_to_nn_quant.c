@@ -152,9 +152,6 @@ static prn_status lower_dequantize(prn_o2n *e, prn_op *op) {
     PRN_TRY(dequantize_constant(e, type, &g, block > 0, &folded));
     return prn_o2n_set(e, op, 0, prn_nn_constant(&e->b, folded));
   }
-  if (prn_dtype_bits(t->dtype) < 8 || prn_dtype_is_float(t->dtype))
-    return prn_o2n_unsupported(op, "elements of type %s at run time",
-                               prn_dtype_name(t->dtype));
   prn_value *x = prn_o2n_in(e, op, 0), *scale = prn_o2n_in(e, op, 1);
   prn_value *zero = prn_o2n_in(e, op, 2);
   if (block > 0) {
@@ -177,10 +174,6 @@ static prn_status lower_quantize(prn_o2n *e, prn_op *op) {
   const prn_type *type = prn_o2n_out(e, op, 0);
   int64_t block = prn_op_int(op, "block_size", 0);
   int32_t axis = 0, rank = x->type->rank;
-  if (type->dtype != PRN_I8 && type->dtype != PRN_U8 &&
-      type->dtype != PRN_I16 && type->dtype != PRN_U16)
-    return prn_o2n_unsupported(op, "quantising to %s",
-                               prn_dtype_name(type->dtype));
   if (rank > 0 && (block > 0 || scale->type->rank > 0))
     PRN_TRY(prn_o2n_axis(op, "axis", 1, rank, &axis));
   if (block > 0) {
@@ -192,6 +185,10 @@ static prn_status lower_quantize(prn_o2n *e, prn_op *op) {
   } else {
     scale = prn_o2n_along(e, scale, axis, rank);
     zero = prn_o2n_along(e, zero, axis, rank);
+  }
+  if (prn_dtype_is_float(type->dtype)) { /* zero points are 0 */
+    x = binary(e, PRN_SCALAR_div, x, prn_nn_cast(&e->b, scale, x->type->dtype));
+    return prn_o2n_set_shape(e, op, 0, prn_o2n_cast(e, op, x, type->dtype));
   }
   return prn_o2n_set_shape(e, op, 0, quantized(e, x, scale, zero, type->dtype));
 }

@@ -150,6 +150,8 @@ static prn_status lower_cumsum(prn_o2n *e, prn_op *op) {
   prn_value *r = prn_nn_make(&e->b, PRN_OP_nn_cumsum, &x, 1,
                              prn_nn_plain(e->ctx, x->type));
   prn_op_set_attr(r->def, "axis", prn_attr_int(e->ctx, axis));
+  if (prn_str_is(op->opname->name, "CumProd"))
+    prn_op_set_attr(r->def, "product", prn_attr_bool(e->ctx, true));
   if (prn_op_int(op, "exclusive", 0))
     prn_op_set_attr(r->def, "exclusive", prn_attr_bool(e->ctx, true));
   if (prn_op_int(op, "reverse", 0))
@@ -172,15 +174,6 @@ static bool coerced(prn_o2n *e, const prn_type *t, int32_t axis,
     if (i > axis && t->dims[i] != one) same = false;
   }
   return e->opset < 13 && !same;
-}
-
-static prn_value *make_softmax(prn_o2n *e, prn_value *x, int32_t axis,
-                               bool logarithm) {
-  prn_value *r = prn_nn_make(&e->b, PRN_OP_nn_softmax, &x, 1,
-                             prn_nn_plain(e->ctx, x->type));
-  prn_op_set_attr(r->def, "axis", prn_attr_int(e->ctx, axis));
-  if (logarithm) prn_op_set_attr(r->def, "log", prn_attr_bool(e->ctx, true));
-  return r;
 }
 
 /* 1 at the first maximum along the axis, 0 elsewhere. */
@@ -210,7 +203,7 @@ static prn_status lower_softmax(prn_o2n *e, prn_op *op) {
   if (prn_str_is(name, "Hardmax"))
     x = make_hardmax(e, x, axis);
   else
-    x = make_softmax(e, x, axis, prn_str_is(name, "LogSoftmax"));
+    x = prn_nn_softmax(&e->b, x, axis, prn_str_is(name, "LogSoftmax"));
   return prn_o2n_set_shape(e, op, 0, x);
 }
 
@@ -231,6 +224,7 @@ const prn_o2n_row prn_o2n_reduce[] = {
     {"ArgMax", lower_arg, 0, 0},
     {"ArgMin", lower_arg, 0, 0},
     {"CumSum", lower_cumsum, 2, 0},
+    {"CumProd", lower_cumsum, 2, 0},
     {"Softmax", lower_softmax, 0, 0},
     {"LogSoftmax", lower_softmax, 0, 0},
     {"Hardmax", lower_softmax, 0, 0},

@@ -222,10 +222,53 @@ static prn_status lower_stft(prn_o2n *e, prn_op *op) {
   return prn_o2n_set_shape(e, op, 0, prn_nn_transpose(&e->b, y, turn));
 }
 
+/* ---- MelWeightMatrix ---- */
+
+static double to_mel(double hertz) { return 2595 * log10(1 + hertz / 700); }
+static double to_hertz(double mel) { return 700 * (pow(10, mel / 2595) - 1); }
+
+/* Triangle i of the bands, between the bins at[i] and at[i + 2]. */
+static void triangle(double *v, int64_t rows, int64_t bands, int64_t i,
+                     const int64_t *at) {
+  int64_t left = at[i], top = at[i + 1], right = at[i + 2];
+  for (int64_t j = left; j <= top; j++)
+    if (j >= 0 && j < rows)
+      v[j * bands + i] =
+          top > left ? (double)(j - left) / (double)(top - left) : 1;
+  for (int64_t j = top; j < right; j++)
+    if (j >= 0 && j < rows)
+      v[j * bands + i] = (double)(right - j) / (double)(right - top);
+}
+
+static prn_status lower_mel(prn_o2n *e, prn_op *op) {
+  const prn_type *type = prn_o2n_out(e, op, 0);
+  double in[5];
+  int64_t rows, bands;
+  for (uint32_t i = 0; i < 5; i++)
+    PRN_TRY(prn_o2n_number(e, op, i, &in[i]));
+  if (type->rank != 2 || !prn_dim_is_const(type->dims[0], &rows) ||
+      !prn_dim_is_const(type->dims[1], &bands) || !(in[2] > 0))
+    return prn_op_error(op, "expects numbers of bands and of bins, and a rate");
+  int64_t *at = PRN_ARENA_ARRAY(&e->b.m->arena, int64_t, bands + 2);
+  double *v = PRN_ARENA_ARRAY(&e->b.m->arena, double, rows *bands + 1);
+  double low = to_mel(in[3]), step = (to_mel(in[4]) - low) / (in[0] + 2);
+  for (int64_t i = 0; i < bands + 2; i++) {
+    double bin = floor((in[1] + 1) * to_hertz(low + step * (double)i) / in[2]);
+    at[i] = bin >= 0 && bin < (double)rows ? (int64_t)bin : rows;
+  }
+  for (int64_t i = 0; i < rows * bands; i++)
+    v[i] = 0;
+  for (int64_t i = 0; i < bands; i++)
+    triangle(v, rows, bands, i, at);
+  return prn_o2n_set(e, op, 0,
+                     prn_nn_constant(&e->b, prn_nn_tensor(e->ctx, type, v)));
+}
+
 const prn_o2n_row prn_o2n_signal[] = {
     {"HannWindow", lower_hann, 1, 0},
     {"HammingWindow", lower_hamming, 1, 0},
     {"BlackmanWindow", lower_blackman, 1, 0},
+    {"MelWeightMatrix", lower_mel, 31, 0},
     {"DFT", lower_dft, 2 | 4, 0},
     {"STFT", lower_stft, 2 | 4 | 8, 0},
     {NULL, NULL, 0, 0},

@@ -47,7 +47,7 @@ static prn_dim round_up(prn_ctx *ctx, prn_dim bytes) {
 static prn_dim alloc_bytes(prn_ctx *ctx, const prn_op *op) {
   const prn_type *t = op->results[0].type;
   const prn_attr *elements = prn_op_attr(op, "elements");
-  prn_dim width = prn_dim_const(ctx, prn_dtype_bits(t->dtype) / 8);
+  prn_dim width = prn_dim_const(ctx, prn_dtype_width(t->dtype));
   return prn_dim_mul(ctx, elements ? elements->dim : prn_type_size(ctx, t),
                      width);
 }

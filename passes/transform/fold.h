@@ -58,9 +58,10 @@ bool prn_fold_axis(int64_t axis, int rank, int *out);
 bool prn_fold_ints(const prn_fold *f, const char *attr, uint32_t operand,
                    int64_t *out, int *out_n);
 
-/* By opcode; NULL: not evaluated. Filled by the two tables of movement and
- * arithmetic. */
+/* By opcode; NULL: not evaluated. Filled by the tables of movement, arithmetic
+ * and selection. */
 prn_fold_fn *prn_fold_movement(prn_opcode code);
 prn_fold_fn *prn_fold_arithmetic(prn_opcode code);
+prn_fold_fn *prn_fold_selection(prn_opcode code);
 
 #endif

@@ -52,25 +52,43 @@ static bool is_wanted(const prn_value *v) {
   return v->uses && v->type->kind != PRN_TYPE_NONE;
 }
 
+/* Whether a block inside of op's gives v, an output, too. */
+static bool is_given_inside(const prn_op *op, const prn_value *v) {
+  PRN_EACH_USE(use, v)
+    if (prn_op_has_trait(use->owner, PRN_TERMINATOR) &&
+        use->owner->block != op->block)
+      return true;
+  return false;
+}
+
+/* Puts a constant in the place of one of op's results, all of which go. */
+static bool replace_one(folder *f, prn_op *op, prn_value *from,
+                        const prn_tensor *t, bool alone) {
+  prn_value *to = insert_constant(f, op, t);
+  int64_t count;
+  bool known = prn_type_count(from->type, &count);
+  if (alone ? !prn_value_can_replace(from, to) : is_given_inside(op, from)) {
+    prn_op_erase(to->def);
+    return false;
+  }
+  prn_value_replace(from, to);
+  if (!known) to->type = t->type;
+  return true;
+}
+
 /* Puts constants in the place of op's results; all or none. */
 static bool replace(folder *f, prn_op *op, const prn_tensor *const *tensors) {
   struct stats *s = f->env->stats;
   uint32_t used = 0;
-  for (uint32_t i = 0; i < op->num_results; i++) {
+  for (uint32_t i = 0; i < op->num_results; i++)
     used += is_wanted(&op->results[i]);
-    if (prn_value_is_output(&op->results[i]) && op->num_results > 1)
-      return false;
-  }
+  for (uint32_t i = 0; used > 1 && i < op->num_results; i++)
+    if (is_given_inside(op, &op->results[i])) return false;
   if (used == 0) return false;
   for (uint32_t i = 0; i < op->num_results; i++) {
     prn_value *from = &op->results[i];
     if (!is_wanted(from)) continue;
-    prn_value *to = insert_constant(f, op, tensors[i]);
-    if (!prn_value_can_replace(from, to)) {
-      prn_op_erase(to->def);
-      return false;
-    }
-    prn_value_replace(from, to);
+    if (!replace_one(f, op, from, tensors[i], used == 1)) return false;
     s->bytes += tensors[i]->data->size;
   }
   prn_pass_remark(f->env, op, PRN_REASON_Folded, "became a constant");

@@ -121,6 +121,7 @@ bool prn_fold_ints(const prn_fold *f, const char *attr, uint32_t operand,
 bool prn_fold_eval(prn_fold *f) {
   prn_fold_fn *fn = prn_fold_movement(f->op->opname->code);
   if (!fn) fn = prn_fold_arithmetic(f->op->opname->code);
+  if (!fn) fn = prn_fold_selection(f->op->opname->code);
   f->num_in = f->num_out = 0;
   f->too_big = false;
   if (!fn || f->op->num_operands > PRN_FOLD_OPERANDS) return false;

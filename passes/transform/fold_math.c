@@ -240,6 +240,25 @@ static bool not(prn_fold * f) {
   return true;
 }
 
+/* Functions of a float that round nothing. */
+static bool exactly(prn_fold *f, double (*fn)(double)) {
+  const prn_fold_view *x = &f->in[0];
+  prn_fold_view *y = prn_fold_result(f, x->dtype, x->rank, x->dims);
+  if (!y || !is_plain_float(x->dtype)) return false;
+  for (int64_t i = 0; i < y->count; i++) {
+    double v = prn_element_to_f64(x->dtype, x->data, i);
+    if (isnan(v) || !prn_element_from_f64(y->dtype, fn(v), y->data, i))
+      return false;
+  }
+  return true;
+}
+
+static double positive(double v) { return v > 0 ? v : 0; }
+
+static bool round_down(prn_fold *f) { return exactly(f, floor); }
+static bool round_up(prn_fold *f) { return exactly(f, ceil); }
+static bool relu(prn_fold *f) { return exactly(f, positive); }
+
 /* Correctly rounded everywhere; also from double: 53 >= 2 * 24 + 2. */
 static bool square_root(prn_fold *f) {
   const prn_fold_view *x = &f->in[0];
@@ -360,6 +379,9 @@ prn_fold_fn *prn_fold_arithmetic(prn_opcode code) {
       [PRN_OP_onnx_Not] = not,
       [PRN_OP_onnx_Neg] = neg,
       [PRN_OP_onnx_Abs] = absolute,
+      [PRN_OP_onnx_Ceil] = round_up,
+      [PRN_OP_onnx_Floor] = round_down,
+      [PRN_OP_onnx_Relu] = relu,
       [PRN_OP_onnx_Sqrt] = square_root,
       [PRN_OP_onnx_Cast] = cast,
       [PRN_OP_onnx_Range] = range,

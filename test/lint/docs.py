@@ -10,7 +10,27 @@ import sys
 
 from common import ROOT, read, report
 
-PAGES = ("passes", "ops", "rules")
+PAGES = ("passes", "ops", "operators", "rules")
+CASES = "test/onnx_nodes.cases"
+
+
+def with_cases(text):
+    """The operators' table with one column more: node cases that pass."""
+    cases = dict(line.split(" ", 1) for line in read(CASES).splitlines()
+                 if not line.startswith("#"))
+    lines, domain = [], ""
+    for line in text.splitlines():
+        if line.startswith("## "):
+            domain = "" if line == "## ai.onnx" else line[3:] + "."
+        if line.startswith("| operator"):
+            line += " node cases |"
+        elif line.startswith("|---"):
+            line += "---|"
+        elif line.startswith("| `"):
+            count = cases.get(domain + line.split("`")[1], "")
+            line += f" {count.replace(' ', ' of ')} |"
+        lines.append(line)
+    return "\n".join(lines) + "\n"
 
 
 def offence(tool, page, name, write):
@@ -19,6 +39,8 @@ def offence(tool, page, name, write):
                          text=True, check=False)
     if run.returncode:
         return run.stderr.strip()
+    if page == "operators":
+        run.stdout = with_cases(run.stdout)
     if write:
         with open(os.path.join(ROOT, name), "w", encoding="utf-8") as f:
             f.write(run.stdout)
