@@ -285,7 +285,7 @@ static void mark_block(prn_o2n *e, prn_block *block) {
     if (prn_op_has_trait(op, PRN_TERMINATOR) || op_needed(op)) mark_op(e, op);
 }
 
-static prn_status clear_marks(void *user, prn_op *op) {
+prn_status prn_o2n_unmark(void *user, prn_op *op) {
   (void)user;
   for (uint32_t i = 0; i < op->num_results; i++)
     op->results[i].mark = 0;
@@ -438,7 +438,7 @@ static void finish_func(prn_o2n *e, const prn_op *graph, const prn_op *ret) {
 
 static prn_status lower_graph(prn_o2n *e, prn_op *graph) {
   prn_block *src = prn_op_block(graph, "body");
-  (void)!prn_walk(src, true, clear_marks, NULL);
+  (void)!prn_walk(src, true, prn_o2n_unmark, NULL);
   for (uint32_t i = 0; i < src->num_args; i++)
     src->args[i]->mark = 0;
   mark_block(e, src);

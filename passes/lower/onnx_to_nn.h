@@ -65,6 +65,9 @@ struct prn_o2n {
 PRN_O2N_TABLES(X)
 #undef X
 
+/* For prn_walk: nothing that op gives, or its blocks are given, has a mark. */
+PRN_NODISCARD prn_status prn_o2n_unmark(void *user, prn_op *op);
+
 /* Rows by name, for prn_o2n_find: NULL where nothing lowers op. */
 void prn_o2n_fill(prn_map *rows);
 const prn_o2n_row *prn_o2n_find(const prn_map *rows, const prn_op *op);

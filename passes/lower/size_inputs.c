@@ -71,19 +71,9 @@ static void sweep(const prn_map *rows, prn_block *block) {
     visit(rows, op);
 }
 
-static prn_status clear(void *user, prn_op *op) {
-  (void)user;
-  for (uint32_t i = 0; i < op->num_results; i++)
-    op->results[i].mark = 0;
-  for (uint32_t k = 0; k < op->num_blocks; k++)
-    for (uint32_t i = 0; i < op->blocks[k]->num_args; i++)
-      op->blocks[k]->args[i]->mark = 0;
-  return PRN_OK;
-}
-
 void prn_lower_mark_size_inputs(prn_module *m) {
   prn_map rows = {0};
-  (void)!prn_walk(m->body, true, clear, NULL);
+  (void)!prn_walk(m->body, true, prn_o2n_unmark, NULL);
   prn_o2n_fill(&rows);
   PRN_EACH_OP(top, m->body)
     if (prn_op_is(top, PRN_OP_onnx_graph) && prn_op_block(top, "body"))
