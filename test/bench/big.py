@@ -4,7 +4,7 @@ import os
 import numpy as np
 import onnx
 
-from measure import MB, Run, best, scratch, stamp, table, tool, verdict
+from measure import MB, best, copy_seconds, scratch, stamp, table, tool, verdict
 from make_minilm import Bert  # measure says where
 
 HIDDEN, HEADS, LAYERS, INNER, WORDS, PLACES = 768, 12, 12, 3072, 30522, 512
@@ -48,12 +48,6 @@ def make(folder):
     onnx.save(model, two, save_as_external_data=True, location="two.bin")
     return {"one file": (one, one),
             "external data": (two, os.path.join(folder, "two.bin"))}
-
-
-def copy_seconds(path, to):
-    seconds = Run(["cp", path, to], poll=0).seconds
-    os.remove(to)
-    return seconds
 
 
 def main():

@@ -39,7 +39,7 @@ for page in $what; do
   case $page in
   performance)
     page docs/performance.md 'How fast, how large' \
-      startup.py chain.py big.py minilm.py memory.py same.py
+      startup.py chain.py big.py external.py minilm.py memory.py same.py
     ;;
   zeros)
     page docs/zeros.md 'What zeros pay' "cpu.py --only $cases$peers" \
