@@ -19,10 +19,9 @@ def make(folder, layers):
     weights, nodes, x = [], [], "x"
     with open(data, "wb") as out:
         for i in range(layers):
-            w = helper.make_tensor(f"w{i}", TensorProto.FLOAT, [SIDE, SIDE],
-                                   b"", raw=True)
-            w.ClearField("raw_data")
-            w.data_location = TensorProto.EXTERNAL
+            w = TensorProto(name=f"w{i}", data_type=TensorProto.FLOAT,
+                            dims=[SIDE, SIDE],
+                            data_location=TensorProto.EXTERNAL)
             for key, value in (("location", "w.data"), ("offset", i * size),
                                ("length", size)):
                 w.external_data.add(key=key, value=str(value))
