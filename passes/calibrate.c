@@ -5,28 +5,16 @@
  * try on each part of the data what they fitted on the others. */
 #include "passes/pass.h"
 
-#define OPTIONS(X)                                                           \
-  X(ENUM, moments, full, "full|diagonal",                                    \
-    "What is observed, as prune-run --profile-moments has it")               \
-  X(INT, block, 0, "[0,1000000000]",                                         \
-    "Moments of so many neighbouring channels only; 0: of all")              \
-  X(INT, folds, 0, "[0,16]",                                                 \
-    "Deal the data out to so many folds, for passes that try on "            \
-    "one what they fitted on the others, and choose their damping by that; " \
-    "0: none")
-#define STATS(X) X(values, "values that were observed")
+#define OPTIONS(X) PRN_SEE_OPTIONS(X)
+#define STATS(X)   X(values, "values that were observed")
 PRN_PASS_TABLES;
-
-enum { FULL, DIAGONAL };
 
 static prn_status run(prn_pass_env *env, prn_module *m) {
   const struct opts *o = env->opts;
   struct stats *s = env->stats;
   prn_seen seen;
-  int64_t block = o->moments == DIAGONAL ? 0
-                  : o->block             ? o->block
-                                         : PRN_PROFILE_FULL;
-  PRN_TRY(prn_pass_see_data(env, m, NULL, 0, block, (size_t)o->folds, &seen));
+  PRN_TRY(prn_pass_see_data(env, m, NULL, 0, PRN_SEE_BLOCK(o), (size_t)o->folds,
+                            &seen));
   s->values += seen.all.size;
   prn_pass_set_profile(env, &seen);
   return PRN_OK;

@@ -202,6 +202,19 @@ PRN_NODISCARD prn_status prn_pass_see_data(const prn_pass_env *env,
                                            size_t n, int64_t block,
                                            size_t folds, prn_seen *out);
 
+/* Options of passes that do: what is observed. */
+#define PRN_SEE_OPTIONS(X)                                                 \
+  X(ENUM, moments, full, "full|diagonal",                                  \
+    "What is observed, as prune-run --profile-moments has it")             \
+  X(INT, block, 0, "[0,1000000000]",                                       \
+    "Moments of so many neighbouring channels only; 0: of all")            \
+  X(INT, folds, 0, "[0,16]",                                               \
+    "Deal the data out to so many folds, for passes that try on one what " \
+    "they fitted on the others, and choose their damping by that; 0: none")
+/* The block of moments that they ask for: prn_profile.block. */
+#define PRN_SEE_BLOCK(o) \
+  ((o)->moments ? 0 : (o)->block ? (o)->block : PRN_PROFILE_FULL)
+
 /* Has these profiles paired with the module as it is now, without its masks
  * (NULL: no more). */
 PRN_NODISCARD prn_status prn_pass_pair_data(const prn_pass_env *env,

@@ -30,13 +30,7 @@
     "What is pruned at a time: weights that read the same values or are as " \
     "far "                                                                   \
     "from the inputs, or those of a residual layer")                         \
-  X(ENUM, moments, full, "full|diagonal",                                    \
-    "What is observed, as prune-run --profile-moments has it")               \
-  X(INT, block, 0, "[0,1000000000]",                                         \
-    "Moments of so many neighbouring channels only; 0: of all")              \
-  X(INT, folds, 0, "[0,16]",                                                 \
-    "Deal the data out to so many folds, for passes that try on one what "   \
-    "they fitted on the others, and choose their damping by that; 0: none")  \
+  PRN_SEE_OPTIONS(X)                                                         \
   X(BOOL, reference, false, "",                                              \
     "Observe beside the model as it is before, without masks, for "          \
     "compensate-refit=reference")
@@ -47,7 +41,6 @@
 PRN_PASS_TABLES;
 
 enum { BY_INPUT, BY_LAYER };
-enum { FULL, DIAGONAL };
 
 /* ---- how far from the inputs ---- */
 
@@ -212,15 +205,12 @@ static prn_status run_block(prn_pass_env *env, prn_module *m,
   prn_arena arena = {0};
   prn_seen seen = {0};
   prn_str *values;
-  int64_t block = o->moments == DIAGONAL ? 0
-                  : o->block             ? o->block
-                                         : PRN_PROFILE_FULL;
   prn_status status = prn_analyses_need(env->analyses, PRN_SHAPES | PRN_SITES);
   if (status == PRN_OK) {
     size_t n = find_values(prn_pass_weight_sites(env), names, &arena, &values);
     if (n)
-      status =
-          prn_pass_see_data(env, m, values, n, block, (size_t)o->folds, &seen);
+      status = prn_pass_see_data(env, m, values, n, PRN_SEE_BLOCK(o),
+                                 (size_t)o->folds, &seen);
     s->blocks += n > 0;
     s->values += n;
     s->weights += names->size;

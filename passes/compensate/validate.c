@@ -58,7 +58,6 @@ static prn_status fit_without(prn_layer *l, const prn_lapack *lapack,
     if (!why) why = try_on(l, fold, &s, &x, lost);
     if (why) status = prn_layer_failed(l, why);
   }
-  memcpy(t->at, t->copy, t->size);
   prn_solve_close(&s);
   l->without = NULL;
   return status;

@@ -79,21 +79,6 @@ prn_value *prn_o2n_stack(prn_o2n *e, prn_value **parts, int64_t n,
                        prn_nn_type(e->ctx, t, t->rank + 1, dims));
 }
 
-/* Sets result i to steps stacked, or to something empty. */
-static prn_status set_stacked(prn_o2n *e, prn_op *op, uint32_t i,
-                              prn_value **parts, int64_t n, int64_t axis) {
-  if (!prn_o2n_wanted(op, i)) return PRN_OK;
-  const prn_type *t = prn_o2n_out(e, op, i);
-  if (n == 0)
-    return prn_o2n_set(
-        e, op, i,
-        prn_nn_broadcast(&e->b, prn_nn_scalar(&e->b, t->dtype, 0), t));
-  int32_t rank = parts[0]->type->rank + 1, at;
-  if (rank > MAX_RANK) return prn_o2n_unsupported(op, "%d dimensions", rank);
-  PRN_TRY(prn_o2n_wrap_axis(op, axis, rank, &at));
-  return prn_o2n_set(e, op, i, prn_o2n_stack(e, parts, n, at));
-}
-
 /* ---- LinearAttention ---- */
 
 typedef struct linear {
@@ -174,7 +159,8 @@ static prn_status lower_linear_attention(prn_o2n *e, prn_op *op) {
   prn_value **out = PRN_ARENA_ARRAY(&e->b.m->arena, prn_value *, steps);
   for (int64_t t = 0; t < steps; t++)
     out[t] = linear_step(e, &l, t);
-  PRN_TRY(set_stacked(e, op, 0, out, steps, 1));
+  if (prn_o2n_wanted(op, 0))
+    PRN_TRY(prn_o2n_set(e, op, 0, prn_o2n_stack(e, out, steps, 1)));
   return prn_o2n_wanted(op, 1) ? prn_o2n_set(e, op, 1, l.state) : PRN_OK;
 }
 

@@ -224,9 +224,25 @@ static prn_status visit(void *user, prn_op *op) {
   return PRN_OK;
 }
 
+/* Whatever makes sequences, or looks into them; others only hand them on. */
+static prn_status has_sequence(void *user, prn_op *op) {
+  bool *found = user;
+  prn_opcode code = prn_op_code(op);
+  *found |= code == PRN_OP_onnx_SequenceEmpty ||
+            code == PRN_OP_onnx_SequenceConstruct ||
+            code == PRN_OP_onnx_SplitToSequence ||
+            code == PRN_OP_onnx_SequenceAt ||
+            code == PRN_OP_onnx_SequenceLength ||
+            code == PRN_OP_onnx_ConcatFromSequence;
+  return PRN_OK;
+}
+
 static prn_status run(prn_pass_env *env, prn_module *m) {
+  bool any = false;
   resolver r = {
       .scratch = env->scratch, .opts = env->opts, .stats = env->stats};
+  (void)!prn_walk(m->body, true, has_sequence, &any);
+  if (!any) return PRN_OK;
   prn_status status = prn_infer_run(m, false, &r.infer);
   if (status == PRN_OK) status = prn_walk(m->body, true, visit, &r);
   prn_infer_free(r.infer);
