@@ -6,9 +6,6 @@
 Case I of seed S is a graph of shrink_graphs.py. Of pairs of channels one is
 kept, so that nearly every group of channels has an order to look for. A failure
 prints the seed, and is saved as FOLDER/S-I.onnx with its inputs."""
-import argparse
-import collections
-import pathlib
 import subprocess
 import sys
 
@@ -16,7 +13,8 @@ import numpy as np
 import onnx
 from onnx import numpy_helper
 
-from shrink_fuzz import Failure, Refused, case_of, compare, opt, outputs
+from shrink_fuzz import (Failure, Refused, campaign, case_of, compare, keep,
+                         opt, outputs)
 
 
 def weights(path):
@@ -52,28 +50,13 @@ def run(args, index, counts):
         counts["refused"] += 1
     except (Failure, subprocess.TimeoutExpired) as e:
         counts["failed"] += 1
-        name = args.folder / f"{args.seed}-{index}.onnx"
-        onnx.save(model, name)
-        np.savez(name.with_suffix(".npz"), **feed)
+        name = keep(args, index, model, feed)
         print(f"{args.seed}-{index} fails: {e}\n  {name}: {way['before']}",
               flush=True)
 
 
 def main():
-    parser = argparse.ArgumentParser()
-    parser.add_argument("folder", type=pathlib.Path)
-    parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--first", type=int, default=0)
-    parser.add_argument("--count", type=int, default=100)
-    args = parser.parse_args()
-    args.folder.mkdir(parents=True, exist_ok=True)
-    counts = collections.Counter()
-    for index in range(args.first, args.first + args.count):
-        run(args, index, counts)
-    print(f"seed {args.seed}: " + ", ".join(
-        f"{counts[k]} {k}" for k in ("permuted", "kept", "refused", "invalid",
-                                     "failed")))
-    return counts["failed"] > 0
+    return campaign(run, ("permuted", "kept", "refused", "invalid", "failed"))
 
 
 if __name__ == "__main__":

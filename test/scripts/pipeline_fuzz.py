@@ -10,9 +10,6 @@ nothing else, and one more that changes nothing. ONNX Runtime must say the same
 before and after each but the selection; and prune-run, of the last model, what
 ONNX Runtime says of it, or refuse with an error. A failure prints the seed, and
 is saved as FOLDER/S-I.onnx with its inputs."""
-import argparse
-import collections
-import pathlib
 import subprocess
 import sys
 
@@ -20,7 +17,8 @@ import numpy as np
 import onnx
 
 import shrink_fuzz
-from shrink_fuzz import Failure, Invalid, Refused, compare, opt, outputs
+from shrink_fuzz import (Failure, Invalid, Refused, campaign, compare, keep,
+                         opt, outputs)
 
 # Passes after which outputs are what they were, up to the order of sums.
 EXACT = ("--infer-shapes", "--fold-constants", "--canonicalize", "--cse",
@@ -137,30 +135,15 @@ def run(args, index, counts):
         counts["invalid"] += 1
     except (Failure, subprocess.TimeoutExpired) as e:
         counts["failed"] += 1
-        name = args.folder / f"{args.seed}-{index}.onnx"
-        onnx.save(model, name)
-        np.savez(name.with_suffix(".npz"), **feed)
+        name = keep(args, index, model, feed)
         print(f"{args.seed}-{index} fails: {e}\n  {name}: {way}", flush=True)
     if why and args.verbose:
         print(f"{args.seed}-{index}: {why}", flush=True)
 
 
 def main():
-    parser = argparse.ArgumentParser()
-    parser.add_argument("folder", type=pathlib.Path)
-    parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--first", type=int, default=0)
-    parser.add_argument("--count", type=int, default=100)
-    parser.add_argument("--verbose", action="store_true")
-    args = parser.parse_args()
-    args.folder.mkdir(parents=True, exist_ok=True)
-    counts = collections.Counter()
-    for index in range(args.first, args.first + args.count):
-        run(args, index, counts)
-    print(f"seed {args.seed}: " + ", ".join(
-        f"{counts[k]} {k}" for k in ("same", "not compiled", "refused",
-                                     "invalid", "failed")))
-    return counts["failed"] > 0
+    return campaign(run, ("same", "not compiled", "refused", "invalid",
+                          "failed"), "--verbose")
 
 
 if __name__ == "__main__":

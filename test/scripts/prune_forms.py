@@ -9,7 +9,6 @@ ONNX Runtime gives as an output, must have so many zeros, and our compiled model
 must agree with ONNX Runtime. Of each model of REFUSED nothing may change, and
 a remark must name the weight and say why. Prints a line for each, and how many
 are wrong."""
-import pathlib
 import re
 import subprocess
 import sys
@@ -18,7 +17,7 @@ import numpy as np
 import onnx
 import onnx.parser
 
-from exported import constant, floats, model
+from exported import constant, floats, model, report
 from onnx_compare import tensors
 from ort_compare import error, session
 
@@ -339,22 +338,9 @@ def check_refused(name, text, words, folder):
 
 
 def main():
-    folder = pathlib.Path(sys.argv[1])
-    folder.mkdir(parents=True, exist_ok=True)
     checks = [(k, check_form, *f()) for k, f in FORMS.items()]
     checks += [(k, check_refused, f(), w) for k, (f, w) in REFUSED.items()]
-    wrong = 0
-    for name, check, text, more in checks:
-        if sys.argv[2:] and not any(a in name for a in sys.argv[2:]):
-            continue
-        try:
-            found = check(name, text, more, folder)
-        except subprocess.CalledProcessError as failed:
-            found = f"{failed.cmd[0]} ends with {failed.returncode}"
-        print(f"{name}: {found or 'right'}")
-        wrong += bool(found)
-    print(f"{wrong} wrong")
-    return wrong > 0
+    return report(checks, "right")
 
 
 if __name__ == "__main__":

@@ -272,7 +272,16 @@ def reduce(folder, model, feed, way, kind):
 
 # ---- ----
 
-def run(args, seed, index, counts):
+def keep(args, index, model, feed):
+    """Saves a case that failed; its path."""
+    name = args.folder / f"{args.seed}-{index}.onnx"
+    onnx.save(model, name)
+    np.savez(name.with_suffix(".npz"), **feed)
+    return name
+
+
+def run(args, index, counts):
+    seed = args.seed
     model, feed, way = case_of(seed, index)
     path = args.folder / "model.onnx"
     onnx.save(model, path)
@@ -292,9 +301,7 @@ def run(args, seed, index, counts):
         print(f"{seed}-{index} fails: {e}", flush=True)
         if args.reduce and isinstance(e, Failure):
             model, feed = reduce(args.folder, model, feed, way, e.kind)
-        name = args.folder / f"{seed}-{index}.onnx"
-        onnx.save(model, name)
-        np.savez(name.with_suffix(".npz"), **feed)
+        name = keep(args, index, model, feed)
         print(f"  {name}: {len(model.graph.node)} nodes, {way}", flush=True)
         if args.reduce:
             for n in model.graph.node:
@@ -303,23 +310,28 @@ def run(args, seed, index, counts):
                        if n.op_type != "Constant"])
 
 
-def main():
+def campaign(run, kinds, *flags):
+    """Cases of a seed, one after the other, each `run(args, index, counts)`;
+    prints how many ended in which way. 1 when one failed."""
     parser = argparse.ArgumentParser()
     parser.add_argument("folder", type=pathlib.Path)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--first", type=int, default=0)
     parser.add_argument("--count", type=int, default=100)
-    parser.add_argument("--reduce", action="store_true")
-    parser.add_argument("--verbose", action="store_true")
+    for flag in flags:
+        parser.add_argument(flag, action="store_true")
     args = parser.parse_args()
     args.folder.mkdir(parents=True, exist_ok=True)
     counts = collections.Counter()
     for index in range(args.first, args.first + args.count):
-        run(args, args.seed, index, counts)
-    print(f"seed {args.seed}: " + ", ".join(
-        f"{counts[k]} {k}" for k in ("shrank", "kept", "refused", "invalid",
-                                     "failed")))
+        run(args, index, counts)
+    print(f"seed {args.seed}: " + ", ".join(f"{counts[k]} {k}" for k in kinds))
     return counts["failed"] > 0
+
+
+def main():
+    return campaign(run, ("shrank", "kept", "refused", "invalid", "failed"),
+                    "--reduce", "--verbose")
 
 
 if __name__ == "__main__":
