@@ -14,10 +14,11 @@
 
 #include "backends/llvm/cg.h"
 #include "backends/llvm/compile.h"
+#include "ir/nest.h"
 #include "ir/op.h"
 #include "ir/scalar.h"
 
-enum { PRN_EMIT_RANK = 16, PRN_KERNEL_MAX = 48 };
+enum { PRN_EMIT_RANK = PRN_NEST_RANK, PRN_KERNEL_MAX = PRN_NEST_VIEWS };
 
 /* Words of a frame: these, the argument pointers, the symbols. */
 enum prn_frame {
@@ -181,23 +182,5 @@ PRN_NODISCARD prn_status prn_body_check(const prn_op *op, const prn_block *b);
 prn_v prn_body_apply(prn_cg *g, prn_scalar f, prn_dtype t, prn_v a, prn_v b);
 /* Dimensions that nn.index in b asks for, as a bit mask. */
 uint32_t prn_body_indices(const prn_block *b);
-
-/* ---- loop nests (nest.c) ---- */
-
-/* The common index space of some views: dimensions of size 1 dropped,
- * neighbours merged where every view allows, the output's unit stride last. */
-typedef struct prn_nest {
-  unsigned rank, views;
-  prn_dim dims[PRN_EMIT_RANK];
-  int axis[PRN_EMIT_RANK]; /* the (first) original dimension */
-  prn_dim strides[PRN_KERNEL_MAX][PRN_EMIT_RANK];
-} prn_nest;
-
-/* types[n-1] is the output. Dimensions in `keep` (a bit mask) are neither
- * merged nor dropped; those in `last` are moved behind the others. */
-void prn_nest_init(prn_ctx *ctx, prn_nest *nest, const prn_type *const *types,
-                   unsigned n, uint32_t keep, uint32_t last);
-/* Dimension `from` gets place `to`; those between move by one. */
-void prn_nest_move(prn_nest *nest, unsigned from, unsigned to);
 
 #endif

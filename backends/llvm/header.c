@@ -4,7 +4,7 @@
 #include <ctype.h>
 
 #include "backends/llvm/abi_text.h"
-#include "backends/llvm/weights.h"
+#include "ir/pack/weights.h"
 
 /* "input_ids" gives INPUT_IDS. */
 static void macro_name(prn_strbuf *b, prn_str s) {

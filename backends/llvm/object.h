@@ -6,7 +6,7 @@
 #ifndef PRN_BACKENDS_LLVM_OBJECT_H
 #define PRN_BACKENDS_LLVM_OBJECT_H
 
-#include "backends/llvm/weights.h"
+#include "ir/pack/weights.h"
 
 /* Streams object, completed by the weights w as `symbol`. */
 void prn_object_write(prn_str object, const char *symbol, const prn_weights *w,

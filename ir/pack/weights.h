@@ -1,6 +1,6 @@
 /* The weights of a program as its code expects them. */
-#ifndef PRN_BACKENDS_LLVM_WEIGHTS_H
-#define PRN_BACKENDS_LLVM_WEIGHTS_H
+#ifndef PRN_IR_PACK_WEIGHTS_H
+#define PRN_IR_PACK_WEIGHTS_H
 
 #include "ir/op.h"
 

@@ -1,7 +1,7 @@
-/* Loop nests; see emit.h. */
-#include <string.h>
+/* Loop nests; see nest.h. */
+#include "ir/nest.h"
 
-#include "backends/llvm/emit.h"
+#include <string.h>
 
 static bool is_const(prn_dim d, int64_t c) {
   int64_t v;

@@ -1,6 +1,6 @@
 /* The weights of a program, streamed in the order of their places: each
  * as its format writes it. */
-#include "backends/llvm/weights.h"
+#include "ir/pack/weights.h"
 
 #include <stdlib.h>
 #include <string.h>
