@@ -45,6 +45,15 @@ void prn_pack_cell(prn_dtype t, const float *v, void *out) {
     store_pair(t, v, out);
 }
 
+void prn_pack_values(prn_dtype t, const float *v, int64_t n, void *out) {
+  if (t == PRN_F32) {
+    memcpy(out, v, (size_t)n * sizeof *v);
+    return;
+  }
+  for (int64_t i = 0; i < n; i += 2)
+    store_pair(t, v + i, (char *)out + i * 2);
+}
+
 static bool cells_size(const prn_packing *p, int64_t cell, int64_t *bytes) {
   int64_t rows, k;
   return prn_packing_is_matrix(p) && p->group > 0 &&
