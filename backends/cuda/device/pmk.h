@@ -1,0 +1,68 @@
+/* The little machine that kernels are written for: a warp of 32 threads,
+ * 16-byte copies that run in the background, matrix products of a warp.
+ *
+ * This file is the only one that knows intrinsics. Under nvcc they are inline
+ * PTX; with -DPMK_CPU the same kernels run in an emulator (pmk_cpu.h), which
+ * is how they are tested where there is no GPU.
+ *
+ * Whoever includes it first says how many pointers and symbols a kernel gets:
+ * PMK_POINTERS, PMK_SYMBOLS. */
+#ifndef PMK_H
+#define PMK_H
+
+#include "pmk_types.h"
+
+#ifdef PMK_CPU
+#include "pmk_cpu.h"
+#else
+#include "pmk_ptx.h"
+#endif
+
+/* ---- elements ---- */
+
+PMK_DEV float pmk_float(pmk_f16 v) { return pmk_f16_to_f32(v.bits); }
+PMK_DEV float pmk_float(pmk_bf16 v) {
+  return pmk_bits_to_f32((uint32_t)v.bits << 16);
+}
+PMK_DEV float pmk_float(float v) { return v; }
+
+/* From float to a type of storage, to nearest even. */
+template <class T> struct pmk_storage;
+template <> struct pmk_storage<pmk_f16> {
+  PMK_DEV_MEMBER pmk_f16 of(float v) { return {pmk_f32_to_f16(v)}; }
+};
+template <> struct pmk_storage<pmk_bf16> {
+  PMK_DEV_MEMBER pmk_bf16 of(float v) { return {pmk_f32_to_bf16(v)}; }
+};
+template <> struct pmk_storage<float> {
+  PMK_DEV_MEMBER float of(float v) { return v; }
+};
+
+/* Elements in global memory as values that scalar code computes with. */
+template <class T> PMK_DEV T pmk_get(const T *p) { return pmk_load(p); }
+PMK_DEV float pmk_get(const pmk_f16 *p) { return pmk_float(pmk_load(p)); }
+PMK_DEV float pmk_get(const pmk_bf16 *p) { return pmk_float(pmk_load(p)); }
+PMK_DEV bool pmk_get(const pmk_i1 *p) { return pmk_load(p).byte != 0; }
+
+template <class T> PMK_DEV void pmk_put(T *p, T v) { pmk_store(p, v); }
+PMK_DEV void pmk_put(pmk_f16 *p, float v) {
+  pmk_store(p, pmk_storage<pmk_f16>::of(v));
+}
+PMK_DEV void pmk_put(pmk_bf16 *p, float v) {
+  pmk_store(p, pmk_storage<pmk_bf16>::of(v));
+}
+PMK_DEV void pmk_put(pmk_i1 *p, bool v) {
+  pmk_store(p, pmk_i1{(uint8_t)(v ? 1 : 0)});
+}
+
+/* Some thread met what the caller must be told of. */
+PMK_DEV void pmk_set_status(const pmk_args &a, uint32_t code) {
+  pmk_store(a.status, code);
+}
+
+/* Two elements of 16 bits as a register of a fragment, the first one low. */
+template <class T> PMK_DEV uint32_t pmk_pair(T low, T high) {
+  return (uint32_t)low.bits | (uint32_t)high.bits << 16;
+}
+
+#endif

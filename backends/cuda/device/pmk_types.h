@@ -1,0 +1,49 @@
+/* What kernels are launched with, types of storage, tiles. */
+#ifndef PMK_TYPES_H
+#define PMK_TYPES_H
+
+#include <stdint.h>
+
+#ifndef PMK_POINTERS
+#define PMK_POINTERS 8
+#endif
+#ifndef PMK_SYMBOLS
+#define PMK_SYMBOLS 1
+#endif
+
+/* What a kernel is launched with, by value. */
+struct pmk_args {
+  unsigned char *p[PMK_POINTERS];
+  int64_t s[PMK_SYMBOLS];
+  uint32_t *status;
+};
+
+/* Types of storage. Sums are of float always. */
+struct pmk_f16 {
+  uint16_t bits;
+};
+struct pmk_bf16 {
+  uint16_t bits;
+};
+struct pmk_i1 {
+  uint8_t byte; /* 0 or 1 */
+};
+/* What one memory access moves at most. */
+struct alignas(16) pmk_v4 {
+  uint32_t u[4];
+};
+
+#define TILE(name, rows, columns, threads, shared, blocks) \
+  struct pmk_tile_##name {                                 \
+    enum {                                                 \
+      M = rows,                                            \
+      N = columns,                                         \
+      THREADS = threads,                                   \
+      SHARED = shared,                                     \
+      BLOCKS = blocks                                      \
+    };                                                     \
+  };
+#include "tiles.def"
+#undef TILE
+
+#endif
