@@ -1,0 +1,375 @@
+/* The inside of prune_cuda.h: what its files share. The few functions and
+ * numbers of NVIDIA's interfaces that are used are declared here, so that no
+ * header of theirs is needed and no library is linked. */
+#ifndef PRUNE_CUDA_IMPL_H
+#define PRUNE_CUDA_IMPL_H
+
+#include <stdbool.h>
+
+#include "prune_cuda.h"
+#include "prune_cuda_model.h"
+
+typedef unsigned long long pcu_ptr; /* CUdeviceptr */
+
+/* CUresult and attributes */
+enum {
+  PCU_NO_DEVICE = 100,
+  PCU_BAD_DEVICE = 101,
+  PCU_BAD_IMAGE = 200,
+  PCU_NO_BINARY = 209,
+  PCU_PTX_VERSION = 222,
+  PCU_NOT_WHILE_CAPTURING = 900,
+  PCU_DEVICE_MAJOR = 75,
+  PCU_DEVICE_MINOR = 76,
+  PCU_DEVICE_SHARED = 97,  /* bytes that a block can ask for */
+  PCU_FUNC_THREADS = 0,    /* of a block at most */
+  PCU_FUNC_SHARED = 8,     /* dynamic bytes that may be asked for */
+  PCU_SHARED_FREE = 49152, /* bytes that need not be asked for */
+  PCU_DRIVER_VERSION = 12000
+};
+
+/* X(field, symbol, arguments): functions that return 0 or what went wrong. The
+ * names are those that CUDA 12's header gives its functions. */
+#define PCU_DRIVER(X)                                                         \
+  X(init, "cuInit", (unsigned))                                               \
+  X(driver_version, "cuDriverGetVersion", (int *))                            \
+  X(device, "cuDeviceGet", (int *, int))                                      \
+  X(attribute, "cuDeviceGetAttribute", (int *, int, int))                     \
+  X(retain, "cuDevicePrimaryCtxRetain", (void **, int))                       \
+  X(release, "cuDevicePrimaryCtxRelease_v2", (int))                           \
+  X(push, "cuCtxPushCurrent_v2", (void *))                                    \
+  X(pop, "cuCtxPopCurrent_v2", (void **))                                     \
+  X(current, "cuCtxGetCurrent", (void **))                                    \
+  X(current_device, "cuCtxGetDevice", (int *))                                \
+  X(load, "cuLibraryLoadData",                                                \
+    (void **, const void *, const int *, void **, unsigned, const int *,      \
+     void **, unsigned))                                                      \
+  X(unload, "cuLibraryUnload", (void *))                                      \
+  X(kernel, "cuLibraryGetKernel", (void **, void *, const char *))            \
+  X(function, "cuKernelGetFunction", (void **, void *))                       \
+  X(get, "cuFuncGetAttribute", (int *, int, void *))                          \
+  X(set, "cuFuncSetAttribute", (void *, int, int))                            \
+  X(launch, "cuLaunchKernel",                                                 \
+    (void *, unsigned, unsigned, unsigned, unsigned, unsigned, unsigned,      \
+     unsigned, prune_cuda_stream, void **, void **))                          \
+  X(to_device, "cuMemcpyHtoDAsync_v2",                                        \
+    (pcu_ptr, const void *, size_t, prune_cuda_stream))                       \
+  X(to_host, "cuMemcpyDtoHAsync_v2",                                          \
+    (void *, pcu_ptr, size_t, prune_cuda_stream))                             \
+  X(fill, "cuMemsetD32Async", (pcu_ptr, unsigned, size_t, prune_cuda_stream)) \
+  X(wait, "cuStreamSynchronize", (prune_cuda_stream))                         \
+  X(capturing, "cuStreamIsCapturing", (prune_cuda_stream, int *))             \
+  X(event, "cuEventCreate", (void **, unsigned))                              \
+  X(event_free, "cuEventDestroy_v2", (void *))                                \
+  X(record, "cuEventRecord", (void *, prune_cuda_stream))                     \
+  X(event_wait, "cuEventSynchronize", (void *))                               \
+  X(elapsed, "cuEventElapsedTime", (float *, void *, void *))
+
+/* cuBLASLt 12 and 13 */
+enum {
+  PCU_LT_F32 = 0, /* cudaDataType */
+  PCU_LT_F16 = 2,
+  PCU_LT_BF16 = 14,
+  PCU_LT_COMPUTE_32F = 68,
+  PCU_LT_TRANSA = 3,
+  PCU_LT_EPILOGUE = 7,
+  PCU_LT_BIAS = 8,
+  PCU_LT_DEFAULT = 1, /* epilogues, of which BIAS goes with the others */
+  PCU_LT_RELU = 2,
+  PCU_LT_ADD_BIAS = 4,
+  PCU_LT_GELU = 32,
+  PCU_LT_SPACE = 1, /* preferences */
+  PCU_LT_REDUCTIONS = 3,
+  PCU_LT_ALIGN_A = 5,
+  PCU_LT_ALIGN_B = 6,
+  PCU_LT_ALIGN_C = 7,
+  PCU_LT_ALIGN_D = 8
+};
+typedef struct pcu_lt_algo {
+  uint64_t data[8];
+} pcu_lt_algo;
+typedef struct pcu_lt_result { /* cublasLtMatmulHeuristicResult_t */
+  pcu_lt_algo algo;
+  size_t space;
+  int state;
+  float waves;
+  int reserved[4];
+} pcu_lt_result;
+#define PCU_BLASLT(X)                                                          \
+  X(create, "cublasLtCreate", (void **))                                       \
+  X(destroy, "cublasLtDestroy", (void *))                                      \
+  X(desc, "cublasLtMatmulDescCreate", (void **, int, int))                     \
+  X(desc_set, "cublasLtMatmulDescSetAttribute",                                \
+    (void *, int, const void *, size_t))                                       \
+  X(desc_free, "cublasLtMatmulDescDestroy", (void *))                          \
+  X(layout, "cublasLtMatrixLayoutCreate",                                      \
+    (void **, int, uint64_t, uint64_t, int64_t))                               \
+  X(layout_free, "cublasLtMatrixLayoutDestroy", (void *))                      \
+  X(preference, "cublasLtMatmulPreferenceCreate", (void **))                   \
+  X(preference_set, "cublasLtMatmulPreferenceSetAttribute",                    \
+    (void *, int, const void *, size_t))                                       \
+  X(preference_free, "cublasLtMatmulPreferenceDestroy", (void *))              \
+  X(heuristic, "cublasLtMatmulAlgoGetHeuristic",                               \
+    (void *, void *, void *, void *, void *, void *, void *, int,              \
+     pcu_lt_result *, int *))                                                  \
+  X(check, "cublasLtMatmulAlgoCheck",                                          \
+    (void *, void *, void *, void *, void *, void *, const pcu_lt_algo *,      \
+     pcu_lt_result *))                                                         \
+  X(matmul, "cublasLtMatmul",                                                  \
+    (void *, void *, const void *, const void *, void *, const void *, void *, \
+     const void *, const void *, void *, void *, void *, const pcu_lt_algo *,  \
+     void *, size_t, prune_cuda_stream))
+
+/* cuSPARSELt 0.8 and later: all structures have 512 bytes. Before, they had
+ * 11024 under the same name of the library. */
+enum {
+  PCU_SLT_ROW = 2, /* cusparseOrder_t */
+  PCU_SLT_COL = 1,
+  PCU_SLT_COMPUTE_32F = 2,
+  PCU_SLT_RELU = 0,
+  PCU_SLT_BIAS = 8,
+  PCU_SLT_SPARSE = 9,
+  PCU_SLT_ID = 0, /* of an algorithm */
+  PCU_SLT_IDS = 1 /* how many there are */
+};
+typedef struct pcu_opaque {
+  _Alignas(16) unsigned char data[512];
+} pcu_opaque;
+#define PCU_SPARSELT(X)                                                       \
+  X(property, "cusparseLtGetProperty", (int, int *))                          \
+  X(init, "cusparseLtInit", (pcu_opaque *))                                   \
+  X(destroy, "cusparseLtDestroy", (const pcu_opaque *))                       \
+  X(dense, "cusparseLtDenseDescriptorInit",                                   \
+    (const pcu_opaque *, pcu_opaque *, int64_t, int64_t, int64_t, uint32_t,   \
+     int, int))                                                               \
+  X(structured, "cusparseLtStructuredDescriptorInit",                         \
+    (const pcu_opaque *, pcu_opaque *, int64_t, int64_t, int64_t, uint32_t,   \
+     int, int, int))                                                          \
+  X(mat_free, "cusparseLtMatDescriptorDestroy", (const pcu_opaque *))         \
+  X(desc, "cusparseLtMatmulDescriptorInit",                                   \
+    (const pcu_opaque *, pcu_opaque *, int, int, const pcu_opaque *,          \
+     const pcu_opaque *, const pcu_opaque *, const pcu_opaque *, int))        \
+  X(desc_set, "cusparseLtMatmulDescSetAttribute",                             \
+    (const pcu_opaque *, pcu_opaque *, int, const void *, size_t))            \
+  X(choose, "cusparseLtMatmulAlgSelectionInit",                               \
+    (const pcu_opaque *, pcu_opaque *, const pcu_opaque *, int))              \
+  X(choice_free, "cusparseLtMatmulAlgSelectionDestroy", (const pcu_opaque *)) \
+  X(choice_set, "cusparseLtMatmulAlgSetAttribute",                            \
+    (const pcu_opaque *, pcu_opaque *, int, const void *, size_t))            \
+  X(choice_get, "cusparseLtMatmulAlgGetAttribute",                            \
+    (const pcu_opaque *, const pcu_opaque *, int, void *, size_t))            \
+  X(plan, "cusparseLtMatmulPlanInit",                                         \
+    (const pcu_opaque *, pcu_opaque *, const pcu_opaque *,                    \
+     const pcu_opaque *))                                                     \
+  X(plan_free, "cusparseLtMatmulPlanDestroy", (const pcu_opaque *))           \
+  X(space, "cusparseLtMatmulGetWorkspace",                                    \
+    (const pcu_opaque *, const pcu_opaque *, size_t *))                       \
+  X(compressed_size, "cusparseLtSpMMACompressedSize2",                        \
+    (const pcu_opaque *, const pcu_opaque *, size_t *, size_t *))             \
+  X(compress, "cusparseLtSpMMACompress2",                                     \
+    (const pcu_opaque *, const pcu_opaque *, int, int, const void *, void *,  \
+     void *, prune_cuda_stream))                                              \
+  X(matmul, "cusparseLtMatmul",                                               \
+    (const pcu_opaque *, const pcu_opaque *, const void *, const void *,      \
+     const void *, const void *, const void *, void *, void *,                \
+     prune_cuda_stream *, int32_t))
+
+#define PCU_FIELD(field, symbol, arguments) int(*field) arguments;
+typedef struct pcu_driver {
+  PCU_DRIVER(PCU_FIELD)
+} pcu_driver;
+typedef struct pcu_blaslt {
+  PCU_BLASLT(PCU_FIELD)
+  size_t (*version)(void);
+} pcu_blaslt;
+typedef struct pcu_sparselt {
+  PCU_SPARSELT(PCU_FIELD)
+} pcu_sparselt;
+#undef PCU_FIELD
+#define PCU_NAME(field, symbol, arguments) const char *field;
+typedef struct pcu_driver_names {
+  PCU_DRIVER(PCU_NAME)
+} pcu_driver_names;
+#undef PCU_NAME
+extern const pcu_driver_names pcu_driver_symbols;
+
+enum pcu_library { PCU_CUDA, PCU_LT, PCU_SLT, PCU_LIBRARIES };
+
+/* Why a variant is or is not taken. */
+typedef enum pcu_reason {
+  PCU_TAKEN,
+  PCU_ROWS,    /* the planner has it for other numbers of rows */
+  PCU_NEXT,    /* it could be, but one before it is taken */
+  PCU_SLOWER,  /* it was timed */
+  PCU_ARCH,    /* for another device */
+  PCU_SMALL,   /* the device has not the shared memory or registers */
+  PCU_FLAGS,   /* the options leave it out */
+  PCU_MISSING, /* no such library */
+  PCU_OLD,     /* the library's version is not known to fit */
+  PCU_EPILOGUE,
+  PCU_LAYOUT,  /* sizes, types or alignment that the library has not */
+  PCU_EXPAND,  /* no kernel unpacks the weights */
+  PCU_ROOM,    /* needs more memory than is set aside */
+  PCU_GRID,    /* more blocks than a launch can have */
+  PCU_UNASKED, /* no step is for the library */
+  PCU_REFUSED  /* the library said no: the code is kept */
+} pcu_reason;
+
+enum {
+  PCU_WORDS = 512,    /* of what is passed to a kernel: 4 KiB */
+  PCU_INPUTS = 1024,  /* a model has at most so many */
+  PCU_VARIANTS = 8,   /* a step has at most so many */
+  PCU_HEAD = 256,     /* bytes of the workspace before the arena */
+  PCU_LT_ALGOS = 16,  /* that tune looks at */
+  PCU_LOG_LINE = 256, /* bytes */
+  PCU_LIB_SPACE = 32 << 20
+};
+
+/* A product as a library was told of it. */
+typedef struct pcu_product {
+  uint8_t how;  /* KERNEL: nothing was told */
+  uint8_t made; /* of cuSPARSELt's structures: matrices, selection, plan */
+  size_t space; /* bytes of workspace */
+  void *desc, *w, *x, *add, *out; /* cuBLASLt; add NULL: as out */
+  pcu_lt_algo algo;
+  pcu_opaque mats[3], matmul, selection, plan; /* cuSPARSELt */
+} pcu_product;
+
+/* How one step is done for one set of sizes. */
+typedef struct pcu_choice {
+  uint8_t variant, reasons[PCU_VARIANTS];
+  bool cached;                 /* variant and algo come from a cache */
+  int32_t codes[PCU_VARIANTS]; /* with REFUSED */
+  float micros;                /* 0: not timed */
+  pcu_lt_algo algo;     /* of the library; cuSPARSELt: [0] is its number */
+  pcu_product *product; /* NULL: the step has no product */
+} pcu_choice;
+
+enum { PCU_EMPTY, PCU_CACHED, PCU_READY };
+typedef struct pcu_slot {
+  int state;
+  int64_t *symbols, *sizes;
+  pcu_choice *choices;
+  size_t space; /* of the workspace, all in all */
+  size_t lib;   /* where the libraries' begins, aligned */
+} pcu_slot;
+
+/* A record as cuSPARSELt has it: behind the blob's data on the device. */
+typedef struct pcu_packed {
+  uint64_t offset, room; /* room 0: no step asks for it */
+  uint8_t reason;
+  int32_t code;
+} pcu_packed;
+
+struct prune_cuda_ctx {
+  const prune_cuda_model *model;
+  prune_cuda_options options;
+  pcu_driver cu;
+  pcu_blaslt lt;
+  pcu_sparselt slt;
+  int device, arch, driver_version;
+  bool retained;
+  void *context, *library, **functions;
+  void *expand; /* NULL: there is no such kernel */
+  unsigned char *weights;
+  uint8_t why[PCU_LIBRARIES]; /* TAKEN: the library is there */
+  int32_t lib_codes[PCU_LIBRARIES];
+  uint64_t versions[PCU_LIBRARIES];
+  void *lt_handle;
+  pcu_opaque slt_handle;
+  pcu_packed *packed;
+  pcu_slot *slots;
+};
+
+/* The tensors and memory of a run. */
+typedef struct pcu_call {
+  const prune_cuda_tensor *inputs, *outputs;
+  const pcu_slot *slot;
+  unsigned char *workspace;
+  prune_cuda_stream stream;
+  uint64_t args[PCU_WORDS];
+} pcu_call;
+
+#define PCU_TRY(e)                                     \
+  do {                                                 \
+    prune_cuda_status pcu_status_of_call = (e);        \
+    if (pcu_status_of_call) return pcu_status_of_call; \
+  } while (0)
+
+/* prune_cuda_text.c */
+#if defined(__GNUC__)
+__attribute__((format(printf, 3, 4)))
+#endif
+void pcu_log(const prune_cuda_options *o, int level, const char *format, ...);
+/* The status for what a library's function returned; what failed is kept for
+ * prune_cuda_last_lib. */
+prune_cuda_status pcu_said(int library, int code, const char *what);
+#define PCU_CU(c, field, ...) \
+  pcu_said(PCU_CUDA, (c)->cu.field(__VA_ARGS__), pcu_driver_symbols.field)
+
+/* prune_cuda_load.c */
+prune_cuda_status pcu_load_driver(prune_cuda_ctx *c);
+/* Sets c->why of the libraries. */
+void pcu_load_libraries(prune_cuda_ctx *c);
+/* Makes the context current, if it is not, and pcu_leave undoes it. */
+prune_cuda_status pcu_enter(const prune_cuda_ctx *c, bool *out_entered);
+void pcu_leave(const prune_cuda_ctx *c, bool entered);
+
+/* prune_cuda_blob.c */
+uint64_t pcu_xxh64(const void *data, size_t size, uint64_t seed);
+prune_cuda_status pcu_check_blob(const prune_cuda_model *m,
+                                 const prune_cuda_options *o, const void *blob,
+                                 size_t size, const unsigned char **out_data);
+/* Bytes of an element of ONNX's type; 0: none that a model has. */
+size_t pcu_type_size(int32_t type);
+int64_t pcu_round_up(int64_t n, int64_t to);
+
+/* prune_cuda_libs.c: all return TAKEN or why not, and *code. */
+/* Bytes of the largest record that cuSPARSELt may get, unpacked, and room for
+ * each that it may. */
+uint64_t pcu_unpacked_size(const prune_cuda_record *r);
+uint64_t pcu_packed_room(const prune_cuda_record *r);
+pcu_reason pcu_pack(const prune_cuda_ctx *c, uint32_t record, void *scratch,
+                    size_t scratch_size, prune_cuda_stream stream,
+                    int32_t *code);
+/* Tells library `how` of the product; algo NULL: what it thinks is best. */
+pcu_reason pcu_plan_product(const prune_cuda_ctx *c, const pcu_slot *slot,
+                            const prune_cuda_step *step, int how,
+                            const pcu_lt_algo *algo, pcu_product *out,
+                            int32_t *code);
+/* Other algorithms for a product that is planned; the number of them. */
+int pcu_algorithms(const prune_cuda_ctx *c, const pcu_slot *slot,
+                   const prune_cuda_step *step, const pcu_product *p,
+                   pcu_lt_algo out[PCU_LT_ALGOS]);
+prune_cuda_status pcu_multiply(const prune_cuda_ctx *c, const pcu_call *call,
+                               const prune_cuda_step *step,
+                               const pcu_product *p);
+void pcu_forget_product(const prune_cuda_ctx *c, pcu_product *p);
+
+/* prune_cuda_plan.c */
+/* Symbols of the inputs' dims, of which fixed ones are checked. */
+prune_cuda_status pcu_bind(const prune_cuda_ctx *c,
+                           const prune_cuda_tensor *inputs, size_t num_inputs,
+                           int64_t *symbols);
+const pcu_slot *pcu_find(const prune_cuda_ctx *c, const int64_t *symbols,
+                         int state);
+void pcu_output_dims(const prune_cuda_ctx *c, const pcu_slot *slot,
+                     const prune_cuda_tensor *outputs);
+/* Whether a variant can be taken at all; tells its library. */
+pcu_reason pcu_usable(const prune_cuda_ctx *c, const pcu_slot *slot,
+                      uint32_t step, uint32_t variant, const pcu_lt_algo *algo,
+                      int32_t *code);
+
+/* prune_cuda_run.c */
+prune_cuda_status pcu_begin(const prune_cuda_ctx *c,
+                            const prune_cuda_tensor *inputs, size_t num_inputs,
+                            const prune_cuda_tensor *outputs,
+                            size_t num_outputs, void *workspace,
+                            size_t workspace_size, prune_cuda_stream stream,
+                            pcu_call *out);
+unsigned char *pcu_pointer(const prune_cuda_ctx *c, const pcu_call *call,
+                           const prune_cuda_pointer *p);
+prune_cuda_status pcu_step(const prune_cuda_ctx *c, pcu_call *call,
+                           uint32_t step);
+
+#endif

@@ -1,0 +1,74 @@
+// Kernels of the model in model.c, as the compiler would write them: rows of
+// a table, an addition, a dense product and a 2:4 product.
+#define PMK_POINTERS 6
+#define PMK_SYMBOLS 1
+#include "pmk.h"
+
+static constexpr int TABLE = 10, WIDTH = 64, DEPTH = 60, HIDDEN = 48, OUT = 32;
+
+PMK_KERNEL(small_gather, 64) {
+  const pmk_f16 *table = (const pmk_f16 *)a.p[0];
+  int64_t row = PMK_BX, at = pmk_get((const int64_t *)a.p[1] + row);
+  if (at < 0 || at >= TABLE) {
+    pmk_set_status(a, 1);
+    return;
+  }
+  pmk_put((pmk_f16 *)a.p[2] + row * WIDTH + PMK_TID,
+          pmk_get(table + at * WIDTH + PMK_TID));
+}
+
+PMK_KERNEL(small_add, 128) {
+  int64_t i = (int64_t)PMK_BX * PMK_THREADS + PMK_TID;
+  if (i >= a.s[0] * WIDTH) return;
+  pmk_put((pmk_f16 *)a.p[2] + i, pmk_get((const pmk_f16 *)a.p[0] + i) +
+                                     pmk_get((const pmk_f16 *)a.p[1] + i));
+}
+
+PMK_KERNEL(small_dense, 64) {
+  const pmk_f16 *x = (const pmk_f16 *)a.p[0] + (int64_t)PMK_BX * WIDTH;
+  const pmk_f16 *w = (const pmk_f16 *)a.p[1] + PMK_TID * WIDTH;
+  if (PMK_TID >= HIDDEN) return;
+  float sum = pmk_get((const pmk_f16 *)a.p[2] + PMK_TID);
+  for (int k = 0; k < DEPTH; k++)
+    sum += pmk_get(x + k) * pmk_get(w + k);
+  pmk_put((pmk_f16 *)a.p[3] + (int64_t)PMK_BX * HIDDEN + PMK_TID,
+          sum > 0 ? sum : 0);
+}
+
+// Where the element `kept` of a group of four stands, in the layout nm24 of n
+// rows of k columns.
+PMK_DEV int small_place(const unsigned char *w, int64_t n, int64_t k,
+                        int64_t row, int64_t group, int kept) {
+  const uint32_t *words = (const uint32_t *)(w + n * k);
+  int64_t tile = row / 16 * (k / 64) + group / 16;
+  uint32_t word = pmk_get(words + tile * 32 + row % 8 * 4 + group % 16 / 4);
+  return word >> (row / 8 % 2 * 16 + group % 4 * 4 + 2 * kept) & 3;
+}
+
+PMK_DEV void small_sparse_row(const pmk_args &a) {
+  const pmk_f16 *x = (const pmk_f16 *)a.p[0] + (int64_t)PMK_BX * HIDDEN;
+  const pmk_f16 *w = (const pmk_f16 *)a.p[1] + PMK_TID * WIDTH / 2;
+  float sum = pmk_get((const pmk_f16 *)a.p[2] + PMK_TID);
+  for (int g = 0; g < HIDDEN / 4; g++)
+    for (int i = 0; i < 2; i++)
+      sum += pmk_get(x + 4 * g +
+                     small_place(a.p[1], OUT, WIDTH, PMK_TID, g, i)) *
+             pmk_get(w + 2 * g + i);
+  pmk_put((pmk_f16 *)a.p[3] + (int64_t)PMK_BX * OUT + PMK_TID, sum);
+}
+PMK_KERNEL(small_sparse, 32) { small_sparse_row(a); }
+PMK_KERNEL(small_sparse_sm90, 32) { small_sparse_row(a); }
+
+PMK_KERNEL(small_expand_nm24, 64) {
+  int64_t n = ((int64_t)a.p[2] + 15) / 16 * 16;
+  int64_t k = ((int64_t)a.p[3] + 63) / 64 * 64;
+  for (int64_t row = PMK_BX; row < n; row += PMK_GX)
+    for (int64_t g = PMK_TID; g < k / 4; g += PMK_THREADS) {
+      pmk_f16 *out = (pmk_f16 *)a.p[1] + row * k + 4 * g;
+      const pmk_f16 *in = (const pmk_f16 *)a.p[0] + row * k / 2 + 2 * g;
+      for (int i = 0; i < 4; i++)
+        pmk_put(out + i, 0);
+      for (int i = 0; i < 2; i++)
+        pmk_put(out + small_place(a.p[0], n, k, row, g, i), pmk_get(in + i));
+    }
+}
