@@ -265,6 +265,8 @@ prn_status prn_verify_nn_index(prn_op *op) {
 
 /* ---- products and windows ---- */
 
+static bool is_half(prn_dtype t) { return t == PRN_F16 || t == PRN_BF16; }
+
 /* Element types of a product's operands and what its sums are. */
 static prn_status product_types(prn_op *op) {
   prn_dtype a = prn_op_operand(op, 0)->type->dtype;
@@ -272,10 +274,12 @@ static prn_status product_types(prn_op *op) {
   prn_dtype r = op->results[0].type->dtype, sum = a;
   if (a == PRN_U8 && b == PRN_I8)
     sum = PRN_I32;
-  else if (a != b && !(a == PRN_F32 && (b == PRN_F16 || b == PRN_BF16)))
+  else if (a != b && !(is_half(a) && b == PRN_F32) &&
+           !(a == PRN_F32 && is_half(b)))
     return prn_op_error(op, "cannot multiply %s by %s", prn_dtype_name(a),
                         prn_dtype_name(b));
-  if (r == sum || prn_op_block(op, "body")) return PRN_OK;
+  if (r == sum || (is_half(a) && r == PRN_F32) || prn_op_block(op, "body"))
+    return PRN_OK;
   return prn_op_error(op, "gives sums of type %s, found %s",
                       prn_dtype_name(sum), prn_dtype_name(r));
 }

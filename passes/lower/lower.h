@@ -11,6 +11,9 @@
 typedef struct prn_lower_target {
   int nr; /* columns of a packed f32 weight panel (multiple of the vector) */
   int mr; /* rows of the dense register tile */
+  /* Tokens in rows of features, as on a GPU; else side by side in the lanes of
+   * vectors. */
+  bool rows;
 } prn_lower_target;
 
 /* onnx.graph -> nn.func. Runs shape inference itself. */
@@ -23,8 +26,8 @@ void prn_operators_docs(prn_strbuf *b);
 /* nn.func -> mem.func with unplaced memory. */
 PRN_NODISCARD prn_status prn_lower_nn_to_mem(prn_module *m,
                                              const prn_lower_target *target);
-/* Gives every mem.alloc and mem.constant its offset; sets `arena` and
- * `weights` of the mem.func. */
-PRN_NODISCARD prn_status prn_plan_memory(prn_module *m);
+/* Gives every mem.alloc and mem.constant its offset, the latter a multiple of
+ * `align`; sets `arena` and `weights` of the mem.func. */
+PRN_NODISCARD prn_status prn_plan_memory(prn_module *m, int64_t align);
 
 #endif

@@ -16,6 +16,8 @@ prn_op *prn_to_mem_op(prn_to_mem *s, prn_opcode code,
   prn_op *op = prn_op_create(s->m, prn_opname_code(s->ctx, code), s->loc,
                              operands, n, &result, result != NULL);
   prn_block_append(s->at, op);
+  if (!result && s->name.size) /* a kernel */
+    prn_op_set_attr(op, "$name", prn_attr_string(s->ctx, s->name));
   return op;
 }
 
@@ -183,6 +185,7 @@ prn_status prn_to_mem_block(prn_to_mem *s, prn_block *nn) {
     if (prn_op_is(op, PRN_OP_nn_constant)) continue; /* where it is used */
     prn_to_mem_fn *fn = table[prn_op_code(op)];
     s->loc = op->loc;
+    s->name = prn_op_string(op, "$name", "");
     status = fn ? fn(s, op) : prn_op_error(op, "has no form in memory");
     if (status != PRN_OK) break; /* later ops need the missing view */
   }
@@ -259,16 +262,20 @@ prn_status prn_lower_nn_to_mem(prn_module *m, const prn_lower_target *target) {
   return status;
 }
 
-#define OPTIONS(X)                                                   \
-  X(INT, nr, 64, "[1,4096]",                                         \
-    "Columns of a packed weight panel; the backend's register tile") \
-  X(INT, mr, 6, "[1,64]", "Rows of the register tile")
+#define OPTIONS(X)                                                     \
+  X(INT, nr, 64, "[1,4096]",                                           \
+    "Columns of a packed weight panel; the backend's register tile")   \
+  X(INT, mr, 6, "[1,64]", "Rows of the register tile")                 \
+  X(ENUM, layout, lanes, "lanes|rows",                                 \
+    "What lies side by side: lanes, tokens (or pixels), for vectors; " \
+    "rows, the features of a token, for GPUs")
 #define STATS(X)
 PRN_PASS_TABLES;
 
 static prn_status run(prn_pass_env *env, prn_module *m) {
   const struct opts *o = env->opts;
-  prn_lower_target target = {.nr = (int)o->nr, .mr = (int)o->mr};
+  prn_lower_target target = {
+      .nr = (int)o->nr, .mr = (int)o->mr, .rows = o->layout == 1};
   return prn_lower_nn_to_mem(m, &target);
 }
 

@@ -15,6 +15,7 @@ typedef struct prn_to_mem {
   prn_ptrmap views;       /* nn value -> mem view holding it */
   prn_ptrmap targets;     /* nn value -> view it should be computed into */
   prn_loc loc;            /* of the operation being lowered */
+  prn_str name;           /* of the node it comes from */
   const prn_attr **needs; /* DIM pairs for the func's `requires` */
   size_t num_needs, cap_needs;
   uint32_t depth; /* of nested blocks */

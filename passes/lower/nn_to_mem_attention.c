@@ -10,11 +10,34 @@ static bool few(prn_dim d) {
   return prn_dim_is_const(d, &v) && v < FEW_ROWS;
 }
 
+/* [batch..., heads, tokens, features] as a token's rows of heads. */
+static prn_value *token_rows(prn_to_mem *s, const prn_value *v) {
+  const prn_type *t = v->type;
+  int64_t perm[PRN_VIEW_MAX_RANK];
+  prn_dim dims[PRN_VIEW_MAX_RANK];
+  for (int32_t i = 0; i < t->rank; i++) {
+    perm[i] = i;
+    dims[i] = t->dims[i];
+  }
+  if (t->rank > 2) { /* swaps heads and tokens */
+    int32_t h = t->rank - 3;
+    perm[h] = h + 1;
+    perm[h + 1] = h;
+    dims[h] = t->dims[h + 1];
+    dims[h + 1] = t->dims[h];
+  }
+  prn_value *out = prn_to_mem_alloc(s, t->dtype, t->rank, dims);
+  out = prn_to_mem_view(s, out, prn_view_permute(s->ctx, out->type, perm));
+  prn_to_mem_set(s, v, out);
+  return out;
+}
+
 static prn_value *result(prn_to_mem *s, const prn_value *v) {
   const prn_type *t = v->type;
   int32_t rank = t->rank, tokens = rank - 2;
-  if (prn_ptrmap_has(&s->targets, v) || few(t->dims[tokens]))
-    return prn_to_mem_result(s, v);
+  bool placed = prn_ptrmap_has(&s->targets, v);
+  if (s->target->rows && !placed) return token_rows(s, v);
+  if (placed || few(t->dims[tokens])) return prn_to_mem_result(s, v);
   uint32_t rows = ((1u << rank) - 1) & ~(1u << tokens);
   if (rank > 3) rows &= ~1u; /* the batch */
   prn_value *out = prn_to_mem_alloc_rows(s, t->dtype, rank, t->dims, rows);

@@ -29,6 +29,7 @@ const prn_tensor *prn_to_mem_matrix(const prn_value *v, bool *transposed) {
 
 /* Weights of this type can be multiplied by activations of that type. */
 static bool multiply(prn_dtype x, prn_dtype w) {
+  if (x == PRN_F16 || x == PRN_BF16) return w == x || w == PRN_F32;
   if (x == PRN_F32) return w == PRN_F32 || w == PRN_F16 || w == PRN_BF16;
   return x == PRN_U8 && w == PRN_I8;
 }
@@ -148,6 +149,7 @@ static const prn_pack_format *format_of(const prn_op *op, prn_dim m) {
 bool prn_to_mem_is_linear(const prn_to_mem *s, const prn_op *op) {
   const prn_type *t = prn_op_result(op, 0)->type;
   bool transposed, conv = prn_op_is(op, PRN_OP_nn_conv);
+  if (s->target->rows) return false;
   if (op->num_operands - 2 > MAX_EXTRAS) return false;
   if (conv ? !prn_to_mem_pointwise(op) : !prn_to_mem_weights(op, &transposed))
     return false;

@@ -80,11 +80,14 @@ prn_status prn_to_mem_matmul(prn_to_mem *s, prn_op *op) {
   bool transposed;
   product p = {.a = prn_to_mem_operand(s, op, 0)};
   const prn_tensor *w = prn_to_mem_weights(op, &transposed);
+  prn_str pack =
+      prn_op_string(op, "pack", s->target->rows ? "dense" : "panels");
+  if (prn_str_is(pack, "dense")) w = NULL;
   p.packed = w != NULL;
-  const prn_pack_format *f = prn_pack_find(prn_op_string(op, "pack", "panels"));
+  const prn_pack_format *f = prn_pack_find(pack);
   if (w && (!f || f->along_m))
     return prn_op_error(op, "cannot be computed with weights packed as '%.*s'",
-                        PRN_STR_ARG(prn_op_string(op, "pack", "")));
+                        PRN_STR_ARG(pack));
   p.b = w ? prn_op_result(prn_to_mem_packed(s, op, w, transposed, f->name), 0)
           : prn_to_mem_operand(s, op, 1);
   p.out = prn_to_mem_result(s, prn_op_result(op, 0));
@@ -96,8 +99,17 @@ prn_status prn_to_mem_matmul(prn_to_mem *s, prn_op *op) {
     p.b = with_lead(s, op, p.b, t);
     if (!p.b) return PRN_FAIL;
   }
+  prn_str few = prn_op_string(op, "pack_few", "");
+  prn_op *second = NULL;
+  if (w && few.size && prn_pack_find(few))
+    second = prn_to_mem_packed(s, op, w, transposed, prn_pack_find(few)->name);
   prn_op *r = emit(s, PRN_OP_mem_matmul, &p);
   prn_to_mem_body(s, op, r, "body");
+  if (second) {
+    prn_op_add_operand(r, prn_op_result(second, 0));
+    prn_op_set_attr(r, "few",
+                    prn_attr_int(s->ctx, prn_op_int(op, "pack_few_rows", 0)));
+  }
   return PRN_OK;
 }
 

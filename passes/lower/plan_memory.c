@@ -252,7 +252,7 @@ static prn_dim share_slots(plan *p, prn_op *const *kernels) {
 typedef struct weights {
   prn_ctx *ctx;
   prn_map seen; /* packing and tensor -> offset + 1 */
-  int64_t top;
+  int64_t top, align;
   prn_status status;
 } weights;
 
@@ -278,8 +278,9 @@ static prn_status place_constant(void *user, prn_op *op) {
   if (!*place) {
     if (!format->size(&p, &bytes))
       return prn_op_error(op, "cannot be packed as '%.*s'", PRN_STR_ARG(pack));
-    if (bytes > INT64_MAX - LINE ||
-        !prn_add_i64(w->top, (bytes + LINE - 1) / LINE * LINE, &bytes))
+    if (bytes > INT64_MAX - w->align ||
+        !prn_add_i64(w->top, (bytes + w->align - 1) / w->align * w->align,
+                     &bytes))
       return prn_op_error(op, "weights are too large");
     *place = (void *)(intptr_t)(w->top + 1);
     w->top = bytes;
@@ -299,9 +300,9 @@ static bool all_constant(plan *p) {
   return p->num_pieces <= BEST_FIT_MAX;
 }
 
-static prn_status plan_func(prn_module *m, prn_op *func) {
+static prn_status plan_func(prn_module *m, prn_op *func, int64_t align) {
   plan p = {.m = m, .ctx = m->ctx};
-  weights w = {.ctx = m->ctx};
+  weights w = {.ctx = m->ctx, .align = align};
   uint32_t at = 0;
   prn_block *body = prn_op_block(func, "body");
   scan(&p, body);
@@ -325,21 +326,26 @@ static prn_status plan_func(prn_module *m, prn_op *func) {
   return status;
 }
 
-prn_status prn_plan_memory(prn_module *m) {
+prn_status prn_plan_memory(prn_module *m, int64_t align) {
   prn_status status = PRN_OK;
   PRN_EACH_OP(op, m->body)
-    if (prn_op_is(op, PRN_OP_mem_func) && plan_func(m, op) != PRN_OK)
+    if (prn_op_is(op, PRN_OP_mem_func) && plan_func(m, op, align) != PRN_OK)
       status = PRN_FAIL;
   return status;
 }
 
-#define OPTIONS(X)
+#define OPTIONS(X)               \
+  X(INT, align, 64, "[64,4096]", \
+    "Bytes that weights begin at a multiple of; a power of two")
 #define STATS(X)
 PRN_PASS_TABLES;
 
 static prn_status run(prn_pass_env *env, prn_module *m) {
-  (void)env;
-  return prn_plan_memory(m);
+  const struct opts *o = env->opts;
+  if (o->align & (o->align - 1))
+    return prn_pass_error(env, "align %lld is not a power of two",
+                          (long long)o->align);
+  return prn_plan_memory(m, o->align);
 }
 
 const prn_pass prn_pass_plan_memory = {

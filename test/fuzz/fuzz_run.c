@@ -98,7 +98,7 @@ static prn_module *build(prn_ctx *ctx, const fuzz_case *c, const char *save) {
   prn_module *m = prn_parse_module(ctx, "case.prn", kept);
   attach a = {.c = c};
   if (!m || prn_walk(m->body, true, attach_weights, &a) != PRN_OK ||
-      prn_plan_memory(m) != PRN_OK)
+      prn_plan_memory(m, 64) != PRN_OK)
     return NULL;
   return m;
 }
