@@ -12,7 +12,7 @@ STEP=0
 mkdir -p "$LOGS"
 
 DEBIAN_PACKAGES=(
-  gcc libc6-dev cmake ninja-build python3 python3-venv
+  gcc g++ libc6-dev cmake ninja-build python3 python3-venv
   llvm-19-dev llvm-19-tools libprotobuf-c-dev protobuf-c-compiler
   zlib1g-dev libxxhash-dev libjansson-dev libcmocka-dev universal-ctags
   libopenblas0)

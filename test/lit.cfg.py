@@ -9,7 +9,8 @@
 #   %bin       folder of the tools, for who runs them by path
 #   %plugins   folder of test_plugin.so and others, from test/plugin
 #   %shared    the folder that PRUNE_SHARED names (REQUIRES: shared)
-# Features: llvm, sanitized, x86, shared, onnx (%python has the packages of
+#   %mocks, %emulator   what programs for CUDA are run with (REQUIRES: mocks)
+# Features: llvm, sanitized, x86, shared, mocks, onnx (%python has the packages of
 # scripts/requirements.txt), qemu (other CPUs: what test/scripts/machines.py
 # needs to compile and run for them).
 import os
@@ -48,6 +49,8 @@ config.substitutions += [
     ("%bin", os.path.join(config.build_dir, "bin")),
     ("%plugins", os.path.join(config.build_dir, "test", "plugin")),
     ("%shared", shared),
+    ("%mocks", os.path.join(config.build_dir, "test", "cuda", "mock")),
+    ("%emulator", os.path.join(config.test_source_root, "cuda", "emulator")),
 ]
 
 have_onnx = subprocess.run(
@@ -60,6 +63,9 @@ features = {
     "x86": platform.machine() in ("x86_64", "AMD64"),
     "onnx": have_onnx,
     "shared": os.path.isdir(shared),
+    # Without sanitizers: what is loaded by programs that have none.
+    "mocks": not config.sanitized and os.path.exists(os.path.join(
+        config.build_dir, "test", "cuda", "mock", "libcuda.so.1")),
     "qemu": all(map(shutil.which, (
         "qemu-aarch64-static", "qemu-x86_64-static", "aarch64-linux-gnu-gcc"))),
 }

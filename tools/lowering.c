@@ -31,9 +31,12 @@ static void common_text(const prn_lowering *how, uint32_t dialects,
     prn_strbuf_cstr(b, "infer-shapes,canonicalize,fold-constants,"
                        "unroll-loops,resolve-sequences{defaults=true},cse,dce,"
                        "lower-onnx-to-nn,");
+  const char *type = how->precision ? how->precision : "f32";
   if (dialects & (PRN_DIALECT_ONNX | PRN_DIALECT_NN))
     prn_strbuf_fmt(b, "nn-widen,nn-simplify,nn-precision{type=%s},nn-fuse,",
-                   how->precision ? how->precision : "f32");
+                   how->gpu ? "f32" : type);
+  if (dialects & (PRN_DIALECT_ONNX | PRN_DIALECT_NN) && how->gpu)
+    prn_strbuf_fmt(b, "nn-narrow{type=%s},", type);
   if (b->size) b->size--;
 }
 
@@ -42,11 +45,21 @@ static void memory_text(const prn_tile *t, prn_strbuf *b) {
   prn_strbuf_fmt(b, "lower-nn-to-mem{nr=%d,mr=%d},plan-memory", t->nr, t->mr);
 }
 
+static void gpu_text(const prn_lowering *how, uint32_t dialects,
+                     prn_strbuf *b) {
+  if (dialects & PRN_DIALECT_NN)
+    prn_strbuf_fmt(b, "nn-plan-cuda{gpu=%s},lower-nn-to-mem{layout=rows},",
+                   how->gpu);
+  prn_strbuf_cstr(b, "plan-memory{align=256}");
+}
+
 /* The rest; costs are rows of the cost table. */
 static void target_text(const prn_lowering *how, uint32_t dialects,
                         prn_str costs, prn_strbuf *b) {
   const prn_tile *t = &how->tile;
-  if (dialects & PRN_DIALECT_NN) {
+  if (how->gpu) {
+    gpu_text(how, dialects, b);
+  } else if (dialects & PRN_DIALECT_NN) {
     prn_strbuf_fmt(b, "nn-plan{machine=%s,dot16=%s,dot8=%s", t->machine,
                    t->dot16 ? "true" : "false", t->dot8 ? "true" : "false");
     if (costs.size) {
@@ -67,6 +80,7 @@ static prn_status open_table(prn_diag_sink *sink, const prn_lowering *how,
   const char *why;
   prn_str at;
   *out = NULL;
+  if (how->gpu) return PRN_OK;
   (void)prn_machine_find(prn_str_from(how->tile.machine), machine);
   machine->dot16 = how->tile.dot16;
   machine->dot8 = how->tile.dot8;
@@ -258,7 +272,7 @@ static prn_status lower_target(const prn_registry *r, const prn_lowering *how,
   prn_status status = PRN_OK;
   uint32_t dialects = prn_module_dialects(m);
   PRN_TRY(open_table(prn_ctx_diags(m->ctx), how, &machine, &table));
-  if (how->tune && dialects & PRN_DIALECT_NN)
+  if (how->tune && !how->gpu && dialects & PRN_DIALECT_NN)
     status = prn_tune(m, how, &machine);
   target_text(how, dialects, table ? prn_file_bytes(table) : PRN_STR(""),
               &text);

@@ -14,6 +14,8 @@ typedef struct prn_lowering {
   const char *pipeline;  /* their text, or NULL */
   const char *profile;   /* file for the passes that run first, or NULL */
   const char *precision; /* of weights: f32 (NULL), bf16 or f16 */
+  const char *gpu; /* NULL, or whose table plans for the CUDA backend; then
+                      precision is that of activations, too */
   prn_cli_list dims;     /* "batch=1" */
   const prn_arrays *given; /* NULL, or what inputs are: those that decide sizes
                                become constants, and are added to bound */

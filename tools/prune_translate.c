@@ -24,7 +24,7 @@ static const prn_cli_option options[] = {
     PRN_CLI_ROW(FLAG, 0, settings, emit_header, "emit-header", NULL,
                 "ONNX or text to the C header of the compiled library."),
     PRN_CLI_ROW(FLAG, 0, settings, emit_cuda, "emit-cuda", NULL,
-                "ONNX or text to CUDA C."),
+                "ONNX or text to the kernels in CUDA C."),
     {PRN_CLI_HEADING, 0, NULL, NULL, "options", 0, 0, 0},
     PRN_CLI_ROW(TEXT, 'o', settings, output, "output", "FILE",
                 "Where the result goes; '-' is standard output, the default."),
@@ -32,10 +32,16 @@ static const prn_cli_option options[] = {
                 "--export-onnx: tensors where they came from (default), all "
                 "in the model, or large ones in OUT.data beside it."),
     PRN_CLI_ROW(TEXT, 0, settings, llvm.prefix, "prefix", "NAME",
-                "--emit-llvm, --emit-header: C name that symbols begin with; "
-                "'model' by default."),
+                "--emit-llvm, --emit-header, --emit-cuda: C name that symbols "
+                "begin with; 'model' by default."),
     PRN_CLI_ROW(TEXT, 0, settings, llvm.march, "march", "CPU",
-                "--emit-llvm: native (default), x86-64-v3, or a CPU name."),
+                "--emit-llvm: native (default), x86-64-v3, or a CPU name. "
+                "--emit-cuda: the GPU to plan for: a100, h100, h200 (default), "
+                "b200."),
+    PRN_CLI_ROW(CHOICE, 0, settings, llvm.precision, "precision",
+                "f16|bf16|f32",
+                "--emit-cuda: type of weights and activations; f16 by "
+                "default."),
     PRN_CLI_ROW(TEXT, 0, settings, llvm.target, "target", "TRIPLE",
                 "--emit-llvm: another machine, e.g. aarch64-linux-gnu."),
     PRN_CLI_ROW(LIST, 0, settings, llvm.dims, "dim", "NAME=SIZE",
@@ -92,7 +98,8 @@ static prn_status translate(prn_ctx *ctx, settings *s, const char *input) {
                      "--emit-header, --emit-cuda");
   if (s->import_onnx) return import_onnx(ctx, s, input);
   if (s->export_onnx) return export_onnx(ctx, s, input);
-  if (s->emit_cuda) return fail(ctx, "--emit-cuda: not built into this tool");
+  if (s->emit_cuda)
+    return prn_translate_to_cuda(ctx, input, s->output, &s->llvm);
   s->llvm.header = s->emit_header;
   return prn_translate_to_llvm(ctx, input, s->output, &s->llvm);
 }

@@ -3,20 +3,23 @@
 #include <ctype.h>
 #include <string.h>
 
+#include "backends/cuda/compile.h"
+#include "backends/cuda/cuda.h"
 #include "backends/llvm/compile.h"
 #include "tools/lowering.h"
 
 typedef struct settings {
   const char *output, *recipe, *pipeline, *march, *target, *features, *header,
-      *pool_header, *prefix, *precision, *table, *tune, *profile;
+      *pool_header, *prefix, *precision, *table, *tune, *profile, *kernels;
   prn_cli_list dims, defines;
   int64_t threads;
   bool verbose;
 } settings;
 
 static const prn_cli_option options[] = {
-    PRN_CLI_ROW(TEXT, 'o', settings, output, "output", "FILE",
-                "What to write; the ending says what: .so, .a, .o, .s or .ll."),
+    PRN_CLI_ROW(
+        TEXT, 'o', settings, output, "output", "FILE",
+        "What to write; the ending says what: .so, .a, .o, .s, .ll or .cu."),
     PRN_CLI_ROW(TEXT, 0, settings, header, "header", "FILE",
                 "Also write a C header for the library."),
     PRN_CLI_ROW(TEXT, 0, settings, pool_header, "pool-header", "FILE",
@@ -42,7 +45,9 @@ static const prn_cli_option options[] = {
                 "name; several, for one file that chooses where it is loaded: "
                 "x86-64-v2,x86-64-v3,x86-64-v4+avx512vnni."),
     PRN_CLI_ROW(TEXT, 0, settings, target, "target", "TRIPLE",
-                "Compile for another machine, e.g. aarch64-linux-gnu."),
+                "Compile for another machine, e.g. aarch64-linux-gnu; cuda: "
+                "for GPUs, into a folder. --march is then the GPU to plan for: "
+                "a100, h100, h200 (default), b200."),
     PRN_CLI_ROW(TEXT, 0, settings, features, "mattr", "LIST",
                 "Features to add or remove, e.g. +avx512bf16,-avx512vnni."),
     PRN_CLI_ROW(TEXT, 0, settings, table, "target-table", "FILE",
@@ -54,7 +59,12 @@ static const prn_cli_option options[] = {
                 "to it."),
     PRN_CLI_ROW(TEXT, 0, settings, precision, "precision", "TYPE",
                 "Type of the weights of products: f32 (default: as in the "
-                "model), bf16 or f16."),
+                "model), bf16 or f16. --target=cuda: also of activations; "
+                "f16 by default."),
+    PRN_CLI_ROW(CHOICE, 0, settings, kernels, "kernels", "compile|source",
+                "--target=cuda: compile the kernels where nvcc or NVRTC is "
+                "found (default), or leave that to the folder's CMakeLists.txt "
+                "or Makefile."),
     PRN_CLI_ROW(LIST, 0, settings, dims, "dim", "NAME=SIZE",
                 "Fix an open dimension, e.g. batch=1. May be repeated."),
     {PRN_CLI_HEADING, 0, NULL, NULL, "Output", 0, 0, 0},
@@ -67,7 +77,8 @@ static const prn_cli_option options[] = {
 
 static const prn_cli cli = {
     .tool = "prunec",
-    .usage = "MODEL -o OUT.{so,a,o,s,ll} [options]",
+    .usage = "MODEL -o OUT.{so,a,o,s,ll,cu} [options]\n"
+             "       prunec MODEL -o OUT/ --target=cuda [options]",
     .intro = "Compiles a model (.onnx, or .prn text) to native code. The "
              "library needs nothing of prune at run time.",
     .outro = "Examples:\n"
@@ -75,7 +86,8 @@ static const prn_cli cli = {
              "  prunec model.onnx -o libsmall.so "
              "--pass-pipeline='score-magnitude,select-nm{n=2 m=4}'\n"
              "  prunec model.onnx -o model.o --target=aarch64-linux-gnu "
-             "--dim batch=1\n",
+             "--dim batch=1\n"
+             "  prunec model.onnx -o out/ --target=cuda\n",
     .options = options,
     .min_args = 1,
     .max_args = 1,
@@ -100,7 +112,7 @@ static prn_status artefact_of(prn_diag_sink *sink, const char *path,
     }
   return prn_diag_emit(sink, PRN_ERROR, (prn_loc){0}, PRN_STR(""),
                        "the output must be named with -o and end in .so, .a, "
-                       ".o, .s or .ll; found %s",
+                       ".o, .s, .ll or .cu; found %s",
                        path ? path : "none");
 }
 
@@ -136,7 +148,62 @@ static size_t split_targets(prn_ctx *ctx, const settings *s,
   return PRN_VARIANTS_MAX + 1;
 }
 
+/* "out/", "out" and "out.cuda" give "out". */
+static const char *folder_prefix(prn_ctx *ctx, const char *path) {
+  size_t n = strlen(path);
+  while (n > 1 && path[n - 1] == '/')
+    n--;
+  prn_str s = {path, n};
+  for (size_t i = 0; i < n; i++)
+    if (path[i] == '/') s = (prn_str){path + i + 1, n - i - 1};
+  prn_strbuf b = {0};
+  prn_strbuf_str(&b, s);
+  prn_strbuf_char(&b, '.');
+  const char *name = prefix_of(ctx, b.data);
+  prn_strbuf_destroy(&b);
+  return name;
+}
+
+/* For GPUs: a folder. */
+static prn_status compile_cuda(prn_ctx *ctx, const settings *s,
+                               const char *input) {
+  prn_diag_sink *sink = prn_ctx_diags(ctx);
+  prn_module *m;
+  if (!s->output)
+    return prn_diag_emit(sink, PRN_ERROR, (prn_loc){0}, PRN_STR(""),
+                         "--target=cuda: the folder to write must be named "
+                         "with -o");
+  const char *prefix = s->prefix ? s->prefix : folder_prefix(ctx, s->output);
+  prn_lowering how = {.recipe = s->recipe,
+                      .defines = s->defines,
+                      .pipeline = s->pipeline,
+                      .profile = s->profile,
+                      .precision = s->precision ? s->precision : "f16",
+                      .gpu = s->march ? s->march : "h200",
+                      .dims = s->dims,
+                      .threads = (unsigned)s->threads,
+                      .verbose = s->verbose};
+  PRN_TRY(prn_check_prefix(sink, prefix));
+  PRN_TRY(prn_lower_file(ctx, input, &how, &m));
+  if (prn_str_ends(prn_str_from(s->output), ".cu"))
+    return prn_cuda_write_kernels(m, prefix, s->output);
+  PRN_TRY(prn_cuda_write(m, prefix, s->output));
+  if (s->kernels && prn_str_is(prn_str_from(s->kernels), "source")) {
+    prn_cuda_discard(s->output, prefix);
+    return PRN_OK;
+  }
+  prn_strbuf done = {0};
+  prn_status status = prn_cuda_compile(sink, s->output, prefix, &done);
+  if (status == PRN_OK && s->verbose)
+    (void)fprintf(stderr, "kernels: %s\n", done.data ? done.data : "");
+  prn_strbuf_destroy(&done);
+  return status;
+}
+
 static prn_status compile(prn_ctx *ctx, const settings *s, const char *input) {
+  bool cu = s->output && prn_str_ends(prn_str_from(s->output), ".cu");
+  if (cu || (s->target && prn_str_is(prn_str_from(s->target), "cuda")))
+    return compile_cuda(ctx, s, input);
   prn_artefact kind = PRN_ARTEFACT_SO;
   prn_diag_sink *sink = prn_ctx_diags(ctx);
   PRN_TRY(artefact_of(sink, s->output, &kind));

@@ -54,7 +54,8 @@ def dense(shape):
 def commands(tool):
     """Arguments; what begins with out is an output that is there before."""
     opt, profdata = tool("prune-opt"), tool("prune-profdata")
-    native = {"compile": [tool("prunec"), "in.onnx", "-o", "out.o"]}
+    native = {"compile": [tool("prunec"), "in.onnx", "-o", "out.o"],
+              "cuda": [tool("prunec"), "in.onnx", "-o", "out.cu"]}
     return {
         "prune": [opt, "in.onnx", "--infer-shapes", "--score-magnitude",
                   "--select-nm=n=2,m=4", "-o", "out.onnx"],

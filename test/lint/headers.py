@@ -1,13 +1,16 @@
-"""Every header compiles alone, with the flags of its folder's sources."""
+"""Every header compiles alone, with the flags of its folder's sources; those
+of CUDA kernels as C++, in the emulator that they are tested with."""
 import json
 import os
 import shlex
+import shutil
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
 
 from common import ROOT, files, report
 
+DEVICE = ("backends/cuda/device", "test/cuda/emulator", "test/cuda/kernels")
 KEEP = ("-I", "-D", "-std=", "-isystem")
 
 
@@ -39,9 +42,19 @@ def main():
     flags = folder_flags(sys.argv[1])
 
     def check(name):
+        if name.startswith(DEVICE):
+            if name.endswith(("_ptx.h", "_wgmma.h")) or not shutil.which("g++"):
+                return None  # parts of pmk.h, or what only nvcc reads
+            command = ["g++", "-std=c++17", "-DPMK_CPU",
+                       *("-I" + os.path.join(ROOT, d) for d in DEVICE),
+                       "-I" + ROOT, "-Wno-unused"]
+            language = "c++"
+        else:
+            command = nearest(flags, os.path.dirname(name))
+            language = "c"
         run = subprocess.run(
-            nearest(flags, os.path.dirname(name))
-            + ["-fsyntax-only", "-Wall", "-Wextra", "-Werror", "-x", "c",
+            command
+            + ["-fsyntax-only", "-Wall", "-Wextra", "-Werror", "-x", language,
                "-include", os.path.join(ROOT, name), "/dev/null"],
             cwd=sys.argv[1], capture_output=True, text=True, check=False)
         return (name, 0, run.stderr.strip()) if run.returncode else None

@@ -1,0 +1,41 @@
+/* What products and convolutions share. */
+#ifndef PRN_BACKENDS_CUDA_PRODUCT_H
+#define PRN_BACKENDS_CUDA_PRODUCT_H
+
+#include "backends/cuda/cu.h"
+
+/* What a template computes in a block: device/tiles.def. */
+typedef struct prn_cu_tile {
+  int64_t m, n;
+  uint32_t threads, shared, blocks;
+} prn_cu_tile;
+/* NULL when there is no such template. */
+const prn_cu_tile *prn_cu_tile_of(const char *name);
+
+/* prn_cu_text_end of a text that calls the template. */
+prn_cu_variant *prn_cu_tile_end(prn_cu_text *t, const prn_cu_tile *tile,
+                                prn_dim grid_x);
+
+bool prn_cu_is_half(prn_dtype t);
+/* Whether there are templates that multiply these. */
+bool prn_cu_has_template(prn_dtype a, prn_dtype b);
+/* The C++ type of sums of products of a. */
+const char *prn_cu_sum_type(prn_dtype a);
+/* The offset of element (lead..., row, column) of operand i. */
+const char *prn_cu_at(prn_cu_text *t, unsigned i, const char *const *lead,
+                      const char *row, const char *column);
+/* That element of operand i as what is multiplied: a 16-bit float, or a
+ * float. */
+const char *prn_cu_element(prn_cu_text *t, unsigned i, const char *offset,
+                           prn_dtype as);
+/* Lines that put body(sum, operands from `first` on) into operand `out`, each
+ * operand at its offset. */
+void prn_cu_epilogue(prn_cu_text *t, unsigned first, const char *sum,
+                     const char *const *offsets, unsigned out);
+
+/* The product as libraries know it; false when they cannot do it as its
+ * operands lie. *after: it is the product alone, and what is done to its sums
+ * is left to do (library.c). */
+bool prn_cu_library_product(const prn_op *op, prn_cu_gemm *out, bool *after);
+
+#endif
