@@ -47,6 +47,9 @@ void prn_infer_set_value_content(prn_infer *env, prn_value *v,
                                  const prn_dim *elems, size_t n);
 /* How often a Loop runs; the unknown dimension when only the run can tell. */
 prn_dim prn_infer_trips(prn_infer *env, const prn_op *op);
+/* How many tensors a sequence holds; the unknown dimension when only the run
+ * can tell. */
+prn_dim prn_infer_length(prn_infer *env, const prn_value *sequence);
 /* Says that d is the size of something, so that it cannot be negative. */
 void prn_infer_note_size(prn_infer *env, prn_dim d);
 /* True when d is provably not negative. */

@@ -1,8 +1,9 @@
-/* unroll-loops: a Loop or Scan that runs a known number of times becomes as
- * many copies of its body.
+/* unroll-loops: a Loop, Scan or SequenceMap that runs a known number of times
+ * becomes as many copies of its body.
  *
  * A Loop does when its trip count is known and its condition stays true, a
- * Scan when the size of what it scans is. Outer loops go first: how often an
+ * Scan when the size of what it scans is, a SequenceMap when the length of its
+ * sequences is. Outer loops go first: how often an
  * inner one runs may depend on the iteration. Constants of a body are moved
  * out, so that all copies share their weights; other values lose their names,
  * which would be there several times. */
@@ -120,6 +121,12 @@ static void open_loop(unroller *u, loop *l, uint32_t first_operand) {
   hoist_constants(u, l);
 }
 
+static void erase_loop(unroller *u, const loop *l) {
+  prn_op_erase(l->op);
+  u->stats->loops++;
+  u->changed = true;
+}
+
 static void close_loop(unroller *u, const loop *l, const int64_t *axes,
                        const bool *backward) {
   for (uint32_t i = 0; i < l->states; i++)
@@ -136,19 +143,20 @@ static void close_loop(unroller *u, const loop *l, const int64_t *axes,
       prn_value_replace_uses(
           result, prn_build_stack(l->op, rows, (uint32_t)l->trips, axes[i]));
   }
-  prn_op_erase(l->op);
-  u->stats->loops++;
-  u->changed = true;
+  erase_loop(u, l);
 }
 
-/* What the body gives is there, and nothing that is stacked is empty. */
+/* What the body gives is there. */
 static bool can_copy(const unroller *u, const loop *l) {
-  if (!fits(u, l->body, l->trips) ||
-      (l->trips == 0 && l->op->num_results > l->states))
-    return false;
+  if (!fits(u, l->body, l->trips)) return false;
   for (uint32_t i = 0; i < l->body->last->num_operands; i++)
     if (!prn_op_operand(l->body->last, i)) return false;
   return true;
+}
+
+/* The same, and nothing that is stacked is empty. */
+static bool can_stack(const unroller *u, const loop *l) {
+  return can_copy(u, l) && (l->trips > 0 || l->op->num_results <= l->states);
 }
 
 /* ---- Loop ---- */
@@ -157,7 +165,7 @@ static bool unroll_loop(unroller *u, prn_op *op) {
   loop l = {.op = op, .body = prn_op_block(op, "body"), .first_state = 1};
   l.states = op->num_operands > 2 ? op->num_operands - 2 : 0;
   if (!prn_dim_is_const(prn_infer_trips(u->infer, op), &l.trips) ||
-      !can_copy(u, &l))
+      !can_stack(u, &l))
     return false;
   open_loop(u, &l, 2);
   prn_value *go = prn_op_operand(op, 1);
@@ -223,7 +231,7 @@ static bool unroll_scan(unroller *u, prn_op *op) {
   uint32_t scans = (uint32_t)prn_op_int(op, "num_scan_inputs", 0);
   if (prn_op_opset(op) < 9 || scans > op->num_operands) return false;
   l.states = op->num_operands - scans;
-  if (!scan_length(op, l.states, &l.trips) || !can_copy(u, &l)) return false;
+  if (!scan_length(op, l.states, &l.trips) || !can_stack(u, &l)) return false;
   uint32_t outputs = op->num_results - l.states;
   int64_t *axes = PRN_ARENA_ARRAY(u->scratch, int64_t, outputs + 1);
   bool *backward = PRN_ARENA_ARRAY(u->scratch, bool, outputs + 1);
@@ -250,17 +258,87 @@ static bool unroll_scan(unroller *u, prn_op *op) {
   return true;
 }
 
+/* ---- SequenceMap ---- */
+
+/* All sequences are known to hold as many tensors. */
+static bool map_length(const unroller *u, const prn_op *op, int64_t *out) {
+  *out = -1;
+  for (uint32_t i = 0; i < op->num_operands; i++) {
+    const prn_value *v = prn_op_operand(op, i);
+    int64_t n;
+    if (!v || v->type->kind == PRN_TYPE_ANY) return false;
+    if (v->type->kind != PRN_TYPE_SEQUENCE) continue;
+    if (!prn_dim_is_const(prn_infer_length(u->infer, v), &n) || n < 0 ||
+        (*out >= 0 && *out != n))
+      return false;
+    *out = n;
+  }
+  return *out >= 0;
+}
+
+/* Element k of a sequence; every copy gets the same of another value. */
+static prn_value *element(const loop *l, uint32_t i, int64_t k) {
+  prn_value *in[2] = {prn_op_operand(l->op, i), NULL};
+  if (in[0]->type->kind != PRN_TYPE_SEQUENCE) return in[0];
+  in[1] = prn_build_int(l->op, k);
+  return prn_build_node(l->op, PRN_OP_onnx_SequenceAt, in, 2);
+}
+
+/* The sequence of what the copies gave. One of nothing says of what. */
+static prn_value *sequence(const loop *l, uint32_t i) {
+  const prn_type *t = l->op->results[i].type;
+  if (l->trips > 0)
+    return prn_build_node(l->op, PRN_OP_onnx_SequenceConstruct, l->rows[i],
+                          (uint32_t)l->trips);
+  prn_value *v = prn_build_node(l->op, PRN_OP_onnx_SequenceEmpty, NULL, 0);
+  if (t->kind == PRN_TYPE_SEQUENCE && t->elem->kind == PRN_TYPE_TENSOR)
+    prn_op_set_attr(v->def, "dtype",
+                    prn_attr_int(l->op->module->ctx, t->elem->dtype));
+  return v;
+}
+
+static bool unroll_map(unroller *u, prn_op *op) {
+  loop l = {.op = op, .body = prn_op_block(op, "body")};
+  if (!map_length(u, op, &l.trips) || !can_copy(u, &l)) return false;
+  open_loop(u, &l, 0);
+  for (int64_t k = 0; k < l.trips; k++) {
+    prn_ptrmap map = {0};
+    for (uint32_t i = 0; i < l.body->num_args; i++)
+      *prn_ptrmap_slot(&map, l.body->args[i]) = element(&l, i, k);
+    copy_body(u, &l, &map, k);
+    prn_ptrmap_destroy(&map);
+  }
+  for (uint32_t i = 0; i < l.outputs; i++)
+    if (prn_value_has_uses(prn_op_result(op, i)))
+      prn_value_replace_uses(prn_op_result(op, i), sequence(&l, i));
+  erase_loop(u, &l);
+  return true;
+}
+
 /* ---- the pass ---- */
+
+static bool is_loop(const prn_op *op) {
+  return prn_op_is(op, PRN_OP_onnx_Loop) || prn_op_is(op, PRN_OP_onnx_Scan) ||
+         prn_op_is(op, PRN_OP_onnx_SequenceMap);
+}
+
+static bool unroll(unroller *u, prn_op *op) {
+  switch (prn_op_code(op)) {
+  case PRN_OP_onnx_Loop:
+    return unroll_loop(u, op);
+  case PRN_OP_onnx_Scan:
+    return unroll_scan(u, op);
+  case PRN_OP_onnx_SequenceMap:
+    return unroll_map(u, op);
+  default:
+    return false;
+  }
+}
 
 static void visit_block(unroller *u, prn_block *b) {
   PRN_EACH_OP_SAFE(op, b) {
-    bool is_loop = prn_op_is(op, PRN_OP_onnx_Loop);
-    if (is_loop && unroll_loop(u, op)) continue;
-    if (prn_op_is(op, PRN_OP_onnx_Scan)) {
-      if (unroll_scan(u, op)) continue;
-      is_loop = true;
-    }
-    u->stats->kept += is_loop;
+    if (unroll(u, op)) continue;
+    u->stats->kept += is_loop(op);
     for (uint32_t i = 0; i < op->num_blocks; i++)
       visit_block(u, op->blocks[i]);
   }
@@ -268,7 +346,7 @@ static void visit_block(unroller *u, prn_block *b) {
 
 static prn_status has_loop(void *user, prn_op *op) {
   bool *found = user;
-  *found |= prn_op_is(op, PRN_OP_onnx_Loop) || prn_op_is(op, PRN_OP_onnx_Scan);
+  *found |= is_loop(op);
   return PRN_OK;
 }
 
@@ -299,8 +377,9 @@ const prn_pass prn_pass_unroll_loops = {
     .name = "unroll-loops",
     .summary = "Copy the bodies of loops that run a known number of times",
     .doc = "A Loop whose trip count is known and whose condition stays true, "
-           "and a Scan over a known size, become copies of their bodies, which "
-           "share the weights. What they stack becomes a Concat.",
+           "a Scan over a known size, and a SequenceMap of sequences of known "
+           "length become copies of their bodies, which share the weights. "
+           "What they stack becomes a Concat.",
     .reads = PRN_DIALECT_ONNX,
     .writes = PRN_DIALECT_ONNX,
     .exact = true,
