@@ -116,6 +116,19 @@ prn_value *prn_block_add_arg(prn_block *b, const prn_type *type, prn_str name) {
   return v;
 }
 
+prn_value *prn_block_insert_arg(prn_block *b, uint32_t i, const prn_type *type,
+                                prn_str name) {
+  prn_value *v = prn_block_add_arg(b, type, name);
+  assert(i < b->num_args);
+  for (uint32_t k = b->num_args - 1; k > i; k--) {
+    b->args[k] = b->args[k - 1];
+    b->args[k]->index = k;
+  }
+  b->args[i] = v;
+  v->index = i;
+  return v;
+}
+
 void prn_block_remove_arg(prn_block *b, uint32_t i) {
   assert(i < b->num_args && !b->args[i]->uses);
   for (uint32_t k = i + 1; k < b->num_args; k++) {

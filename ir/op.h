@@ -113,6 +113,9 @@ prn_block *prn_block_create(prn_module *m);
 /* Appends a nested block; the op owns it from then on. */
 void prn_op_add_block(prn_op *op, prn_block *block);
 prn_value *prn_block_add_arg(prn_block *b, const prn_type *type, prn_str name);
+/* The same before argument i; that and later ones move up. */
+prn_value *prn_block_insert_arg(prn_block *b, uint32_t i, const prn_type *type,
+                                prn_str name);
 /* Removes argument i, which must be unused; later ones move down. */
 void prn_block_remove_arg(prn_block *b, uint32_t i);
 void prn_block_append(prn_block *b, prn_op *op);

@@ -35,6 +35,18 @@ bool prn_str_ends(prn_str s, const char *suffix) {
   return s.size >= n && memcmp(s.data + s.size - n, suffix, n) == 0;
 }
 
+bool prn_str_number(prn_str s, int64_t *out) {
+  *out = 0;
+  if (s.size == 0) return false;
+  for (size_t i = 0; i < s.size; i++) {
+    int digit = s.data[i] - '0';
+    if (digit < 0 || digit > 9) return false;
+    if (!prn_mul_i64(*out, 10, out) || !prn_add_i64(*out, digit, out))
+      return false;
+  }
+  return true;
+}
+
 /* 64-bit multiply-rotate over words: for hash tables only, never stored. */
 uint64_t prn_hash_bytes(const void *data, size_t size, uint64_t seed) {
   const unsigned char *p = data;

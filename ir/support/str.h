@@ -29,6 +29,9 @@ bool prn_str_is(prn_str a, const char *cstr);
 int prn_str_cmp(prn_str a, prn_str b);
 bool prn_str_starts(prn_str s, const char *prefix);
 bool prn_str_ends(prn_str s, const char *suffix);
+/* Reads s, all of it decimal digits; false otherwise, or when it is too much.
+ */
+PRN_NODISCARD bool prn_str_number(prn_str s, int64_t *out);
 uint64_t prn_hash_bytes(const void *data, size_t size, uint64_t seed);
 /* Shell-like match: '*' any run (dots included), '?' one byte, '[a-z]'. */
 bool prn_str_glob(prn_str pattern, prn_str text);

@@ -2,7 +2,9 @@
  *
  * A symbol is replaced wherever it occurs in a type. A dimension of an input
  * may also be named by the input and its place, as in "image[0]"; when it is a
- * symbol, that symbol is bound, and when it has a size already it is left. */
+ * symbol, that symbol is bound, and when it has a size already it is left. An
+ * input of which not even the rank is known has as many dimensions as are
+ * named. */
 #include <string.h>
 
 #include "passes/pass.h"
@@ -26,24 +28,12 @@ typedef struct bindings {
   size_t size;
 } bindings;
 
-static bool read_number(prn_str s, int64_t *out) {
-  *out = 0;
-  if (s.size == 0) return false;
-  for (size_t i = 0; i < s.size; i++) {
-    int digit = s.data[i] - '0';
-    if (digit < 0 || digit > 9) return false;
-    if (!prn_mul_i64(*out, 10, out) || !prn_add_i64(*out, digit, out))
-      return false;
-  }
-  return true;
-}
-
 static prn_status parse(const prn_pass_env *env, prn_str text, binding *b) {
   const char *eq = memrchr(text.data, '=', text.size);
   int64_t size;
   prn_str value = {0};
   if (eq) value = (prn_str){eq + 1, text.size - (size_t)(eq + 1 - text.data)};
-  if (!eq || !read_number(value, &size))
+  if (!eq || !prn_str_number(value, &size))
     return prn_pass_error(env, "'%.*s' is not NAME=SIZE or INPUT[AXIS]=SIZE",
                           PRN_STR_ARG(text));
   b->name = (prn_str){text.data, (size_t)(eq - text.data)};
@@ -59,7 +49,7 @@ static prn_status parse(const prn_pass_env *env, prn_str text, binding *b) {
   if (open && prn_str_ends(b->name, "]")) {
     size_t skip = (size_t)(open + 1 - b->name.data);
     prn_str axis = {open + 1, b->name.size - skip - 1};
-    if (read_number(axis, &b->axis))
+    if (prn_str_number(axis, &b->axis))
       b->name.size = skip - 1;
     else
       b->axis = -1;
@@ -81,7 +71,25 @@ static prn_dim lookup(void *user, prn_str name) {
 
 enum { MAX_RANK = 255 };
 
+static bool is_named(const bindings *all, prn_str input, int64_t axis) {
+  for (size_t k = 0; k < all->size; k++)
+    if (all->at[k].axis == axis && prn_str_eq(all->at[k].name, input))
+      return true;
+  return false;
+}
+
+/* Gives an input of unknown rank the dimensions that are named. */
+static void bind_rank(const bindings *all, prn_value *v) {
+  int32_t rank = 0;
+  prn_dim dims[MAX_RANK];
+  while (rank < MAX_RANK && is_named(all, v->name, rank))
+    dims[rank++] = prn_dim_unknown(all->ctx);
+  if (rank) v->type = prn_type_tensor(all->ctx, v->type->dtype, rank, dims);
+}
+
 static void bind_value(bindings *all, prn_value *v, bool input) {
+  if (input && v->type->kind == PRN_TYPE_TENSOR && v->type->rank < 0)
+    bind_rank(all, v);
   const prn_type *t = v->type;
   prn_dim dims[MAX_RANK];
   if (t->kind != PRN_TYPE_TENSOR || t->rank <= 0 || t->rank > MAX_RANK) return;
