@@ -28,8 +28,8 @@ static void common_text(const prn_lowering *how, uint32_t dialects,
     prn_strbuf_cstr(b, "]},");
   }
   if (dialects & PRN_DIALECT_ONNX)
-    prn_strbuf_cstr(b, "infer-shapes,canonicalize,fold-constants,"
-                       "unroll-loops,resolve-sequences{defaults=true},cse,dce,"
+    prn_strbuf_cstr(b, "infer-shapes,canonicalize,fold-constants,unroll-loops,"
+                       "resolve-sequences{defaults=true,outputs=true},cse,dce,"
                        "lower-onnx-to-nn,");
   const char *type = how->precision ? how->precision : "f32";
   if (dialects & (PRN_DIALECT_ONNX | PRN_DIALECT_NN))
@@ -240,6 +240,95 @@ static prn_status bind_values(const prn_lowering *how, prn_module *m) {
   return PRN_OK;
 }
 
+/* ---- sequences and optionals ---- */
+
+static bool is_container(const prn_value *v) {
+  return v->type->kind == PRN_TYPE_SEQUENCE ||
+         v->type->kind == PRN_TYPE_OPTIONAL;
+}
+
+/* Whether the user says what this input holds. */
+static bool is_said(const prn_lowering *how, const prn_value *in) {
+  for (size_t i = 0; i < how->elements.size; i++) {
+    const char *text = how->elements.at[i], *eq = strrchr(text, '=');
+    if (eq && prn_str_eq(in->name, (prn_str){text, (size_t)(eq - text)}))
+      return true;
+  }
+  return false;
+}
+
+static bool is_given(const prn_lowering *how, prn_str name, size_t i) {
+  prn_strbuf b = {0};
+  prn_strbuf_fmt(&b, "%.*s[%zu]", PRN_STR_ARG(name), i);
+  bool found = prn_arrays_find(how->given, prn_strbuf_view(&b)) != NULL;
+  prn_strbuf_destroy(&b);
+  return found;
+}
+
+/* Appends what the input holds by what is given, as bind-sequences has it;
+ * nothing when that does not tell. */
+static void add_elements(const prn_lowering *how, const prn_value *in,
+                         prn_strbuf *list) {
+  prn_strbuf b = {0};
+  const prn_type *t = in->type;
+  bool optional = t->kind == PRN_TYPE_OPTIONAL;
+  bool sequence = (optional ? t->elem : t)->kind == PRN_TYPE_SEQUENCE;
+  size_t n = 0;
+  while (sequence && is_given(how, in->name, n))
+    n++;
+  if (!optional && n == 0) return;
+  prn_strbuf_fmt(&b, "%.*s=", PRN_STR_ARG(in->name));
+  if (n)
+    prn_strbuf_fmt(&b, "%zu", n);
+  else
+    prn_strbuf_cstr(&b, !sequence && prn_arrays_find(how->given, in->name)
+                            ? "some"
+                            : "none");
+  if (list->size) prn_strbuf_cstr(list, ", ");
+  prn_strbuf_quoted(list, prn_strbuf_view(&b));
+  prn_strbuf_destroy(&b);
+}
+
+/* Inputs that are not tensors become tensors, if it is known how many. */
+static prn_status bind_sequences(const prn_registry *r, const prn_lowering *how,
+                                 prn_module *m) {
+  prn_strbuf list = {0}, text = {0};
+  for (size_t i = 0; i < how->elements.size; i++) {
+    if (i) prn_strbuf_cstr(&list, ", ");
+    prn_strbuf_quoted(&list, prn_str_from(how->elements.at[i]));
+  }
+  PRN_EACH_OP(top, m->body) {
+    const prn_block *body = prn_op_block(top, "body");
+    if (!how->given || !prn_op_is(top, PRN_OP_onnx_graph) || !body) continue;
+    for (uint32_t i = 0; i < body->num_args; i++)
+      if (is_container(body->args[i]) && !is_said(how, body->args[i]))
+        add_elements(how, body->args[i], &list);
+  }
+  if (list.size)
+    prn_strbuf_fmt(&text, "bind-sequences{elements=[%s]}", list.data);
+  prn_strbuf_destroy(&list);
+  if (text.size == 0) return PRN_OK;
+  if (how->fitted) *how->fitted = true;
+  return run(r, how, NULL, &text, prn_pipeline_create(m->ctx), m);
+}
+
+/* An input of which not even the rank is known has that of the array. */
+static void bind_ranks(const prn_lowering *how, prn_module *m) {
+  PRN_EACH_OP(top, m->body) {
+    const prn_block *body = prn_op_block(top, "body");
+    if (!prn_op_is(top, PRN_OP_onnx_graph) || !body) continue;
+    for (uint32_t i = 0; i < body->num_args; i++) {
+      prn_value *in = body->args[i];
+      const prn_array *a = prn_arrays_find(how->given, in->name);
+      int64_t open[PRN_ARRAY_MAX_RANK];
+      if (!a || !takes(in, a) || in->type->rank >= 0) continue;
+      memset(open, -1, sizeof open);
+      in->type = prn_type_static(m->ctx, a->dtype, a->rank, open);
+      if (how->fitted) *how->fitted = true;
+    }
+  }
+}
+
 static prn_status lower_common(const prn_registry *r, const prn_lowering *how,
                                prn_module *m) {
   prn_strbuf text = {0};
@@ -254,7 +343,9 @@ static prn_status lower_common(const prn_registry *r, const prn_lowering *how,
     status = observe(r, how, given, p, m);
     p = prn_pipeline_create(m->ctx);
   }
-  if (how->given && status == PRN_OK) status = bind_values(how, m);
+  if (status == PRN_OK) status = bind_sequences(r, how, m);
+  if (how->given && status == PRN_OK) bind_ranks(how, m);
+  if (how->bound && status == PRN_OK) status = bind_values(how, m);
   common_text(how, prn_module_dialects(m), &text);
   if (status == PRN_OK)
     status = run(r, how, given, &text, p, m);

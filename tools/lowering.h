@@ -17,9 +17,14 @@ typedef struct prn_lowering {
   const char *gpu; /* NULL, or whose table plans for the CUDA backend; then
                       precision is that of activations, too */
   prn_cli_list dims;     /* "batch=1" */
-  const prn_arrays *given; /* NULL, or what inputs are: those that decide sizes
-                               become constants, and are added to bound */
-  prn_arrays *bound;
+  prn_cli_list elements; /* of sequences and optionals: "images=3" */
+  const prn_arrays *given; /* NULL, or what inputs are: they say how many
+                              elements and dimensions there are, where the
+                              model does not */
+  prn_arrays *bound; /* NULL, or: inputs that decide sizes become constants, and
+                        are added */
+  bool *fitted;      /* NULL, or set when the model was fitted to `elements` or
+                        to what is given */
   prn_target_spec target;
   prn_tile tile;     /* of the target */
   const char *table; /* file with rows of its cost table, or NULL */

@@ -22,6 +22,10 @@ static const prn_cli_option options[] = {
         LIST, 0, prn_run_settings, dims, "dim", "NAME=SIZE",
         "Size of an open dimension of random inputs; default 1. A model that "
         "cannot be compiled for open sizes is compiled for these."),
+    PRN_CLI_ROW(LIST, 0, prn_run_settings, elements, "elements", "NAME=COUNT",
+                "How many tensors a sequence holds, where --inputs do not say; "
+                "they are the inputs NAME[0], NAME[1], ... NAME=none or "
+                "NAME=some: whether an optional is there. May be repeated."),
     {PRN_CLI_HEADING, 0, NULL, NULL, "What to do", 0, 0, 0},
     {PRN_CLI_REAL, 0, "bench", "SECONDS", "Run again and again, print times.",
      offsetof(prn_run_settings, bench), 0, 1e6},
@@ -156,7 +160,8 @@ static prn_status run_model(prn_ctx *ctx, const prn_run_settings *s,
                             const char *path) {
   prn_loaded l = {0};
   prn_arrays in = {0};
-  prn_input_names names = {0};
+  prn_interface face = {0};
+  prn_run_settings own = *s;
   bool given = prn_run_has_inputs(s);
   const char *file = s->inputs.size ? s->inputs.at[0] : NULL;
   prn_status status = PRN_OK;
@@ -164,11 +169,12 @@ static prn_status run_model(prn_ctx *ctx, const prn_run_settings *s,
     return prn_diag_emit(prn_ctx_diags(ctx), PRN_ERROR, (prn_loc){0},
                          PRN_STR(""),
                          "several --inputs are for --profile-out only");
-  if (given) status = prn_run_read_inputs(ctx, path, s, file, &names, &in);
+  if (given) status = prn_run_read_inputs(ctx, path, s, file, &face, &in);
+  if (given) own.elements = face.elements;
   if (status == PRN_OK)
-    status = prn_run_load(ctx, path, s, given ? &in : NULL, NULL, &l);
+    status = prn_run_load(ctx, path, &own, given ? &in : NULL, NULL, &l);
   if (status == PRN_OK && !given) status = prn_run_random_inputs(&l, s, &in);
-  if (status == PRN_OK) status = use(&l, s, &in);
+  if (status == PRN_OK) status = use(&l, &own, &in);
   prn_run_unload(&l);
   prn_arrays_destroy(&in);
   return status;

@@ -46,6 +46,9 @@ static const prn_cli_option options[] = {
                 "--emit-llvm: another machine, e.g. aarch64-linux-gnu."),
     PRN_CLI_ROW(LIST, 0, settings, llvm.dims, "dim", "NAME=SIZE",
                 "--emit-llvm, --emit-header: fix an open dimension."),
+    PRN_CLI_ROW(LIST, 0, settings, llvm.elements, "elements", "NAME=COUNT",
+                "--emit-llvm, --emit-header: how many tensors a sequence among "
+                "the inputs holds, as prunec has it."),
     {PRN_CLI_END, 0, NULL, NULL, NULL, 0, 0, 0},
 };
 

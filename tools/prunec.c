@@ -11,7 +11,7 @@
 typedef struct settings {
   const char *output, *recipe, *pipeline, *march, *target, *features, *header,
       *pool_header, *prefix, *precision, *table, *tune, *profile, *kernels;
-  prn_cli_list dims, defines;
+  prn_cli_list dims, elements, defines;
   int64_t threads;
   bool verbose;
 } settings;
@@ -67,6 +67,10 @@ static const prn_cli_option options[] = {
                 "or Makefile."),
     PRN_CLI_ROW(LIST, 0, settings, dims, "dim", "NAME=SIZE",
                 "Fix an open dimension, e.g. batch=1. May be repeated."),
+    PRN_CLI_ROW(LIST, 0, settings, elements, "elements", "NAME=COUNT",
+                "How many tensors a sequence among the inputs holds; the "
+                "library takes them as NAME[0], NAME[1], ... NAME=none or "
+                "NAME=some: whether an optional is there. May be repeated."),
     {PRN_CLI_HEADING, 0, NULL, NULL, "Output", 0, 0, 0},
     {PRN_CLI_INT, 0, "threads", "N", "Threads of the compiler.",
      offsetof(settings, threads), 1, 1024},
@@ -227,6 +231,7 @@ static prn_status compile(prn_ctx *ctx, const settings *s, const char *input) {
                             .tune = s->tune,
                             .target = targets[i],
                             .dims = s->dims,
+                            .elements = s->elements,
                             .threads = (unsigned)s->threads,
                             .verbose = s->verbose};
     PRN_TRY(prn_compile_tile(sink, &targets[i], &how[i].tile));

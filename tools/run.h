@@ -10,7 +10,7 @@
 typedef struct prn_run_settings {
   const char *outputs, *compare, *march, *precision, *recipe, *pipeline,
       *profile, *reference, *moments, *table, *tune;
-  prn_cli_list inputs, input, dims, observe, profile_out, defines;
+  prn_cli_list inputs, input, dims, elements, observe, profile_out, defines;
   int64_t threads, random_inputs, batch, memory;
   double bench, rtol;
   bool json, onnx_test, verbose, profile_kernels, profile_layers, calibrate;
@@ -38,16 +38,24 @@ void prn_run_unload(prn_loaded *l);
 /* Whether the options name inputs, rather than leaving them to chance. */
 bool prn_run_has_inputs(const prn_run_settings *s);
 
-/* What the inputs of a model are called; read when it is asked for. */
-typedef struct prn_input_names {
-  prn_str *at;
-  size_t size;
+/* An input or output of a model, which may be a sequence or an optional. */
+typedef struct prn_port {
+  prn_str name;
+  const prn_type *type; /* `any` when it is not declared */
+} prn_port;
+
+/* The inputs and outputs of a model; read when it is asked for. */
+typedef struct prn_interface {
+  prn_port *in, *out;
+  size_t num_in, num_out;
   bool known;
-  bool arrays; /* all of them can be held by arrays */
-} prn_input_names;
+  bool arrays;           /* all inputs are numbers, which arrays can hold */
+  prn_cli_list elements; /* what sequences and optionals among the inputs hold,
+                            as --elements has it: the user's, and as was read */
+} prn_interface;
 /* Finds them, where they are not known. */
-PRN_NODISCARD prn_status prn_run_find_names(prn_ctx *ctx, const char *model,
-                                            prn_input_names *names);
+PRN_NODISCARD prn_status prn_run_find_interface(prn_ctx *ctx, const char *model,
+                                                prn_interface *face);
 /* The files that --inputs names, those of folders among them; one NULL where
  * all inputs come from --input, or are random. Free out->at. */
 PRN_NODISCARD prn_status prn_run_list_inputs(prn_ctx *ctx,
@@ -58,11 +66,15 @@ PRN_NODISCARD prn_status prn_run_list_inputs(prn_ctx *ctx,
 PRN_NODISCARD prn_status prn_run_read_inputs(prn_ctx *ctx, const char *model,
                                              const prn_run_settings *s,
                                              const char *file,
-                                             prn_input_names *names,
+                                             prn_interface *face,
                                              prn_arrays *out);
-/* Appends the tensor of a file with one TensorProto. */
-PRN_NODISCARD prn_status prn_run_read_tensor(prn_ctx *ctx, const char *path,
-                                             prn_str name, prn_arrays *out);
+/* Appends the tensors of a file with one value of the port's type, named as a
+ * compiled model does: x, or x[0], x[1], ... of a sequence. `elements`: NULL,
+ * or a list to which is appended what a sequence or an optional holds. */
+PRN_NODISCARD prn_status prn_run_read_value(prn_ctx *ctx, const char *path,
+                                            const prn_port *port,
+                                            prn_cli_list *elements,
+                                            prn_arrays *out);
 
 /* Arrays that hold several samples along their first axis are run in parts:
  * those that have one axis more than the model's input, more than the size that

@@ -2,7 +2,8 @@
  *
  *   .npz            arrays called as the model's inputs are
  *   .npy            one, of the model's only input
- *   input_K.pb      an ONNX tensor: the input of its name, or else number K
+ *   input_K.pb      an ONNX tensor: the input of its name, or else number K;
+ *                   a sequence or an optional where that is one
  *   folder          of .npz files, each a sample; or of input_*.pb files, which
  *                   together are one; or of such folders, as test_data_set_*
  *
@@ -104,42 +105,72 @@ prn_status prn_run_list_inputs(prn_ctx *ctx, const prn_run_settings *s,
   return PRN_OK;
 }
 
-/* ---- names of inputs ---- */
+/* ---- inputs and outputs of the model ---- */
 
 static bool fits_array(const prn_type *t) {
+  while (t->kind == PRN_TYPE_SEQUENCE || t->kind == PRN_TYPE_OPTIONAL)
+    t = t->elem;
   return t->kind == PRN_TYPE_ANY ||
          (t->kind == PRN_TYPE_TENSOR && t->dtype != PRN_STRING);
 }
 
+static void find_outputs(prn_ctx *ctx, const prn_op *graph,
+                         prn_interface *face) {
+  const prn_op *ret = prn_op_block(graph, "body")->last;
+  const prn_attr *names = prn_op_attr(graph, "outputs");
+  uint32_t n =
+      ret && prn_op_is(ret, PRN_OP_onnx_return) ? ret->num_operands : 0;
+  face->out = PRN_ARENA_ARRAY(prn_ctx_arena(ctx), prn_port, n + 1);
+  for (uint32_t i = 0; i < n; i++) {
+    const prn_value *v = prn_op_operand(ret, i);
+    prn_str name = v ? v->name : PRN_STR("");
+    if (names && names->kind == PRN_ATTR_STRINGS && i < names->size)
+      name = names->strings[i];
+    face->out[face->num_out++] =
+        (prn_port){prn_intern(ctx, name), v ? v->type : prn_type_any(ctx)};
+  }
+}
+
+static void find_inputs(prn_ctx *ctx, const prn_block *body,
+                        prn_interface *face) {
+  face->in = PRN_ARENA_ARRAY(prn_ctx_arena(ctx), prn_port, body->num_args + 1);
+  for (uint32_t i = 0; i < body->num_args; i++) {
+    const prn_value *v = body->args[i];
+    face->in[face->num_in++] = (prn_port){prn_intern(ctx, v->name), v->type};
+    face->arrays = face->arrays && fits_array(v->type);
+  }
+}
+
 /* Of the model's graph, in order. */
-prn_status prn_run_find_names(prn_ctx *ctx, const char *model,
-                              prn_input_names *names) {
+prn_status prn_run_find_interface(prn_ctx *ctx, const char *model,
+                                  prn_interface *face) {
   prn_module *m;
-  if (names->known) return PRN_OK;
+  if (face->known) return PRN_OK;
   if (prn_str_ends(prn_str_from(model), ".so"))
     return fail(ctx, model,
                 "the inputs of a library come from .npz files or "
                 "--input NAME=FILE.npy");
   PRN_TRY(prn_model_read(ctx, model, &m));
-  names->arrays = true;
+  face->arrays = true;
   PRN_EACH_OP(top, m->body) {
     const prn_block *body = prn_op_block(top, "body");
-    if (!prn_op_is(top, PRN_OP_onnx_graph) || names->at) continue;
-    names->at = PRN_ARENA_ARRAY(prn_ctx_arena(ctx), prn_str, body->num_args);
-    for (uint32_t i = 0; i < body->num_args; i++) {
-      names->at[names->size++] = prn_intern(ctx, body->args[i]->name);
-      names->arrays = names->arrays && fits_array(body->args[i]->type);
-    }
+    if (!prn_op_is(top, PRN_OP_onnx_graph) || !body || face->in) continue;
+    find_inputs(ctx, body, face);
+    find_outputs(ctx, top, face);
   }
-  names->known = true;
+  face->known = true;
   prn_module_destroy(m);
   return PRN_OK;
 }
 
-static bool is_name(const prn_input_names *names, prn_str name) {
-  for (size_t i = 0; i < names->size; i++)
-    if (prn_str_eq(names->at[i], name)) return true;
-  return false;
+static const prn_port *find_port(const prn_interface *face, prn_str name) {
+  for (size_t i = 0; i < face->num_in; i++)
+    if (prn_str_eq(face->in[i].name, name)) return &face->in[i];
+  return NULL;
+}
+
+static bool is_container(const prn_type *t) {
+  return t->kind == PRN_TYPE_SEQUENCE || t->kind == PRN_TYPE_OPTIONAL;
 }
 
 /* ---- reading ---- */
@@ -163,64 +194,104 @@ static prn_status to_array(prn_ctx *ctx, const prn_tensor *t, prn_str name,
   return PRN_OK;
 }
 
-prn_status prn_run_read_tensor(prn_ctx *ctx, const char *path, prn_str name,
-                               prn_arrays *out) {
-  const prn_tensor *t = NULL;
-  PRN_TRY(prn_onnx_read_tensor(ctx, path, &t));
-  return to_array(ctx, t, name, path, out);
+/* "x=3", "x=some" or "x=none". */
+static void note_elements(prn_ctx *ctx, const prn_port *port,
+                          const prn_onnx_value *v, prn_cli_list *elements) {
+  const prn_type *t = port->type;
+  prn_strbuf b = {0};
+  const char **grown =
+      PRN_ARENA_ARRAY(prn_ctx_arena(ctx), const char *, elements->size + 1);
+  if (elements->size)
+    memcpy(grown, elements->at, elements->size * sizeof *grown);
+  if (t->kind == PRN_TYPE_OPTIONAL && !v->absent) t = t->elem;
+  prn_strbuf_fmt(&b, "%.*s=", PRN_STR_ARG(port->name));
+  if (t->kind == PRN_TYPE_SEQUENCE)
+    prn_strbuf_fmt(&b, "%zu", v->size);
+  else
+    prn_strbuf_cstr(&b, v->absent ? "none" : "some");
+  grown[elements->size] = prn_intern(ctx, prn_strbuf_view(&b)).data;
+  *elements = (prn_cli_list){.at = grown, .size = elements->size + 1};
+  prn_strbuf_destroy(&b);
 }
 
-/* The input of the tensor's name, or of the file's number. */
-static prn_status read_pb(prn_ctx *ctx, const char *path,
-                          const prn_input_names *names, prn_arrays *out) {
-  const prn_tensor *t = NULL;
+prn_status prn_run_read_value(prn_ctx *ctx, const char *path,
+                              const prn_port *port, prn_cli_list *elements,
+                              prn_arrays *out) {
+  prn_onnx_value v;
+  const prn_type *t = port->type;
+  prn_status status = PRN_OK;
+  PRN_TRY(prn_onnx_read_value(ctx, path, t, &v));
+  if (elements && is_container(t)) note_elements(ctx, port, &v, elements);
+  if (t->kind == PRN_TYPE_OPTIONAL) t = t->elem;
+  for (size_t i = 0; i < v.size && status == PRN_OK; i++) {
+    prn_strbuf name = {0};
+    prn_strbuf_str(&name, port->name);
+    if (t->kind == PRN_TYPE_SEQUENCE) prn_strbuf_fmt(&name, "[%zu]", i);
+    status = to_array(ctx, v.at[i], prn_strbuf_view(&name), path, out);
+    prn_strbuf_destroy(&name);
+  }
+  return status;
+}
+
+/* The input that "input_K.pb" numbers, or NULL. */
+static const prn_port *numbered(const prn_interface *face, const char *path) {
   const char *slash = strrchr(path, '/'), *file = slash ? slash + 1 : path;
   char *end;
+  if (!prn_str_starts(prn_str_from(file), "input_")) return NULL;
+  unsigned long k = strtoul(file + strlen("input_"), &end, 10);
+  return strcmp(end, ".pb") == 0 && k < face->num_in ? &face->in[k] : NULL;
+}
+
+/* The input of the tensor's name, or of the file's number; what is no tensor
+ * goes by number alone. */
+static prn_status read_pb(prn_ctx *ctx, const char *path, prn_interface *face,
+                          prn_arrays *out) {
+  const prn_tensor *t = NULL;
+  const prn_port *port = numbered(face, path);
+  if (!port && face->num_in == 1) port = face->in;
+  if (port && is_container(port->type))
+    return prn_run_read_value(ctx, path, port, &face->elements, out);
   PRN_TRY(prn_onnx_read_tensor(ctx, path, &t));
-  if (is_name(names, t->name)) return to_array(ctx, t, t->name, path, out);
-  if (prn_str_starts(prn_str_from(file), "input_")) {
-    unsigned long k = strtoul(file + strlen("input_"), &end, 10);
-    if (strcmp(end, ".pb") == 0 && k < names->size)
-      return to_array(ctx, t, names->at[k], path, out);
-  }
-  if (names->size == 1) return to_array(ctx, t, names->at[0], path, out);
+  const prn_port *named = find_port(face, t->name);
+  if (named) port = named;
+  if (port) return to_array(ctx, t, port->name, path, out);
   return fail(ctx, path, "which input is it? Name the file input_K.pb");
 }
 
 static prn_status read_npy(prn_ctx *ctx, const char *path,
-                           const prn_input_names *names, prn_arrays *out) {
+                           const prn_interface *face, prn_arrays *out) {
   prn_array a;
-  if (names->size != 1)
+  if (face->num_in != 1)
     return fail(ctx, path,
                 "the model has several inputs: --input "
                 "NAME=FILE.npy for each, or an .npz file");
   PRN_TRY(prn_array_load_npy(ctx, path, &a));
-  a.name = names->at[0];
+  a.name = face->in[0].name;
   prn_arrays_add(out, a);
   return PRN_OK;
 }
 
-static prn_status read_set(prn_ctx *ctx, const char *path,
-                           const prn_input_names *names, prn_arrays *out) {
+static prn_status read_set(prn_ctx *ctx, const char *path, prn_interface *face,
+                           prn_arrays *out) {
   prn_cli_list all = {0};
   prn_status status = list(ctx, path, is_tensor, &all);
   if (status == PRN_OK && all.size == 0)
     status = fail(ctx, path, "holds no input_*.pb");
   for (size_t i = 0; i < all.size && status == PRN_OK; i++)
-    status = read_pb(ctx, all.at[i], names, out);
+    status = read_pb(ctx, all.at[i], face, out);
   prn_free(all.at);
   return status;
 }
 
 static prn_status read_file(prn_ctx *ctx, const char *model, const char *path,
-                            prn_input_names *names, prn_arrays *out) {
+                            prn_interface *face, prn_arrays *out) {
   prn_str name = prn_str_from(path);
   bool npy = prn_str_ends(name, ".npy"), pb = prn_str_ends(name, ".pb"),
        folder = is_folder(path);
   if (!npy && !pb && !folder) return prn_arrays_load_npz(ctx, path, out);
-  PRN_TRY(prn_run_find_names(ctx, model, names));
-  if (folder) return read_set(ctx, path, names, out);
-  return pb ? read_pb(ctx, path, names, out) : read_npy(ctx, path, names, out);
+  PRN_TRY(prn_run_find_interface(ctx, model, face));
+  if (folder) return read_set(ctx, path, face, out);
+  return pb ? read_pb(ctx, path, face, out) : read_npy(ctx, path, face, out);
 }
 
 /* One "NAME=FILE.npy"; names may hold '=', files may not. */
@@ -242,8 +313,9 @@ bool prn_run_has_inputs(const prn_run_settings *s) {
 
 prn_status prn_run_read_inputs(prn_ctx *ctx, const char *model,
                                const prn_run_settings *s, const char *file,
-                               prn_input_names *names, prn_arrays *out) {
-  if (file) PRN_TRY(read_file(ctx, model, file, names, out));
+                               prn_interface *face, prn_arrays *out) {
+  face->elements = s->elements;
+  if (file) PRN_TRY(read_file(ctx, model, file, face, out));
   for (size_t i = 0; i < s->input.size; i++)
     PRN_TRY(load_one(ctx, s->input.at[i], out));
   return PRN_OK;

@@ -18,9 +18,9 @@ static void hold(void *user, const prn_diag *d) {
 
 static prn_status compile(prn_ctx *ctx, const char *path,
                           const prn_run_settings *s, prn_cli_list dims,
-                          const prn_arrays *values, prn_arrays *bound,
+                          const prn_arrays *inputs, prn_arrays *bound,
                           prn_kernel_times *profile, prn_profile *observe,
-                          prn_program **out) {
+                          prn_loaded *out) {
   prn_module *m = NULL;
   prn_compile_options o = {
       .target = {.march = s->march}, .prefix = "model", .profile = profile};
@@ -36,13 +36,15 @@ static prn_status compile(prn_ctx *ctx, const char *path,
                       .tune = s->tune,
                       .target = o.target,
                       .dims = dims,
-                      .given = values,
+                      .elements = s->elements,
+                      .given = inputs,
                       .bound = bound,
+                      .fitted = &out->specialised,
                       .threads = (unsigned)s->threads,
                       .verbose = s->verbose};
   PRN_TRY(prn_compile_tile(prn_ctx_diags(ctx), &o.target, &how.tile));
   PRN_TRY(prn_lower_file(ctx, path, &how, &m));
-  return prn_compile_jit(m, &o, out);
+  return prn_compile_jit(m, &o, &out->program);
 }
 
 /* "NAME[AXIS]=SIZE" for every dimension of the inputs. */
@@ -71,13 +73,13 @@ static prn_status compile_for(prn_ctx *ctx, const char *path,
   prn_diag_sink *sink = prn_ctx_diags(ctx);
   if (!inputs && !s->dims.size)
     return compile(ctx, path, s, (prn_cli_list){0}, NULL, NULL, profile,
-                   observe, &out->program);
+                   observe, out);
   quiet q = {.sink = sink};
   size_t errors = sink->errors;
   sink->handler = hold;
   sink->user = &q;
-  prn_status status = compile(ctx, path, s, (prn_cli_list){0}, NULL, NULL,
-                              profile, observe, &out->program);
+  prn_status status = compile(ctx, path, s, (prn_cli_list){0}, inputs, NULL,
+                              profile, observe, out);
   sink->handler = NULL;
   if (status == PRN_OK && q.text.size)
     (void)fwrite(q.text.data, 1, q.text.size, stderr);
@@ -86,8 +88,8 @@ static prn_status compile_for(prn_ctx *ctx, const char *path,
   sink->errors = errors;
   prn_cli_list dims = inputs ? sizes_of(ctx, inputs) : s->dims;
   out->specialised = true;
-  status = compile(ctx, path, s, dims, inputs, bound, profile, observe,
-                   &out->program);
+  status = compile(ctx, path, s, dims, inputs, inputs ? bound : NULL, profile,
+                   observe, out);
   if (status != PRN_OK) prn_arrays_destroy(bound);
   return status;
 }

@@ -25,7 +25,7 @@ typedef struct observer {
   prn_profile profile, ignored; /* what to observe; of the reference */
   prn_profile *dealt;           /* a profile for each file to be written */
   size_t num_dealt, runs;
-  prn_input_names names;
+  prn_interface face;
   bool few; /* fewer input files than profiles */
 } observer;
 
@@ -136,11 +136,12 @@ static void deal_out(observer *o) {
 }
 
 static prn_status load(observer *o, const char *model, const prn_arrays *in) {
-  PRN_TRY(prn_run_load(o->ctx, model, o->s, in, &o->profile, &o->loaded));
+  prn_run_settings s = *o->s;
+  if (in) s.elements = o->face.elements;
+  PRN_TRY(prn_run_load(o->ctx, model, &s, in, &o->profile, &o->loaded));
   deal_out(o);
-  if (!o->s->reference) return PRN_OK;
-  return prn_run_load(o->ctx, o->s->reference, o->s, in, &o->ignored,
-                      &o->reference);
+  if (!s.reference) return PRN_OK;
+  return prn_run_load(o->ctx, s.reference, &s, in, &o->ignored, &o->reference);
 }
 
 /* The first file's arrays decide on open sizes, if the model needs that. */
@@ -149,7 +150,7 @@ static prn_status run_file(observer *o, const char *model, const char *file) {
   bool given = prn_run_has_inputs(o->s);
   prn_status status = PRN_OK;
   if (given)
-    status = prn_run_read_inputs(o->ctx, model, o->s, file, &o->names, &in);
+    status = prn_run_read_inputs(o->ctx, model, o->s, file, &o->face, &in);
   if (status == PRN_OK && !o->loaded.program)
     status = load(o, model, given ? &in : NULL);
   if (status == PRN_OK && !given)

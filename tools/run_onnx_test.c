@@ -11,14 +11,13 @@ enum { MAX_SETS = 1000, MAX_TENSORS = 1000 };
 
 /* Reads SET/output_K.pb for every output of the model. */
 static prn_status load_outputs(prn_ctx *ctx, const char *set,
-                               const prune_value *values, uint32_t n,
-                               prn_arrays *out) {
-  for (uint32_t i = 0; i < n && i < MAX_TENSORS; i++) {
+                               const prn_interface *face, prn_arrays *out) {
+  for (size_t i = 0; i < face->num_out && i < MAX_TENSORS; i++) {
     prn_strbuf path = {0};
-    prn_strbuf_fmt(&path, "%s/output_%u.pb", set, (unsigned)i);
+    prn_strbuf_fmt(&path, "%s/output_%zu.pb", set, i);
     const char *name = prn_intern(ctx, prn_strbuf_view(&path)).data;
     prn_strbuf_destroy(&path);
-    PRN_TRY(prn_run_read_tensor(ctx, name, prn_str_from(values[i].name), out));
+    PRN_TRY(prn_run_read_value(ctx, name, &face->out[i], NULL, out));
   }
   return PRN_OK;
 }
@@ -34,6 +33,10 @@ static double last_place(prn_dtype t) {
 static prn_status judge(prn_ctx *ctx, const char *set, double rtol,
                         const prn_arrays *got, const prn_arrays *want) {
   prn_status status = PRN_OK;
+  if (got->size != want->size)
+    status = prn_diag_emit(
+        prn_ctx_diags(ctx), PRN_ERROR, (prn_loc){.file = set}, PRN_STR(""),
+        "the outputs are %zu tensors, expected %zu", got->size, want->size);
   for (size_t i = 0; i < want->size; i++) {
     const prn_array *w = &want->items[i];
     const prn_array *g = prn_arrays_find(got, w->name);
@@ -57,7 +60,7 @@ typedef struct tested {
   prn_ctx *ctx;
   const prn_run_settings *s;
   const char *model;
-  prn_input_names names;
+  prn_interface face;
   prn_loaded loaded;
 } tested;
 
@@ -67,16 +70,17 @@ static prn_status load_inputs(tested *t, const char *set, prn_arrays *out) {
   bool any = access(first.data, R_OK) == 0;
   prn_strbuf_destroy(&first);
   if (!any) return PRN_OK; /* a model without inputs */
-  PRN_TRY(prn_run_find_names(t->ctx, t->model, &t->names));
-  if (!t->names.arrays) return PRN_OK;
-  return prn_run_read_inputs(t->ctx, t->model, t->s, set, &t->names, out);
+  if (!t->face.arrays) return PRN_OK;
+  return prn_run_read_inputs(t->ctx, t->model, t->s, set, &t->face, out);
 }
 
 /* What was compiled for the inputs of one set is not for another. */
 static prn_status load_model(tested *t, const prn_arrays *in) {
+  prn_run_settings s = *t->s;
+  s.elements = t->face.elements;
   if (t->loaded.program && !t->loaded.specialised) return PRN_OK;
   prn_run_unload(&t->loaded);
-  return prn_run_load(t->ctx, t->model, t->s, in, NULL, &t->loaded);
+  return prn_run_load(t->ctx, t->model, &s, in, NULL, &t->loaded);
 }
 
 /* What arrays cannot hold is for the compiler to refuse: it names the node. */
@@ -89,13 +93,11 @@ static prn_status refuse(tested *t, const char *set) {
 static prn_status run_set(tested *t, const char *set) {
   prn_arrays in = {0}, want = {0}, got = {0};
   prn_runner *r = &t->loaded.runner;
-  prn_status status = load_inputs(t, set, &in);
-  if (status == PRN_OK && t->names.known && !t->names.arrays)
-    status = refuse(t, set);
+  prn_status status = prn_run_find_interface(t->ctx, t->model, &t->face);
+  if (status == PRN_OK) status = load_inputs(t, set, &in);
+  if (status == PRN_OK && !t->face.arrays) status = refuse(t, set);
   if (status == PRN_OK) status = load_model(t, &in);
-  if (status == PRN_OK)
-    status = load_outputs(t->ctx, set, r->model->outputs, r->model->num_outputs,
-                          &want);
+  if (status == PRN_OK) status = load_outputs(t->ctx, set, &t->face, &want);
   if (status == PRN_OK) status = prn_runner_prepare(r, &in, &got);
   if (status == PRN_OK) status = prn_runner_run(r, &in, &got);
   if (status == PRN_OK) status = judge(t->ctx, set, t->s->rtol, &got, &want);

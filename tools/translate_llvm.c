@@ -12,7 +12,8 @@ prn_status prn_translate_to_llvm(prn_ctx *ctx, const char *input,
       .target = {.triple = how->target, .march = how->march},
       .prefix = how->prefix ? how->prefix : "model",
   };
-  prn_lowering lowering = {.dims = how->dims, .threads = 1};
+  prn_lowering lowering = {
+      .dims = how->dims, .elements = how->elements, .threads = 1};
   prn_module *m;
   PRN_TRY(prn_check_prefix(prn_ctx_diags(ctx), o.prefix));
   PRN_TRY(prn_compile_tile(prn_ctx_diags(ctx), &o.target, &lowering.tile));

@@ -9,7 +9,7 @@
 typedef struct prn_translate_llvm {
   const char *prefix, *march, *target;
   const char *precision; /* --emit-cuda */
-  prn_cli_list dims;
+  prn_cli_list dims, elements;
   bool header; /* the C header instead of LLVM IR */
 } prn_translate_llvm;
 

@@ -114,7 +114,7 @@ static void import_model(importer *im, const Onnx__ModelProto *m) {
   (void)!import_check(im);
 }
 
-static void close_importer(importer *im) {
+void import_close(importer *im) {
   for (size_t i = 0; i < im->external.size; i++)
     prn_file_release(im->external.entries[i].value);
   prn_map_destroy(&im->external);
@@ -135,7 +135,7 @@ prn_status prn_onnx_import_file(prn_ctx *ctx, prn_file *file,
   im.module = prn_module_create(ctx);
   im.module->file = path;
   import_model(&im, (const Onnx__ModelProto *)im.wire.root);
-  close_importer(&im);
+  import_close(&im);
   if (diags->errors != errors) return PRN_FAIL;
   *out = im.module;
   return PRN_OK;
@@ -148,23 +148,4 @@ prn_status prn_onnx_import(prn_ctx *ctx, const char *path, prn_module **out) {
   prn_status status = prn_onnx_import_file(ctx, file, out);
   prn_file_release(file);
   return status;
-}
-
-prn_status prn_onnx_read_tensor(prn_ctx *ctx, const char *path,
-                                const prn_tensor **out) {
-  prn_diag_sink *diags = prn_ctx_diags(ctx);
-  importer im = {.ctx = ctx};
-  *out = NULL;
-  PRN_TRY(prn_file_open(diags, path, &im.file));
-  im.loc.file = prn_intern_cstr(ctx, path).data;
-  prn_status status =
-      prn_onnx_wire_read(diags, path, prn_file_bytes(im.file),
-                         &onnx__tensor_proto__descriptor, &im.wire);
-  if (status == PRN_OK) {
-    *out = import_tensor(&im, (const Onnx__TensorProto *)im.wire.root,
-                         PRN_STR("tensor"));
-    close_importer(&im);
-  }
-  prn_file_release(im.file);
-  return *out ? PRN_OK : PRN_FAIL;
 }

@@ -58,6 +58,18 @@ PRN_NODISCARD prn_status prn_onnx_import_file(prn_ctx *ctx, prn_file *file,
 PRN_NODISCARD prn_status prn_onnx_read_tensor(prn_ctx *ctx, const char *path,
                                               const prn_tensor **out);
 
+/* The tensors in a value of some type, in the context's arena. */
+typedef struct prn_onnx_value {
+  const prn_tensor **at;
+  size_t size;
+  bool absent; /* an optional that holds nothing */
+} prn_onnx_value;
+/* The same for a value of this type: a TensorProto, SequenceProto or
+ * OptionalProto. What holds other than tensors is refused. */
+PRN_NODISCARD prn_status prn_onnx_read_value(prn_ctx *ctx, const char *path,
+                                             const prn_type *type,
+                                             prn_onnx_value *out);
+
 /* The type that serialised TypeProto says; NULL (no report) when malformed. */
 const prn_type *prn_onnx_type_from_bytes(prn_ctx *ctx, prn_str bytes);
 

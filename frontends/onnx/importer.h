@@ -14,6 +14,9 @@ typedef struct importer {
   prn_map external; /* location -> prn_file, opened once */
 } importer;
 
+/* Frees what reading took; what was read stays. */
+void import_close(importer *im);
+
 /* Names visible in a graph. */
 typedef struct scope {
   struct scope *parent; /* NULL for graphs and functions */

@@ -297,9 +297,31 @@ prn_status prn_o2n_unmark(void *user, prn_op *op) {
 
 /* ---- lowering ---- */
 
+/* A sequence or an optional is left where it is not known what is in it. */
+static prn_status refuse_container(const prn_op *op, const prn_value *v) {
+  const prn_type *t = v->type;
+  bool optional = t->kind == PRN_TYPE_OPTIONAL;
+  bool sequence = (optional ? t->elem : t)->kind == PRN_TYPE_SEQUENCE;
+  const char *text = prn_type_str(op->module->ctx, t);
+  if (v->def)
+    return prn_o2n_unsupported(
+        op, "%s is a %s, and only the run tells what is in it",
+        prn_value_str(v), text);
+  if (!sequence)
+    return prn_o2n_unsupported(
+        op,
+        "%s is a %s: say whether it is there (--elements %.*s=some or none)",
+        prn_value_str(v), text, PRN_STR_ARG(v->name));
+  return prn_o2n_unsupported(
+      op, "%s is a %s: say how many tensors it holds (--elements %.*s=COUNT%s)",
+      prn_value_str(v), text, PRN_STR_ARG(v->name), optional ? " or none" : "");
+}
+
 /* Reports the first thing that is not known about a needed value. */
 static prn_status check_type(const prn_op *op, const prn_value *v) {
   const prn_type *t = v->type;
+  if (t->kind == PRN_TYPE_SEQUENCE || t->kind == PRN_TYPE_OPTIONAL)
+    return refuse_container(op, v);
   if (t->kind != PRN_TYPE_TENSOR && t->kind != PRN_TYPE_ANY)
     return prn_o2n_unsupported(op, "%s is a %s, not a tensor", prn_value_str(v),
                                prn_type_str(op->module->ctx, t));

@@ -128,20 +128,32 @@ static prn_status lower_loop(prn_o2n *e, prn_op *op) {
       "unrolled (fixing the sizes it depends on may decide it)");
 }
 
-/* A tensor may stand for an optional one, which is there; nothing stands for
- * one that is not. */
-static prn_status lower_has_element(prn_o2n *e, prn_op *op) {
-  return prn_o2n_set(
-      e, op, 0, prn_nn_scalar(&e->b, PRN_BOOL, prn_o2n_has(op, 0) ? 1 : 0));
+/* What resolve-sequences did not find out. Mostly what makes the sequence or
+ * the optional is refused before. */
+static prn_status lower_container(prn_o2n *e, prn_op *op) {
+  (void)e;
+  return prn_o2n_unsupported(op, "only the run tells what is in %s",
+                             prn_value_str(prn_op_operand(op, 0)));
 }
 
+/* A tensor stands for an optional one. */
 static prn_status lower_get_element(prn_o2n *e, prn_op *op) {
   return prn_o2n_set(e, op, 0, prn_o2n_in(e, op, 0));
 }
 
 const prn_o2n_row prn_o2n_control[] = {
     {"OptionalGetElement", lower_get_element, 0, 0},
-    {"OptionalHasElement", lower_has_element, 0, 0},
+    {"Optional", lower_container, 0, 0},
+    {"OptionalHasElement", lower_container, 0, 0},
+    {"SequenceConstruct", lower_container, 0, 0},
+    {"SequenceEmpty", lower_container, 0, 0},
+    {"SequenceAt", lower_container, 1 << 1, 0},
+    {"SequenceInsert", lower_container, 1 << 2, 0},
+    {"SequenceErase", lower_container, 1 << 1, 0},
+    {"SequenceLength", lower_container, 0, 0},
+    {"SequenceMap", lower_container, 0, 0},
+    {"SplitToSequence", lower_container, 1 << 1, 0},
+    {"ConcatFromSequence", lower_container, 0, 0},
     {"If", lower_if, 0, 0},
     {"Loop", lower_loop, 1 | 2, 0},
     {"Scan", lower_loop, 0, 0},

@@ -25,8 +25,18 @@ static bool may_be_sizes(const prn_value *v) {
          prn_type_count(v->type, &n) && n <= SMALL;
 }
 
+/* An If that gives other than tensors: its condition decides how many. */
+static bool gives_container(const prn_op *op) {
+  for (uint32_t i = 0; i < op->num_results; i++) {
+    prn_type_kind kind = op->results[i].type->kind;
+    if (kind == PRN_TYPE_SEQUENCE || kind == PRN_TYPE_OPTIONAL) return true;
+  }
+  return false;
+}
+
 static bool decides(const prn_map *rows, const prn_op *op, uint32_t i) {
   const prn_o2n_row *row = prn_o2n_find(rows, op);
+  if (prn_op_is(op, PRN_OP_onnx_If) && gives_container(op)) return i == 0;
   if (!row)
     return prn_op_code(op) == PRN_OP_unknown &&
            may_be_sizes(op->operands[i].value);

@@ -161,7 +161,8 @@ def tables(folder):
 
 
 def tensors(folder):
-    from onnx import TensorProto, helper, numpy_helper
+    from onnx import (OptionalProto, SequenceProto, TensorProto, helper,
+                      numpy_helper)
     rng = np.random.default_rng(1)
     for name, kind in sorted(TensorProto.DataType.items()):
         if name in ("UNDEFINED", "STRING"):
@@ -183,6 +184,19 @@ def tensors(folder):
         entry = t.external_data.add()
         entry.key, entry.value = key, value
     write(folder / "tensor", "external", t.SerializeToString())
+    values = helper.make_sequence("s", SequenceProto.TENSOR, [
+        helper.make_tensor("a", TensorProto.FLOAT, (2,), [1, 2]),
+        helper.make_tensor("b", TensorProto.FLOAT, (), [3])])
+    write(folder / "tensor", "sequence", values.SerializeToString())
+    for name, optional in (
+            ("optional", helper.make_optional(
+                "o", OptionalProto.TENSOR,
+                helper.make_tensor("a", TensorProto.INT64, (1,), [1]))),
+            ("optional-sequence", helper.make_optional(
+                "o", OptionalProto.SEQUENCE, values)),
+            ("absent", helper.make_optional("o", OptionalProto.UNDEFINED,
+                                            None))):
+        write(folder / "tensor", name, optional.SerializeToString())
 
 
 def models(folder):
