@@ -72,7 +72,10 @@ static prn_v float_unary(prn_cg *g, prn_scalar f, prn_v x) {
 /* The remainder with the sign of b, from the one with the sign of a. */
 static prn_v float_mod(prn_cg *g, prn_v a, prn_v b) {
   prn_v r = prn_vm_fmod(g, a, b);
-  prn_v differ = cg_fcmp(g, LLVMRealOLT, cg_fmul(g, r, b), zero(r));
+  /* Their product may be too small to have a sign. */
+  prn_v differ = LLVMBuildXor(g->b, cg_fcmp(g, LLVMRealOLT, r, zero(r)),
+                              cg_fcmp(g, LLVMRealOLT, b, zero(b)), "");
+  differ = LLVMBuildAnd(g->b, differ, cg_fcmp(g, LLVMRealONE, r, zero(r)), "");
   return cg_select(g, differ, cg_fadd(g, r, b), r);
 }
 
@@ -286,8 +289,7 @@ prn_v prn_body_apply(prn_cg *g, prn_scalar f, prn_dtype t, prn_v a, prn_v b) {
 /* The same question without emitting anything. */
 static bool known(prn_scalar f, prn_dtype t) {
   bool fl = prn_dtype_is_float(t), bo = t == PRN_BOOL;
-  if (t == PRN_F64 && (f == PRN_SCALAR_erf || f == PRN_SCALAR_gelu ||
-                       f == PRN_SCALAR_mod || f == PRN_SCALAR_fmod))
+  if (t == PRN_F64 && (f == PRN_SCALAR_erf || f == PRN_SCALAR_gelu))
     return false;
   switch (f) {
   case PRN_SCALAR_COUNT:

@@ -56,7 +56,7 @@ prn_v prn_vm_exp_down(prn_cg *g, prn_v x);
 prn_v prn_vm_gelu(prn_cg *g, prn_v x);
 /* x to the power y, 0.6 ulp for f32. */
 prn_v prn_vm_pow(prn_cg *g, prn_v x, prn_v y);
-/* The remainder with the sign of x, exact (C's fmod); f32 only. */
+/* The remainder with the sign of x, exact (C's fmod). */
 prn_v prn_vm_fmod(prn_cg *g, prn_v x, prn_v y);
 /* |x|, -x; x with the sign of s. */
 prn_v prn_vm_abs(prn_cg *g, prn_v x);

@@ -125,23 +125,103 @@ prn_v prn_vm_pow(prn_cg *g, prn_v x0, prn_v y0) {
   return back(g, cg_select(g, unit, one, r), x0);
 }
 
-/* Long division in double: every round takes off a multiple of y 2^s that is
- * exact because a quotient of at most 2^27 times a 24-bit y fits 53 bits. */
-prn_v prn_vm_fmod(prn_cg *g, prn_v x0, prn_v y0) {
-  prn_v x = widen(g, x0), a = prn_vm_abs(g, x);
-  prn_v y = prn_vm_abs(g, widen(g, y0));
+/* A double >= 0 as *m 2^(*e - 1075), *e at least 1. */
+static void take_apart(prn_cg *g, prn_v x, prn_v *m, prn_v *e) {
+  prn_v i = bits(g, x), one = ints(i, 1);
+  prn_v biased = LLVMBuildLShr(g->b, i, ints(i, 52), "");
+  prn_v normal = cg_cmp(g, LLVMIntNE, biased, ints(i, 0));
+  prn_v low = LLVMBuildAnd(g->b, i, ints(i, (INT64_C(1) << 52) - 1), "");
+  prn_v top = cg_select(g, normal, ints(i, INT64_C(1) << 52), ints(i, 0));
+  *m = LLVMBuildOr(g->b, low, top, "");
+  *e = cg_select(g, normal, biased, one);
+}
+
+/* The rest of a / b, finite and not negative, b not 0: long division of the
+ * whole numbers, eleven bits of the quotient at a time, since a rest has 53 of
+ * the 64 that a word has. */
+static void build_rest(prn_cg *g, prn_v a, prn_v b) {
+  prn_v ma, ea, mb, eb, zero = cg_i64(g, 0), digit = cg_i64(g, 11);
+  take_apart(g, a, &ma, &ea);
+  take_apart(g, b, &mb, &eb);
+  prn_v n = LLVMBuildSub(g->b, ea, eb, "");
+  prn_v below = cg_cmp(g, LLVMIntSLT, n, zero);
+  n = cg_select(g, below, zero, n);
+  prn_v rest = LLVMBuildURem(g->b, ma, mb, "");
+  prn_loop l;
+  prn_loop_begin(g, &l, zero, LLVMBuildUDiv(g->b, n, digit, ""), 1, &rest, 1);
+  l.next[0] =
+      LLVMBuildURem(g->b, LLVMBuildShl(g->b, l.cur[0], digit, ""), mb, "");
+  prn_loop_end(g, &l);
+  rest = LLVMBuildShl(g->b, l.out[0], LLVMBuildURem(g->b, n, digit, ""), "");
+  rest = LLVMBuildURem(g->b, rest, mb, "");
+  /* As far up as the exponent lets it: what has bit 52 then is normal. */
+  prn_v args[2] = {rest, LLVMConstInt(g->i1, 0, 0)};
+  prn_v up = prn_cg_intrinsic(g, "llvm.ctlz", g->i64, args, 2);
+  prn_v most = LLVMBuildSub(g->b, eb, cg_i64(g, 1), "");
+  up = LLVMBuildSub(g->b, up, digit, "");
+  up = cg_select(g, cg_cmp(g, LLVMIntULT, up, most), up, most);
+  prn_v e =
+      LLVMBuildShl(g->b, LLVMBuildSub(g->b, most, up, ""), cg_i64(g, 52), "");
+  prn_v r = LLVMBuildAdd(g->b, LLVMBuildShl(g->b, rest, up, ""), e, "");
+  r = cg_select(g, cg_cmp(g, LLVMIntEQ, rest, zero), zero, r);
+  LLVMBuildRet(g->b, cg_select(g, below, a, unbits(g, r)));
+}
+
+static prn_v rest_function(prn_cg *g) {
+  prn_v fn = prn_cg_made(g, "rest");
+  if (fn) return fn;
+  prn_t both[2] = {g->f64, g->f64};
+  prn_cg_scope s = prn_cg_begin(g, "rest", g->f64, both, 2);
+  fn = g->fn;
+  prn_cg_remember(g, "rest", fn);
+  build_rest(g, LLVMGetParam(fn, 0), LLVMGetParam(fn, 1));
+  prn_cg_end(g, s);
+  return fn;
+}
+
+/* The same for each lane. */
+static prn_v double_rest(prn_cg *g, prn_v a, prn_v b) {
+  unsigned lanes = prn_cg_lanes(LLVMTypeOf(a));
+  if (lanes == 1) return prn_cg_call(g, rest_function(g), (prn_v[]){a, b}, 2);
+  prn_v r = LLVMGetUndef(LLVMTypeOf(a));
+  for (unsigned i = 0; i < lanes; i++) {
+    prn_v at = cg_i32(g, (int32_t)i);
+    prn_v pair[2] = {LLVMBuildExtractElement(g->b, a, at, ""),
+                     LLVMBuildExtractElement(g->b, b, at, "")};
+    prn_v ri = prn_cg_call(g, rest_function(g), pair, 2);
+    r = LLVMBuildInsertElement(g->b, r, ri, at, "");
+  }
+  return r;
+}
+
+/* The rest for floats in doubles: every round takes off a multiple of y 2^s
+ * that is exact because a quotient of at most 2^27 times a 24-bit y fits 53
+ * bits. */
+static prn_v float_rest(prn_cg *g, prn_v a, prn_v y) {
   for (int s = 264; s >= 0; s -= 24) {
-    prn_v step = cg_fmul(g, y, num(x, ldexp(1, s)));
+    prn_v step = cg_fmul(g, y, num(y, ldexp(1, s)));
     prn_v q = prn_vm_floor(g, cg_fdiv(g, a, step));
     prn_v r = cg_fsub(g, a, cg_fmul(g, q, step));
     /* The quotient may have been rounded up to the next integer. */
-    prn_v low = cg_fcmp(g, LLVMRealOLT, r, num(x, 0));
+    prn_v low = cg_fcmp(g, LLVMRealOLT, r, num(r, 0));
     a = cg_select(g, low, cg_fadd(g, r, step), r);
   }
-  prn_v r = prn_vm_copysign(g, a, x), inf = num(x, (double)INFINITY);
-  r = cg_select(g, cg_fcmp(g, LLVMRealOEQ, y, inf), x, r);
-  prn_v bad = LLVMBuildOr(g->b, cg_fcmp(g, LLVMRealOEQ, prn_vm_abs(g, x), inf),
-                          cg_fcmp(g, LLVMRealOEQ, y, num(x, 0)), "");
+  return a;
+}
+
+prn_v prn_vm_fmod(prn_cg *g, prn_v x0, prn_v y0) {
+  prn_v x = widen(g, x0), y = prn_vm_abs(g, widen(g, y0));
+  prn_v a = prn_vm_abs(g, x), inf = num(x, (double)INFINITY);
+  /* Also where one is NaN. */
+  prn_v bad = LLVMBuildOr(g->b, cg_fcmp(g, LLVMRealUGE, a, inf),
+                          cg_fcmp(g, LLVMRealUEQ, y, num(x, 0)), "");
+  prn_v whole = cg_fcmp(g, LLVMRealOEQ, y, inf);
+  prn_v off = LLVMBuildOr(g->b, bad, whole, "");
+  a = cg_select(g, off, num(x, 0), a);
+  prn_v by = cg_select(g, off, num(x, 1), y);
+  bool wide = LLVMTypeOf(x) == LLVMTypeOf(x0);
+  prn_v r = wide ? double_rest(g, a, by) : float_rest(g, a, by);
+  r = cg_select(g, whole, x, prn_vm_copysign(g, r, x));
   return back(g, cg_select(g, bad, num(x, (double)NAN), r), x0);
 }
 

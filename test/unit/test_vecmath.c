@@ -104,17 +104,22 @@ static void body(prn_cg *g, prn_v i, unsigned lanes, prn_v mask, void *user) {
   prn_cg_store_masked(g, r, cg_at(g, g->f32, e->out, i), mask);
 }
 
-static void emit_array(prn_cg *g, const char *name, emission e,
-                       unsigned lanes) {
+static void emit_loop(prn_cg *g, const char *name, emission e, unsigned lanes,
+                      prn_vloop_fn *fn) {
   prn_t params[4] = {g->ptr, g->ptr, g->ptr, g->i64};
   prn_cg_scope s = prn_cg_begin(g, name, g->none, params, 4);
   LLVMSetLinkage(g->fn, LLVMExternalLinkage);
   e.x = LLVMGetParam(g->fn, 0);
   e.y = LLVMGetParam(g->fn, 1);
   e.out = LLVMGetParam(g->fn, 2);
-  prn_cg_vloop(g, LLVMGetParam(g->fn, 3), lanes, body, &e);
+  prn_cg_vloop(g, LLVMGetParam(g->fn, 3), lanes, fn, &e);
   LLVMBuildRetVoid(g->b);
   prn_cg_end(g, s);
+}
+
+static void emit_array(prn_cg *g, const char *name, emission e,
+                       unsigned lanes) {
+  emit_loop(g, name, e, lanes, body);
 }
 
 static void open_machine(machine *m, const char *level) {
@@ -392,11 +397,80 @@ static void test_pairs(void **state) {
   }
 }
 
+/* ---- doubles ---- */
+
+static void body64(prn_cg *g, prn_v i, unsigned lanes, prn_v mask, void *user) {
+  emission *e = user;
+  prn_t t = prn_cg_vec(g->f64, lanes);
+  prn_v x = prn_cg_load_masked(g, t, cg_at(g, g->f64, e->x, i), mask);
+  prn_v y = prn_cg_load_masked(g, t, cg_at(g, g->f64, e->y, i), mask);
+  prn_cg_store_masked(g, e->binary(g, x, y), cg_at(g, g->f64, e->out, i), mask);
+}
+
+typedef void doubles_fn(const double *x, const double *y, double *out,
+                        int64_t n);
+
+static double from_bits64(uint64_t v) {
+  double d;
+  memcpy(&d, &v, sizeof d);
+  return d;
+}
+
+static void check_fmod64(doubles_fn *f) {
+  static const double odd[] = {0,       -0.0,     1,       -1,
+                               0.1,     -0.3,     5e-324,  -0x1.8p-1070,
+                               DBL_MIN, -DBL_MAX, DBL_MAX, 0x1p53 - 1,
+                               3,       INFINITY, NAN,     -INFINITY};
+  static double x[BATCH], y[BATCH], out[BATCH];
+  enum { S = PRN_COUNT(odd) };
+  uint64_t s = 12345;
+  int e;
+  for (size_t round = 0; round < 50; round++) {
+    for (size_t i = 0; i < BATCH; i++) {
+      uint64_t a = s = s * 6364136223846793005 + 1442695040888963407;
+      uint64_t b = s = s * 6364136223846793005 + 1442695040888963407;
+      x[i] = round ? from_bits64(a) : odd[i % S];
+      y[i] = round ? from_bits64(b) : odd[i / S % S];
+      if (round % 2) { /* exponents near each other, and subnormals */
+        x[i] = ldexp(frexp(x[i], &e), -1000 - (int)(a % 75));
+        y[i] = ldexp(frexp(y[i], &e), -1010 - (int)(b % 65));
+      }
+    }
+    f(x, y, out, BATCH);
+    for (size_t i = 0; i < BATCH; i++) {
+      double want = fmod(x[i], y[i]);
+      bool same = isnan(want) ? isnan(out[i])
+                              : memcmp(&out[i], &want, sizeof want) == 0;
+      if (!same)
+        fail_msg("fmod(%a, %a) = %a, expected %a", x[i], y[i], out[i], want);
+    }
+  }
+}
+
+/* Bit for bit, up to which NaN. */
+static void test_fmod64(void **state) {
+  (void)state;
+  for (size_t l = 0; l < PRN_COUNT(levels); l++) {
+    if (!runs_here(levels[l])) continue;
+    machine m;
+    uintptr_t f = 0;
+    open_machine(&m, levels[l]);
+    prn_cg *g = prn_cg_create(m.target, "doubles");
+    emit_loop(g, "fmod64", (emission){.binary = prn_vm_fmod},
+              m.target->lanes / 2, body64);
+    load(&m, g);
+    assert_int_equal(prn_jit_find(m.jit, &m.sink, "fmod64", &f), PRN_OK);
+    check_fmod64((doubles_fn *)f);
+    close_machine(&m);
+  }
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(test_unary),
       cmocka_unit_test(test_others),
       cmocka_unit_test(test_pairs),
+      cmocka_unit_test(test_fmod64),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }
