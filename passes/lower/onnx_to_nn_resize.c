@@ -149,6 +149,8 @@ static double place(const resize *r, const axis *a, int64_t at) {
   double x = (double)at, in = (double)a->in, out = (double)a->out;
   prn_str mode = r->coordinates;
   if (prn_str_is(mode, "asymmetric")) return x / a->scale;
+  /* The length is the tensor's, as the text of the standard, PyTorch and ONNX
+   * Runtime have it. onnx's own cases take in * scale, not rounded. */
   if (prn_str_is(mode, "align_corners"))
     return a->out == 1 ? 0 : x * (in - 1) / (out - 1);
   if (prn_str_is(mode, "pytorch_half_pixel") && a->out == 1) return 0;
