@@ -130,6 +130,10 @@ void prn_op_erase(prn_op *op);
  * operands: prn_value -> prn_value; results are added to it. */
 prn_op *prn_op_clone(prn_module *m, const prn_op *op, prn_ptrmap *map);
 
+/* What op defines loses its names, in nested blocks too: those of a copy would
+ * be there twice. */
+void prn_op_drop_names(prn_op *op);
+
 /* ---- operands and results ---- */
 prn_value *prn_op_operand(const prn_op *op, uint32_t i); /* NULL past the end */
 void prn_op_set_operand(prn_op *op, uint32_t i, prn_value *v);

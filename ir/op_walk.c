@@ -46,7 +46,9 @@ int64_t prn_op_opset(const prn_op *op) {
     domain = (prn_str){domain.data + 1, domain.size - 1};
   for (const prn_op *p = op; p;
        p = p->block && p->block->parent ? p->block->parent : NULL) {
-    const prn_attr *own = prn_op_attr(p, "opset_import");
+    const prn_attr *own =
+        prn_op_attr(p, prn_op_has_trait(p, PRN_TOP_LEVEL) ? "opset_import"
+                                                          : "$opset_import");
     if (own && own->kind == PRN_ATTR_LIST) return opset_in(own, domain);
   }
   return opset_in(prn_dict_get(op->module->attrs, "opset_import"), domain);
@@ -72,6 +74,22 @@ prn_status prn_walk(prn_block *b, bool pre,
     if (!pre) PRN_TRY(fn(user, op));
   }
   return PRN_OK;
+}
+
+static prn_status drop_names(void *user, prn_op *op) {
+  (void)user;
+  for (uint32_t i = 0; i < op->num_results; i++)
+    op->results[i].name = PRN_STR("");
+  for (uint32_t k = 0; k < op->num_blocks; k++)
+    for (uint32_t i = 0; i < op->blocks[k]->num_args; i++)
+      op->blocks[k]->args[i]->name = PRN_STR("");
+  return PRN_OK;
+}
+
+void prn_op_drop_names(prn_op *op) {
+  (void)!drop_names(NULL, op);
+  for (uint32_t i = 0; i < op->num_blocks; i++)
+    (void)!prn_walk(op->blocks[i], true, drop_names, NULL);
 }
 
 static prn_value *mapped(const prn_ptrmap *map, prn_value *v) {

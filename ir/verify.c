@@ -268,7 +268,17 @@ static void check_place(prn_verifier *v, prn_op *op) {
   if (prn_op_is(op, PRN_OP_onnx_graph)) v->graph = op;
 }
 
+static void check_imports(prn_verifier *v, prn_op *op, const prn_attr *own) {
+  prn_verify_imports(v, op, own);
+  v->imports = own;
+  v->opset = prn_verify_version(v, PRN_STR(""));
+}
+
 static void check_op(prn_verifier *v, prn_op *op) {
+  const prn_attr *own = prn_op_attr(op, "$opset_import");
+  const prn_attr *imports = v->imports;
+  int64_t opset = v->opset;
+  if (own) check_imports(v, op, own);
   check_place(v, op);
   check_results(v, op);
   check_operands(v, op);
@@ -281,6 +291,8 @@ static void check_op(prn_verifier *v, prn_op *op) {
   const prn_op_info *info = op->opname->info;
   if (sound && info && info->verify && info->verify(op) != PRN_OK)
     v->failed = true;
+  v->imports = imports;
+  v->opset = opset;
 }
 
 static void check_top(prn_verifier *v, prn_op *op) {

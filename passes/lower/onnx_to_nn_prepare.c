@@ -2,6 +2,7 @@
  * bodies, and every form of constant by a dense tensor. */
 #include <string.h>
 
+#include "ir/verify.h"
 #include "passes/lower/onnx_to_nn.h"
 
 /* Nodes that inlining may make: functions that call each other can double. */
@@ -172,10 +173,23 @@ static prn_status drop_absent(void *user, prn_op *op) {
   return PRN_OK;
 }
 
+/* Makes a copy of a function's operation one of the graph that calls it. The
+ * names of its values would be there once for each call. */
+static void adapt(call *c, prn_block *body, prn_op *copy) {
+  const prn_attr *opsets = prn_op_attr(c->function, "opset_import");
+  (void)!bind_attrs(c, copy);
+  (void)!drop_absent(body, copy);
+  for (uint32_t i = 0; i < copy->num_blocks; i++) {
+    (void)!prn_walk(copy->blocks[i], true, bind_attrs, c);
+    (void)!prn_walk(copy->blocks[i], true, drop_absent, body);
+  }
+  prn_op_drop_names(copy);
+  if (opsets) prn_op_set_attr(copy, "$opset_import", opsets);
+}
+
 /* Puts a copy of the function's body before op, which goes. */
 static prn_status inline_call(prepare *p, prn_op *op, prn_op *f) {
   prn_block *body = prn_op_block(f, "body");
-  const prn_attr *opsets = prn_op_attr(f, "opset_import");
   prn_ptrmap map = {0};
   call c = {op, f};
   if (!body || !body->last) return prn_op_error(op, "its function is empty");
@@ -185,13 +199,7 @@ static prn_status inline_call(prepare *p, prn_op *op, prn_op *f) {
     if (prn_op_has_trait(inner, PRN_TERMINATOR)) break;
     prn_op *copy = prn_op_clone(p->m, inner, &map);
     prn_op_insert_before(copy, op);
-    bind_attrs(&c, copy);
-    drop_absent(body, copy);
-    for (uint32_t i = 0; i < copy->num_blocks; i++) {
-      (void)!prn_walk(copy->blocks[i], true, bind_attrs, &c);
-      (void)!prn_walk(copy->blocks[i], true, drop_absent, body);
-    }
-    if (opsets) prn_op_set_attr(copy, "opset_import", opsets);
+    adapt(&c, body, copy);
     p->inlined++;
   }
   for (uint32_t i = 0; i < op->num_results; i++) {
@@ -241,6 +249,9 @@ prn_status prn_o2n_prepare(prn_module *m, prn_op *graph) {
                                  prn_op_string(op, "overload", ""))) = op;
   prn_block *body = prn_op_block(graph, "body");
   prn_status s = inline_block(&p, body, 0);
+  /* Types within a function are known only now. */
+  if (s == PRN_OK && p.inlined) s = prn_infer_module(m, false);
+  if (s == PRN_OK && p.inlined) s = prn_verify(m);
   if (s == PRN_OK) s = prn_walk(body, true, make_dense, &p);
   if (s == PRN_OK) s = prn_walk(body, false, prn_o2n_decompose, NULL);
   prn_map_destroy(&p.functions);

@@ -65,16 +65,6 @@ static prn_status note_names(void *user, prn_op *op) {
   return PRN_OK;
 }
 
-static prn_status drop_names(void *user, prn_op *op) {
-  (void)user;
-  for (uint32_t i = 0; i < op->num_results; i++)
-    op->results[i].name = PRN_STR("");
-  for (uint32_t k = 0; k < op->num_blocks; k++)
-    for (uint32_t i = 0; i < op->blocks[k]->num_args; i++)
-      op->blocks[k]->args[i]->name = PRN_STR("");
-  return PRN_OK;
-}
-
 /* Bodies of several loops may call their constants the same. */
 static void hoist_constants(unroller *u, const loop *l) {
   PRN_EACH_OP_SAFE(op, l->body) {
@@ -94,9 +84,7 @@ static void copy_body(unroller *u, loop *l, prn_ptrmap *map, int64_t k) {
     if (prn_op_has_trait(op, PRN_TERMINATOR)) break;
     prn_op *copy = prn_op_clone(u->m, op, map);
     prn_op_insert_before(copy, l->op);
-    (void)drop_names(NULL, copy);
-    for (uint32_t i = 0; i < copy->num_blocks; i++)
-      (void)!prn_walk(copy->blocks[i], true, drop_names, NULL);
+    prn_op_drop_names(copy);
   }
   for (uint32_t i = 0; i < l->states + l->outputs; i++) {
     prn_value *v = prn_op_operand(l->body->last, l->first_state + i);
