@@ -216,36 +216,38 @@ static prn_value *cell_scratch(prn_to_mem *s, const prn_value *h,
   return prn_to_mem_alloc(s, h->type->dtype, 2, dims);
 }
 
-prn_status prn_to_mem_lstm(prn_to_mem *s, prn_op *op) {
-  prn_value *xw =
-      input_products(s, op, prn_to_mem_operand(s, op, PRN_SLOT(nn_lstm, bias)));
-  prn_value *r = xw ? recurrence(s, op) : NULL;
-  if (!r) return PRN_FAIL;
-  prn_value *views[8] = {xw, r};
-  for (uint32_t i = 0; i < 3; i++)
-    views[2 + i] = prn_to_mem_result(s, prn_op_result(op, i));
-  views[5] = prn_to_mem_operand(s, op, PRN_SLOT(nn_lstm, h0));
-  views[6] = prn_to_mem_operand(s, op, PRN_SLOT(nn_lstm, c0));
-  views[7] = cell_scratch(s, views[3], 6);
-  prn_op *cell = prn_to_mem_op(s, PRN_OP_mem_lstm, views, 8, NULL);
-  prn_to_mem_attr(op, cell, "reverse");
+/* The recurrence of a cell on the products xw; inner: the slot of a bias that
+ * only it adds, or NULL where it has none. Initial states are the operands
+ * behind the bias of the inputs, one for each result behind the first. */
+static prn_status emit_cell(prn_to_mem *s, prn_op *op, prn_opcode code,
+                            prn_value *xw, prn_value *const *inner,
+                            int64_t vectors) {
+  enum { STATES = PRN_SLOT(nn_lstm, h0) };
+  static const char *const attrs[] = {"fn", "reverse", "linear_before_reset"};
+  prn_value *views[8] = {xw, xw ? recurrence(s, op) : NULL};
+  uint32_t n = 2;
+  if (!views[1]) return PRN_FAIL;
+  for (uint32_t i = 0; i < op->num_results; i++)
+    views[n++] = prn_to_mem_result(s, prn_op_result(op, i));
+  if (inner) views[n++] = *inner;
+  for (uint32_t i = 0; i + 1 < op->num_results; i++)
+    views[n++] = prn_to_mem_operand(s, op, STATES + i);
+  views[n++] = cell_scratch(s, views[3], vectors);
+  prn_op *cell = prn_to_mem_op(s, code, views, n, NULL);
+  for (size_t i = 0; i < PRN_COUNT(attrs); i++)
+    prn_to_mem_attr(op, cell, attrs[i]);
   return PRN_OK;
 }
 
+prn_status prn_to_mem_lstm(prn_to_mem *s, prn_op *op) {
+  prn_value *bias = prn_to_mem_operand(s, op, PRN_SLOT(nn_lstm, bias));
+  return emit_cell(s, op, PRN_OP_mem_lstm, input_products(s, op, bias), NULL,
+                   6);
+}
+
 prn_status prn_to_mem_rnn(prn_to_mem *s, prn_op *op) {
-  prn_value *xw =
-      input_products(s, op, prn_to_mem_operand(s, op, PRN_SLOT(nn_rnn, bias)));
-  prn_value *r = xw ? recurrence(s, op) : NULL;
-  if (!r) return PRN_FAIL;
-  prn_value *views[6] = {xw, r};
-  for (uint32_t i = 0; i < 2; i++)
-    views[2 + i] = prn_to_mem_result(s, prn_op_result(op, i));
-  views[4] = prn_to_mem_operand(s, op, PRN_SLOT(nn_rnn, h0));
-  views[5] = cell_scratch(s, views[3], 2);
-  prn_op *cell = prn_to_mem_op(s, PRN_OP_mem_rnn, views, 6, NULL);
-  prn_to_mem_attr(op, cell, "fn");
-  prn_to_mem_attr(op, cell, "reverse");
-  return PRN_OK;
+  prn_value *bias = prn_to_mem_operand(s, op, PRN_SLOT(nn_rnn, bias));
+  return emit_cell(s, op, PRN_OP_mem_rnn, input_products(s, op, bias), NULL, 2);
 }
 
 prn_status prn_to_mem_gru(prn_to_mem *s, prn_op *op) {
@@ -261,17 +263,5 @@ prn_status prn_to_mem_gru(prn_to_mem *s, prn_op *op) {
     rb = prn_to_mem_view(
         s, bias, prn_view_slice(s->ctx, bias->type, &half, &step, &half));
   }
-  prn_value *xw = input_products(s, op, wb);
-  prn_value *r = xw ? recurrence(s, op) : NULL;
-  if (!r) return PRN_FAIL;
-  prn_value *views[7] = {xw, r};
-  for (uint32_t i = 0; i < 2; i++)
-    views[2 + i] = prn_to_mem_result(s, prn_op_result(op, i));
-  views[4] = rb;
-  views[5] = prn_to_mem_operand(s, op, PRN_SLOT(nn_gru, h0));
-  views[6] = cell_scratch(s, views[3], 5);
-  prn_op *cell = prn_to_mem_op(s, PRN_OP_mem_gru, views, 7, NULL);
-  prn_to_mem_attr(op, cell, "reverse");
-  prn_to_mem_attr(op, cell, "linear_before_reset");
-  return PRN_OK;
+  return emit_cell(s, op, PRN_OP_mem_gru, input_products(s, op, wb), &rb, 5);
 }

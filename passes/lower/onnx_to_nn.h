@@ -55,7 +55,7 @@ struct prn_o2n {
   X(text)                 \
   X(sample)               \
   X(preview)              \
-  X(loop)                 \
+  X(steps)                \
   X(scatter)              \
   X(loss)                 \
   X(einsum)               \
@@ -140,8 +140,8 @@ PRN_NODISCARD prn_status prn_o2n_inline(prn_o2n *e, const prn_op *op,
 /* What a body gives for output i; NULL when there is none. */
 prn_value *prn_o2n_given(prn_o2n *e, const prn_block *body, uint32_t i);
 /* A number of steps that can be written out, of `each` operations. */
-PRN_NODISCARD prn_status prn_o2n_steps(const prn_op *op, prn_dim size,
-                                       size_t each, int64_t *out);
+PRN_NODISCARD prn_status prn_o2n_count_steps(const prn_op *op, prn_dim size,
+                                             size_t each, int64_t *out);
 /* Entry t along an axis, without it; and n of them (n > 0) side by side. */
 prn_value *prn_o2n_step(prn_o2n *e, prn_value *x, int32_t axis, int64_t t);
 prn_value *prn_o2n_stack(prn_o2n *e, prn_value **parts, int64_t n,

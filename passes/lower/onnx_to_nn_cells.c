@@ -190,7 +190,7 @@ prn_status prn_o2n_walk_cell(prn_o2n *e, const prn_op *op, const cell *c,
   int64_t steps;
   prn_dtype dtype = in[PRN_O2N_X]->type->dtype;
   PRN_TRY(find_functions(op, c, d, w.f));
-  PRN_TRY(prn_o2n_steps(op, c->seq, 32, &steps));
+  PRN_TRY(prn_o2n_count_steps(op, c->seq, 32, &steps));
   if (steps == 0) return prn_o2n_unsupported(op, "sequences of no steps");
   w.xw = input_products(&w, in[PRN_O2N_X], in[PRN_O2N_W],
                         half(e, in[PRN_O2N_B], 0));

@@ -15,8 +15,8 @@ static prn_value *binary(prn_o2n *e, prn_scalar f, prn_value *x, prn_value *y) {
   return prn_nn_binary(&e->b, f, x, y);
 }
 
-prn_status prn_o2n_steps(const prn_op *op, prn_dim size, size_t each,
-                         int64_t *out) {
+prn_status prn_o2n_count_steps(const prn_op *op, prn_dim size, size_t each,
+                               int64_t *out) {
   if (!prn_dim_is_const(size, out))
     return prn_o2n_unsupported(op, "a number of steps that is not constant");
   if (*out >= 0 && (uint64_t)*out <= MAX_WRITTEN / (each + 1)) return PRN_OK;
@@ -149,7 +149,7 @@ static prn_status lower_linear_attention(prn_o2n *e, prn_op *op) {
     return prn_o2n_unsupported(op, "a size of heads that is not constant");
   l.scale = (double)prn_op_float(op, "scale", 0);
   if (!(l.scale < 0 || l.scale > 0)) l.scale = 1 / sqrt((double)dk);
-  PRN_TRY(prn_o2n_steps(op, l.q->type->dims[1], 16, &steps));
+  PRN_TRY(prn_o2n_count_steps(op, l.q->type->dims[1], 16, &steps));
   if (steps == 0) return prn_o2n_unsupported(op, "no steps at all");
   if (!l.state) {
     prn_dim dims[4] = {l.b, l.heads, l.dk, l.dv};
@@ -164,7 +164,7 @@ static prn_status lower_linear_attention(prn_o2n *e, prn_op *op) {
   return prn_o2n_wanted(op, 1) ? prn_o2n_set(e, op, 1, l.state) : PRN_OK;
 }
 
-const prn_o2n_row prn_o2n_loop[] = {
+const prn_o2n_row prn_o2n_steps[] = {
     {"LinearAttention", lower_linear_attention, 0, 0},
     {NULL, NULL, 0, 0},
 };
