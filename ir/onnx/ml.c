@@ -66,6 +66,15 @@ prn_status prn_infer_ml_regressor(prn_infer *env, prn_op *op) {
   return prn_shape_result(env, op, 0, out);
 }
 
+/* Shaped as a regressor's, in the type of the input. */
+prn_status prn_infer_ml_trees(prn_infer *env, prn_op *op) {
+  prn_shape x = prn_shape_of(env, op, 0);
+  prn_shape out = prn_shape_new(env, x.dtype, 2);
+  out.dims[0] = rows(env, x);
+  out.dims[1] = prn_shape_const(env, prn_op_int(op, "n_targets", 1));
+  return prn_shape_result(env, op, 0, out);
+}
+
 prn_status prn_infer_ml_one_hot(prn_infer *env, prn_op *op) {
   prn_shape x = prn_shape_of(env, op, 0);
   size_t n = length(op, "cats_int64s") + length(op, "cats_strings");

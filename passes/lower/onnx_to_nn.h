@@ -60,7 +60,8 @@ struct prn_o2n {
   X(loss)                 \
   X(einsum)               \
   X(signal)               \
-  X(ml)
+  X(ml)                   \
+  X(trees)
 #define X(name) extern const prn_o2n_row prn_o2n_##name[];
 PRN_O2N_TABLES(X)
 #undef X
