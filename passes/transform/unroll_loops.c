@@ -217,7 +217,7 @@ static prn_value *slice(const loop *l, uint32_t i, int64_t k) {
 static bool unroll_scan(unroller *u, prn_op *op) {
   loop l = {.op = op, .body = prn_op_block(op, "body")};
   uint32_t scans = (uint32_t)prn_op_int(op, "num_scan_inputs", 0);
-  if (prn_op_opset(op) < 9 || scans > op->num_operands) return false;
+  if (scans > op->num_operands) return false;
   l.states = op->num_operands - scans;
   if (!scan_length(op, l.states, &l.trips) || !can_stack(u, &l)) return false;
   uint32_t outputs = op->num_results - l.states;
@@ -243,6 +243,86 @@ static bool unroll_scan(unroller *u, prn_op *op) {
     prn_ptrmap_destroy(&map);
   }
   close_loop(u, &l, axes, backward);
+  return true;
+}
+
+/* ---- Scan of operator set 8: of each entry of a batch ---- */
+
+static prn_value *pick(const loop *l, prn_value *x, int64_t at) {
+  prn_value *in[2] = {x, prn_build_int(l->op, at)};
+  return prn_build_node(l->op, PRN_OP_onnx_Gather, in, 2);
+}
+
+/* How many entries, and indices of each, are scanned; false when that is not
+ * known, or the entries have lengths of their own. */
+static bool batch_sizes(const prn_op *op, uint32_t first_scan, int64_t *batch,
+                        int64_t *length) {
+  *batch = *length = 0;
+  if (prn_op_operand(op, 0)) return false;
+  for (uint32_t i = first_scan; i < op->num_operands; i++) {
+    const prn_value *x = prn_op_operand(op, i);
+    int64_t b, n;
+    if (!x || !prn_type_is_ranked(x->type) || x->type->rank < 2 ||
+        !prn_dim_is_const(x->type->dims[0], &b) ||
+        !prn_dim_is_const(x->type->dims[1], &n) || b < 1 || n < 1 ||
+        (i > first_scan && (b != *batch || n != *length)))
+      return false;
+    *batch = b;
+    *length = n;
+  }
+  return *batch > 0;
+}
+
+/* Scans entry b; out[i] gets what it gives for result i. */
+static void scan_entry(unroller *u, loop *l, int64_t b, prn_value ***out) {
+  uint32_t scans = l->body->num_args - l->states;
+  prn_value **x = PRN_ARENA_ARRAY(u->scratch, prn_value *, scans);
+  for (uint32_t i = 0; i < l->states; i++)
+    l->state[i] = pick(l, prn_op_operand(l->op, 1 + i), b);
+  for (uint32_t i = 0; i < scans; i++)
+    x[i] = pick(l, prn_op_operand(l->op, 1 + l->states + i), b);
+  for (int64_t k = 0; k < l->trips; k++) {
+    prn_ptrmap map = {0};
+    for (uint32_t i = 0; i < l->states; i++)
+      *prn_ptrmap_slot(&map, l->body->args[i]) = l->state[i];
+    for (uint32_t i = 0; i < scans; i++) {
+      bool backward = int_at(l->op, "directions", i) != 0;
+      *prn_ptrmap_slot(&map, l->body->args[l->states + i]) =
+          pick(l, x[i], backward ? l->trips - 1 - k : k);
+    }
+    copy_body(u, l, &map, k);
+    prn_ptrmap_destroy(&map);
+  }
+  for (uint32_t i = 0; i < l->states; i++)
+    out[i][b] = l->state[i];
+  for (uint32_t i = 0; i < l->outputs; i++)
+    out[l->states + i][b] =
+        prn_build_stack(l->op, l->rows[i], (uint32_t)l->trips, 0);
+}
+
+static bool unroll_batch(unroller *u, prn_op *op) {
+  loop l = {.op = op, .body = prn_op_block(op, "body")};
+  uint32_t scans = (uint32_t)prn_op_int(op, "num_scan_inputs", 0);
+  int64_t batch, copies;
+  if (scans == 0 || op->num_operands <= scans) return false;
+  l.states = op->num_operands - 1 - scans;
+  if (!batch_sizes(op, 1 + l.states, &batch, &l.trips) ||
+      !prn_mul_i64(batch, l.trips, &copies) || !fits(u, l.body, copies) ||
+      !can_copy(u, &l))
+    return false;
+  for (uint32_t i = 1; i <= l.states; i++)
+    if (!prn_op_operand(op, i)) return false;
+  open_loop(u, &l, 1);
+  prn_value ***out =
+      PRN_ARENA_ARRAY(u->scratch, prn_value **, op->num_results + 1);
+  for (uint32_t i = 0; i < op->num_results; i++)
+    out[i] = PRN_ARENA_ARRAY(u->scratch, prn_value *, (size_t)batch);
+  for (int64_t b = 0; b < batch; b++)
+    scan_entry(u, &l, b, out);
+  for (uint32_t i = 0; i < op->num_results; i++)
+    prn_value_replace_uses(prn_op_result(op, i),
+                           prn_build_stack(op, out[i], (uint32_t)batch, 0));
+  erase_loop(u, &l);
   return true;
 }
 
@@ -315,7 +395,7 @@ static bool unroll(unroller *u, prn_op *op) {
   case PRN_OP_onnx_Loop:
     return unroll_loop(u, op);
   case PRN_OP_onnx_Scan:
-    return unroll_scan(u, op);
+    return prn_op_opset(op) < 9 ? unroll_batch(u, op) : unroll_scan(u, op);
   case PRN_OP_onnx_SequenceMap:
     return unroll_map(u, op);
   default:
