@@ -34,11 +34,23 @@ static prn_status sequence_result(prn_infer *env, prn_op *op, uint32_t i,
   return PRN_OK;
 }
 
+/* Whether two values may be in one sequence: tensors of one element type. */
+static bool may_share(const prn_type *a, const prn_type *b) {
+  return a->kind != PRN_TYPE_TENSOR || b->kind != PRN_TYPE_TENSOR ||
+         a->dtype == b->dtype;
+}
+
 prn_status prn_infer_sequence_construct(prn_infer *env, prn_op *op) {
   if (op->num_operands == 0) return PRN_OK;
   const prn_type *elem = type_of(env, op, 0);
-  for (uint32_t i = 1; i < op->num_operands; i++)
-    elem = prn_infer_join(env, elem, type_of(env, op, i));
+  for (uint32_t i = 1; i < op->num_operands; i++) {
+    const prn_type *t = type_of(env, op, i);
+    if (!may_share(elem, t))
+      return prn_op_error(op, "%s and %s are put into one sequence",
+                          prn_type_str(prn_infer_ctx(env), elem),
+                          prn_type_str(prn_infer_ctx(env), t));
+    elem = prn_infer_join(env, elem, t);
+  }
   return sequence_result(env, op, 0, elem,
                          prn_shape_const(env, op->num_operands));
 }
@@ -66,8 +78,7 @@ prn_status prn_infer_sequence_insert(prn_infer *env, prn_op *op) {
     const prn_value *v = prn_shape_in(op, 0);
     bool empty = v && v->def && prn_op_is(v->def, PRN_OP_onnx_SequenceEmpty);
     const prn_type *added = type_of(env, op, 1);
-    if (elem->kind == PRN_TYPE_TENSOR && added->kind == PRN_TYPE_TENSOR &&
-        elem->dtype != added->dtype)
+    if (!may_share(elem, added))
       return prn_op_error(op, "%s is inserted into a sequence of %s",
                           prn_type_str(prn_infer_ctx(env), added),
                           prn_type_str(prn_infer_ctx(env), elem));

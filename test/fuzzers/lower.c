@@ -8,7 +8,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
   prn_str text = {(const char *)data, size};
   prn_module *m = prn_parse_module(ctx, "input", text);
   if (m && fuzz_is_valid(m))
-    fuzz_run(m, "infer-shapes,canonicalize,fold-constants,cse,dce,"
+    fuzz_run(m, "infer-shapes,canonicalize,fold-constants,"
+                "unroll-loops{limit=1000},"
+                "resolve-sequences{defaults=true,outputs=true},cse,dce,"
                 "lower-onnx-to-nn,nn-widen,nn-simplify,nn-fuse,"
                 "nn-plan{machine=x86-64-v3},lower-nn-to-mem{nr=16,mr=6},"
                 "plan-memory");
