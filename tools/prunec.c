@@ -185,6 +185,7 @@ static prn_status compile_cuda(prn_ctx *ctx, const settings *s,
                       .precision = s->precision ? s->precision : "f16",
                       .gpu = s->march ? s->march : "h200",
                       .dims = s->dims,
+                      .elements = s->elements,
                       .threads = (unsigned)s->threads,
                       .verbose = s->verbose};
   PRN_TRY(prn_check_prefix(sink, prefix));

@@ -28,6 +28,7 @@ prn_status prn_translate_to_cuda(prn_ctx *ctx, const char *input,
   const char *prefix = how->prefix ? how->prefix : "model";
   prn_lowering lowering = {
       .dims = how->dims,
+      .elements = how->elements,
       .gpu = how->march ? how->march : "h200",
       .precision = how->precision ? how->precision : "f16",
       .threads = 1,
