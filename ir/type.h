@@ -134,6 +134,10 @@ const prn_type *prn_type_with_sparsity(prn_ctx *ctx, const prn_type *t,
 const prn_type *prn_type_with_dtype(prn_ctx *ctx, const prn_type *t,
                                     prn_dtype dtype);
 
+/* A sequence or an optional. */
+static inline bool prn_type_is_container(const prn_type *t) {
+  return t->kind == PRN_TYPE_SEQUENCE || t->kind == PRN_TYPE_OPTIONAL;
+}
 bool prn_type_is_ranked(const prn_type *t); /* tensor or view, rank known */
 bool prn_type_is_static(const prn_type *t); /* ranked, all dims constant */
 /* Elements of a static type; false when not static or on overflow. */

@@ -242,11 +242,6 @@ static prn_status bind_values(const prn_lowering *how, prn_module *m) {
 
 /* ---- sequences and optionals ---- */
 
-static bool is_container(const prn_value *v) {
-  return v->type->kind == PRN_TYPE_SEQUENCE ||
-         v->type->kind == PRN_TYPE_OPTIONAL;
-}
-
 /* Whether the user says what this input holds. */
 static bool is_said(const prn_lowering *how, const prn_value *in) {
   for (size_t i = 0; i < how->elements.size; i++) {
@@ -301,7 +296,8 @@ static prn_status bind_sequences(const prn_registry *r, const prn_lowering *how,
     const prn_block *body = prn_op_block(top, "body");
     if (!how->given || !prn_op_is(top, PRN_OP_onnx_graph) || !body) continue;
     for (uint32_t i = 0; i < body->num_args; i++)
-      if (is_container(body->args[i]) && !is_said(how, body->args[i]))
+      if (prn_type_is_container(body->args[i]->type) &&
+          !is_said(how, body->args[i]))
         add_elements(how, body->args[i], &list);
   }
   if (list.size)

@@ -108,7 +108,7 @@ prn_status prn_run_list_inputs(prn_ctx *ctx, const prn_run_settings *s,
 /* ---- inputs and outputs of the model ---- */
 
 static bool fits_array(const prn_type *t) {
-  while (t->kind == PRN_TYPE_SEQUENCE || t->kind == PRN_TYPE_OPTIONAL)
+  while (prn_type_is_container(t))
     t = t->elem;
   return t->kind == PRN_TYPE_ANY ||
          (t->kind == PRN_TYPE_TENSOR && t->dtype != PRN_STRING);
@@ -169,10 +169,6 @@ static const prn_port *find_port(const prn_interface *face, prn_str name) {
   return NULL;
 }
 
-static bool is_container(const prn_type *t) {
-  return t->kind == PRN_TYPE_SEQUENCE || t->kind == PRN_TYPE_OPTIONAL;
-}
-
 /* ---- reading ---- */
 
 static prn_status to_array(prn_ctx *ctx, const prn_tensor *t, prn_str name,
@@ -221,7 +217,8 @@ prn_status prn_run_read_value(prn_ctx *ctx, const char *path,
   const prn_type *t = port->type;
   prn_status status = PRN_OK;
   PRN_TRY(prn_onnx_read_value(ctx, path, t, &v));
-  if (elements && is_container(t)) note_elements(ctx, port, &v, elements);
+  if (elements && prn_type_is_container(t))
+    note_elements(ctx, port, &v, elements);
   if (t->kind == PRN_TYPE_OPTIONAL) t = t->elem;
   for (size_t i = 0; i < v.size && status == PRN_OK; i++) {
     prn_strbuf name = {0};
@@ -249,7 +246,7 @@ static prn_status read_pb(prn_ctx *ctx, const char *path, prn_interface *face,
   const prn_tensor *t = NULL;
   const prn_port *port = numbered(face, path);
   if (!port && face->num_in == 1) port = face->in;
-  if (port && is_container(port->type))
+  if (port && prn_type_is_container(port->type))
     return prn_run_read_value(ctx, path, port, &face->elements, out);
   PRN_TRY(prn_onnx_read_tensor(ctx, path, &t));
   const prn_port *named = find_port(face, t->name);

@@ -320,8 +320,7 @@ static prn_status refuse_container(const prn_op *op, const prn_value *v) {
 /* Reports the first thing that is not known about a needed value. */
 static prn_status check_type(const prn_op *op, const prn_value *v) {
   const prn_type *t = v->type;
-  if (t->kind == PRN_TYPE_SEQUENCE || t->kind == PRN_TYPE_OPTIONAL)
-    return refuse_container(op, v);
+  if (prn_type_is_container(t)) return refuse_container(op, v);
   if (t->kind != PRN_TYPE_TENSOR && t->kind != PRN_TYPE_ANY)
     return prn_o2n_unsupported(op, "%s is a %s, not a tensor", prn_value_str(v),
                                prn_type_str(op->module->ctx, t));

@@ -27,10 +27,8 @@ static bool may_be_sizes(const prn_value *v) {
 
 /* An If that gives other than tensors: its condition decides how many. */
 static bool gives_container(const prn_op *op) {
-  for (uint32_t i = 0; i < op->num_results; i++) {
-    prn_type_kind kind = op->results[i].type->kind;
-    if (kind == PRN_TYPE_SEQUENCE || kind == PRN_TYPE_OPTIONAL) return true;
-  }
+  for (uint32_t i = 0; i < op->num_results; i++)
+    if (prn_type_is_container(op->results[i].type)) return true;
   return false;
 }
 

@@ -131,17 +131,12 @@ static prn_status bind_input(const prn_pass_env *env, prn_block *body,
   return PRN_OK;
 }
 
-static bool is_container(const prn_value *v) {
-  return v->type->kind == PRN_TYPE_SEQUENCE ||
-         v->type->kind == PRN_TYPE_OPTIONAL;
-}
-
 static prn_status bind_graph(const prn_pass_env *env, prn_block *body,
                              binding *all, size_t n) {
   prn_status status = PRN_OK;
   for (uint32_t i = body->num_args; i-- > 0;)
     for (size_t k = 0; k < n; k++)
-      if (is_container(body->args[i]) &&
+      if (prn_type_is_container(body->args[i]->type) &&
           prn_str_eq(body->args[i]->name, all[k].name)) {
         if (bind_input(env, body, body->args[i], &all[k]) != PRN_OK)
           status = PRN_FAIL;

@@ -61,10 +61,6 @@ static sequence *make(resolver *r, prn_op *op, size_t n) {
   return make_value(r, prn_op_result(op, 0), n);
 }
 
-static bool is_container(const prn_type *t) {
-  return t->kind == PRN_TYPE_SEQUENCE || t->kind == PRN_TYPE_OPTIONAL;
-}
-
 /* The position in operand i, `dflt` when there is none, where negative ones
  * count from `from`; false when it is not known or not one of [0, size). */
 static bool position(const resolver *r, const prn_op *op, uint32_t i,
@@ -356,7 +352,7 @@ static bool resolve_if(resolver *r, prn_op *op) {
 
 static bool gives_container(const prn_op *op) {
   for (uint32_t i = 0; i < op->num_results; i++)
-    if (is_container(op->results[i].type)) return true;
+    if (prn_type_is_container(op->results[i].type)) return true;
   return false;
 }
 
@@ -413,7 +409,7 @@ static prn_status add_output(const prn_pass_env *env, prn_outputs *o,
 static prn_status spread_output(const resolver *r, const prn_pass_env *env,
                                 prn_outputs *o, prn_str name, prn_value *v) {
   bool absent = false;
-  prn_value *inner = is_container(v->type) ? wrapped(v, &absent) : v;
+  prn_value *inner = prn_type_is_container(v->type) ? wrapped(v, &absent) : v;
   const sequence *s = known_value(r, inner);
   if (absent) return PRN_OK;
   if (!s) return add_output(env, o, name, inner ? inner : v);
