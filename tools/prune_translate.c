@@ -54,7 +54,8 @@ static const prn_cli_option options[] = {
 
 static const prn_cli cli = {
     .tool = "prune-translate",
-    .usage = "--{import-onnx,export-onnx,emit-llvm,emit-header} IN [-o OUT]",
+    .usage = "--{import-onnx,export-onnx,emit-llvm,emit-header,emit-cuda} IN "
+             "[-o OUT]",
     .intro = "Translates a model from one form to another. No passes run but "
              "the lowering that a target needs; prune-opt runs passes.",
     .outro = "examples:\n"
