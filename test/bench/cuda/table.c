@@ -1,0 +1,134 @@
+/* The table: products of a transformer's linear layers in every format, by
+ * every kernel and by the libraries. A row of JSON for each. */
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "test/bench/cuda/bench.h"
+
+enum { FEW_ROWS = 64, LEAST_SETS = 4, TUNE_MS = 100 };
+
+static double seconds(void) {
+  struct timespec t;
+  (void)clock_gettime(CLOCK_MONOTONIC, &t);
+  return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
+}
+
+static double started;
+static bool is_late(const bench_options *o) {
+  return seconds() - started > o->seconds;
+}
+
+static void begin_row(const bench_product *p, const char *way) {
+  const bench_weights *w = p->w;
+  printf("{\"row\": \"product\", \"n\": %lld, \"k\": %lld, \"m\": %lld, "
+         "\"type\": \"%s\", \"format\": \"%s\", \"zeros\": %d, \"way\": "
+         "\"%s\", \"sets\": %lld, \"bytes\": %zu, ",
+         (long long)w->n, (long long)w->k, (long long)p->m,
+         bench_type_name(w->type), w->format, w->zeros, way, (long long)p->sets,
+         w->size);
+}
+
+/* Times are of one product. */
+static void end_row(const bench_product *p, const dev_times *t) {
+  double sets = (double)p->sets;
+  printf("\"us\": %.3f, \"least\": %.3f, \"most\": %.3f, \"spread\": %.4f, "
+         "\"mhz\": %d}\n",
+         t->median / sets, t->least / sets, t->most / sets,
+         (t->high - t->low) / t->median, t->mhz);
+  (void)fflush(stdout);
+}
+
+static void measure_way(const bench_options *o, bench_product *p, int way) {
+  int why, code;
+  const char *name = bench_way_name(way);
+  /* It would read weights again for every 16 rows. */
+  if (strncmp(name, "few_", 4) == 0 && p->m > FEW_ROWS) return;
+  begin_row(p, name);
+  if (!bench_product_way(p, way, &why, &code)) {
+    printf("\"skipped\": %d, \"code\": %d}\n", why, code);
+    return;
+  }
+  dev_graph g = dev_capture(bench_product_run, p);
+  dev_times t = dev_time(&g, o->warm, o->runs);
+  dev_graph_free(&g);
+  end_row(p, &t);
+}
+
+static void measure_peer(const bench_product *p, const char *name,
+                         const peer_best *best) {
+  begin_row(p, name);
+  if (!best->found) {
+    printf("\"skipped\": 1, \"code\": 0}\n");
+    return;
+  }
+  printf("\"algorithm\": %d, \"tried\": %d, ", best->algorithm, best->tried);
+  end_row(p, &best->times);
+}
+
+static void measure_peers(const bench_options *o, const bench_product *p) {
+  peer_best best;
+  if (strcmp(p->w->format, "nk") == 0) {
+    best = peer_cublaslt(p, o->warm, o->runs);
+    measure_peer(p, "cuBLASLt", &best);
+  } else if (strcmp(p->w->format, "nm24") == 0) {
+    best = peer_cusparselt(p, o->warm, o->runs);
+    measure_peer(p, "cuSPARSELt", &best);
+  }
+}
+
+static int64_t sets_for(const bench_options *o, size_t size) {
+  int64_t sets = o->working_set / (int64_t)size + 1;
+  return sets < LEAST_SETS ? LEAST_SETS : sets > MAX_SETS ? MAX_SETS : sets;
+}
+
+static void measure_weights(const bench_options *o, const bench_weights *w) {
+  bench_product p;
+  bench_product_make(&p, w, sets_for(o, w->size), OWN_AND_LIBRARIES, NULL);
+  for (const int64_t *m = o->rows; *m && !is_late(o); m++) {
+    free(bench_product_rows(&p, *m, (uint32_t)*m));
+    for (uint32_t i = 0; i < p.num_ways; i++)
+      if (p.ways[i] < OWN_WAYS) measure_way(o, &p, p.ways[i]);
+    measure_peers(o, &p);
+  }
+  bench_product_free(&p);
+  if (strcmp(w->format, "nm24") != 0) return;
+  /* What a model does that has tuned itself: nothing but the library. */
+  bench_product_make(&p, w, sets_for(o, w->size), LIBRARIES, NULL);
+  for (const int64_t *m = o->rows; *m && !is_late(o); m++) {
+    int why, code;
+    free(bench_product_rows(&p, *m, (uint32_t)*m));
+    if (bench_product_way(&p, WAY_CUSPARSELT, &why, &code))
+      bench_product_tune(&p, TUNE_MS);
+    measure_way(o, &p, WAY_CUSPARSELT);
+  }
+  bench_product_free(&p);
+}
+
+int bench_table(const bench_options *o) {
+  static const struct {
+    const char *format;
+    int zeros;
+  } rows[] = {{"nk", 0},      {"nm24", 50},   {"bitmap", 50},
+              {"bitmap", 60}, {"bitmap", 70}, {"bitmap", 90}};
+  started = seconds();
+  /* bf16 first: goals are set for it. */
+  for (int type = BF16; type >= F16; type -= BF16 - F16)
+    for (const int64_t(*s)[2] = o->shapes; (*s)[0]; s++)
+      for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        if (o->type && o->type != type) continue;
+        if (is_late(o)) {
+          printf("{\"row\": \"late\", \"n\": %lld, \"k\": %lld, \"type\": "
+                 "\"%s\", \"format\": \"%s\", \"zeros\": %d}\n",
+                 (long long)(*s)[0], (long long)(*s)[1], bench_type_name(type),
+                 rows[i].format, rows[i].zeros);
+          continue;
+        }
+        bench_weights w =
+            bench_weights_make(rows[i].format, type, rows[i].zeros, (*s)[0],
+                               (*s)[1], false, (uint32_t)(1 + i));
+        measure_weights(o, &w);
+        bench_weights_free(&w);
+      }
+  return 0;
+}
