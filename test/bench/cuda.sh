@@ -12,7 +12,8 @@
 #   2  the table, and the goals
 #   3  whole models
 #
-# prepare takes nvcc and a build (PRUNE_BUILD, build). run takes a driver and
+# prepare takes nvcc and a build (PRUNE_BUILD, build) whose Python has onnx and
+# onnxruntime. run takes a driver and
 # python3; cuBLASLt and cuSPARSELt are looked for where pip puts them.
 set -euo pipefail
 
@@ -35,14 +36,18 @@ END
 }
 
 prepare() {
-  local dir=$1 root build
+  local dir=$1 root build python size
   root=$(cd "$(dirname "$0")/../.." && pwd)
   build=${PRUNE_BUILD:-$root/build}
-  cmake --build "$build" --target prune-bench-cuda
+  python=$(sed -n 's/^PRUNE_PYTHON:[A-Z]*=//p' "$build/CMakeCache.txt")
+  cmake --build "$build" --target prune-bench-cuda prunec
   mkdir -p "$dir"
   cp "$root/test/bench/cuda.sh" "$root/test/bench/cuda/report.py" "$dir"
   strip -o "$dir/prune-bench-cuda" "$build/test/bench/cuda/prune-bench-cuda"
-  du -sh "$dir"
+  "$python" "$root/test/bench/cuda/models.py" "$build/bin" "$dir"
+  size=$(du -sm "$dir" | cut -f 1)
+  [ "$size" -lt 60 ] || fail "$dir has $size MB, more than is carried"
+  printf '%s: %d MB\n' "$dir" "$size"
 }
 
 # part NAME SECONDS COMMAND…: rows to $OUT/NAME.jsonl; goes on where it fails.
@@ -72,6 +77,11 @@ run() {
     part check 300 "$bench" check
     ;;
   2) part table 540 "$bench" table -l 440 ;;
+  3)
+    for model in minilm_24 minilm_dense; do
+      part "$model" 120 "$dir/$model-bench" "$dir/$model".{blob,out.bin,in.bin}
+    done
+    ;;
   *) fail "no part is called '$2'" ;;
   esac
   python3 "$dir/report.py" "$OUT"/[a-z]*.jsonl >"$OUT/report.txt" || failed=1
@@ -124,6 +134,7 @@ selftest() {
   expect '^G5 *bf16 .* \(met\|MISSED\)$' "$dir/report"
   selftest_goals "$python" "$here" "$dir"
   selftest_transcript "$python" "$here" "$dir" "$mocks"
+  selftest_model "$build" "$python" "$here" "$dir"
   printf 'the benchmark works where there is no GPU\n'
 }
 
@@ -159,6 +170,19 @@ selftest_transcript() {
   expect 'cusparseLtMatmulGetWorkspace: argument 2 differs 1 times' \
     "$dir/differs"
   expect ' 1 differences, 0 calls left out' "$dir/differs"
+}
+
+# A whole model, small.
+selftest_model() {
+  local build=$1 python=$2 here=$3 model=$4/minilm_24
+  "$python" "$here/cuda/models.py" "$build/bin" "$4" \
+    --emulator="$here/../cuda/emulator"
+  LD_LIBRARY_PATH=$build/test/cuda/mock PRUNE_MOCK_KERNELS=$model.so \
+    "$model-bench" "$model".{blob,out.bin,in.bin} -s >"$model.jsonl" \
+    2>"$model.log" || fail "a model is wrong: $(cat "$model.jsonl")"
+  "$python" "$here/cuda/report.py" "$model.jsonl" >"$4/report"
+  expect '^G12 .* \(met\|MISSED\)$' "$4/report"
+  expect 'linear_nm24' "$model.log"
 }
 
 case "${1:-} $#" in

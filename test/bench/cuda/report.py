@@ -186,7 +186,7 @@ def print_product(p, r):
 
 def print_machine(rows):
     for r in rows:
-        if r["row"] in ("machine", "copy", "dense", "library", "late", "model"):
+        if r["row"] in ("machine", "copy", "dense", "library", "late"):
             print("  ".join(f"{k} {v}" for k, v in r.items() if k != "row"))
 
 
@@ -207,12 +207,26 @@ def print_checks(rows):
               f"is allowed; {len(worst)} done, {left} not")
 
 
+def print_models(rows):
+    models = [r for r in rows if r["row"] == "model"]
+    for r in models:
+        print(f"\n{r['model']}: {r['us']:.1f} us as planned, spread "
+              f"{r['spread']:.1%}, {r['tuned_us']:.1f} tuned; {r['steps']} "
+              f"steps, {r['kernels_us']:.1f} us by themselves; relative L2 "
+              f"error {r['error']}, tuned {r['tuned_error']}; {r['mhz']} MHz"
+              f"{'' if r['ok'] else '; WRONG'}")
+        ratio = r["tuned_us"] / r["kernels_us"]
+        print(f"G12  {'a run / the sum of its kernels':40}{ratio:7.3f}"
+              f"   1.03  {'met' if ratio <= 1.03 else 'MISSED'}")
+
+
 def main():
     if len(sys.argv) < 2:
         sys.exit(__doc__)
     rows = read(sys.argv[1:])
     print_machine(rows)
     print_checks(rows)
+    print_models(rows)
     p = Products(rows)
     if p.rows:
         machine = next((r for r in rows if r["row"] == "machine"), {})
