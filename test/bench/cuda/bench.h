@@ -153,16 +153,22 @@ void *record_symbol(void *user, const char *library, const char *name);
 void record_capture(bool begins);
 void record_close(void);
 
+enum { MAX_EXCEPT = 8 };
 /* Parts; 0, or 1 where something is not as it should be. */
 typedef struct bench_options {
   const int64_t *rows, (*shapes)[2]; /* each ends with 0 */
   int warm, runs, type;              /* type 0: both */
   double seconds;                    /* after which nothing is begun */
-  int64_t working_set; /* bytes of the weights of all sets, at least */
-  int64_t ceiling;     /* n = k = m of the dense product */
-  bool wrong;          /* expects what is wrong */
+  int64_t working_set;       /* bytes of the weights of all sets, at least */
+  int64_t ceiling;           /* n = k = m of the dense product */
+  const char *format, *only; /* NULL: all formats, all ways */
+  const char *except[MAX_EXCEPT];
+  bool wrong; /* expects what is wrong */
   const char *transcript;
 } bench_options;
+/* Whether a way, or a peer, is asked for. */
+bool bench_wants(const bench_options *o, const char *name);
+int bench_ways(const bench_options *o);    /* main.c: what there is */
 int bench_check(const bench_options *o);   /* check.c */
 int bench_machine(const bench_options *o); /* machine.c */
 int bench_table(const bench_options *o);   /* table.c */

@@ -128,7 +128,8 @@ static int check_format(const bench_options *o, const char *format, int type,
     expected e = expect(&w, x, *m);
     if (o->wrong) e.sum[(*m * n) / 2] += 1 + e.size[(*m * n) / 2];
     for (uint32_t i = 0; i < p.num_ways; i++)
-      wrong |= check_way(&p, &e, p.ways[i]);
+      if (bench_wants(o, bench_way_name(p.ways[i])))
+        wrong |= check_way(&p, &e, p.ways[i]);
     forget(&e);
     free(x);
     (void)fflush(stdout);
@@ -144,7 +145,8 @@ int bench_check(const bench_options *o) {
   for (const int64_t(*s)[2] = o->shapes; (*s)[0]; s++)
     for (size_t f = 0; f < 3; f++)
       for (int type = F16; type <= BF16; type += BF16 - F16)
-        if (!o->type || o->type == type)
+        if ((!o->type || o->type == type) &&
+            (!o->format || strcmp(o->format, formats[f]) == 0))
           wrong |= check_format(o, formats[f], type, (*s)[0], (*s)[1]);
   return wrong;
 }

@@ -1,8 +1,11 @@
 /* The benchmark of the CUDA backend; test/bench/cuda.sh runs it.
  *
- *   prune-bench-cuda check|machine|table [options]
+ *   prune-bench-cuda ways|check|machine|table [options]
  *     -s        small: what an emulator can do
  *     -t TYPE   f16 or bf16 alone
+ *     -f FORMAT  nk, nm24 or bitmap alone (check, table)
+ *     -k WAY    this alone, and no library beside it (check, table)
+ *     -x WAY    not this; may be repeated (check, table)
  *     -l SECONDS  begins no other product after so many (table)
  *     -o FILE   a transcript of what libraries are asked (machine)
  *     -w        expects what is wrong, and has to fail (check)
@@ -39,6 +42,7 @@ static const int64_t check_shapes[][2] = {{1040, 1088}, {1003, 1001}, {0, 0}},
                      small_table_shapes[][2] = {{64, 128}, {0, 0}};
 
 static const part parts[] = {
+    {"ways", bench_ways, NULL, NULL, NULL, NULL},
     {"check", bench_check, check_rows, few, check_shapes, small_check_shapes},
     {"machine", bench_machine, library_rows, small_library_rows, NULL, NULL},
     {"table", bench_table, table_rows, small_table_rows, table_shapes,
@@ -50,30 +54,82 @@ static const part *find_part(const char *name) {
   bench_fail("no part is called '%s'", name);
 }
 
+bool bench_wants(const bench_options *o, const char *name) {
+  if (o->only && strcmp(o->only, name) != 0) return false;
+  for (int i = 0; i < MAX_EXCEPT && o->except[i]; i++)
+    if (strcmp(o->except[i], name) == 0) return false;
+  return true;
+}
+
+int bench_ways(const bench_options *o) {
+  (void)o;
+#define WAY(name, format, arch) (void)puts(#format " " #name);
+#include "test/bench/cuda/ways.def"
+#undef WAY
+  printf("nk %s\nnm24 %s\n", bench_way_name(WAY_CUBLASLT),
+         bench_way_name(WAY_CUSPARSELT));
+  return 0;
+}
+
+static void except(bench_options *o, const char *name) {
+  int i = 0;
+  while (i < MAX_EXCEPT && o->except[i])
+    i++;
+  if (i == MAX_EXCEPT) bench_fail("-x is given too often");
+  o->except[i] = name;
+}
+
+/* An option with a value. */
+static void set_option(bench_options *o, char option, const char *value) {
+  switch (option) {
+  case 't':
+    o->type = strcmp(value, "bf16") == 0 ? BF16 : F16;
+    break;
+  case 'f':
+    o->format = value;
+    break;
+  case 'k':
+    o->only = value;
+    break;
+  case 'x':
+    except(o, value);
+    break;
+  case 'l':
+    o->seconds = strtod(value, NULL);
+    break;
+  case 'o':
+    o->transcript = value;
+    break;
+  default:
+    bench_fail("no option is called '-%c'", option);
+  }
+}
+
+static bool read_options(bench_options *o, int argc, char **argv) {
+  bool small = false;
+  for (int i = 2; i < argc; i++) {
+    const char *a = argv[i];
+    if (strcmp(a, "-s") == 0)
+      small = true;
+    else if (strcmp(a, "-w") == 0)
+      o->wrong = true;
+    else if (a[0] == '-' && a[1] && !a[2] && i + 1 < argc)
+      set_option(o, a[1], argv[++i]);
+    else
+      bench_fail("'%s' is no option, or has no value", a);
+  }
+  return small;
+}
+
 int main(int argc, char **argv) {
   bench_options o = {.warm = 10,
                      .runs = 31,
                      .seconds = 500,
                      .working_set = INT64_C(512) << 20,
                      .ceiling = 8192};
-  if (argc < 2) bench_fail("usage: prune-bench-cuda check|machine|table");
+  if (argc < 2) bench_fail("usage: prune-bench-cuda ways|check|machine|table");
   const part *p = find_part(argv[1]);
-  bool small = false;
-  for (int i = 2; i < argc; i++) {
-    const char *a = argv[i], *value = i + 1 < argc ? argv[i + 1] : "";
-    if (strcmp(a, "-s") == 0)
-      small = true;
-    else if (strcmp(a, "-w") == 0)
-      o.wrong = true;
-    else if (strcmp(a, "-t") == 0)
-      o.type = strcmp(value, "bf16") == 0 ? BF16 : F16, i++;
-    else if (strcmp(a, "-l") == 0)
-      o.seconds = strtod(value, NULL), i++;
-    else if (strcmp(a, "-o") == 0)
-      o.transcript = value, i++;
-    else
-      bench_fail("no option is called '%s'", a);
-  }
+  bool small = read_options(&o, argc, argv);
   o.rows = small ? p->small_rows : p->rows;
   o.shapes = small ? p->small_shapes : p->shapes;
   if (small) {
@@ -82,6 +138,6 @@ int main(int argc, char **argv) {
     o.working_set = 4096;
     o.ceiling = 64;
   }
-  dev_open();
+  if (p->run != bench_ways) dev_open();
   return p->run(&o);
 }

@@ -44,6 +44,7 @@ static void measure_way(const bench_options *o, bench_product *p, int way) {
   const char *name = bench_way_name(way);
   /* It would read weights again for every 16 rows. */
   if (strncmp(name, "few_", 4) == 0 && p->m > FEW_ROWS) return;
+  if (!bench_wants(o, name)) return;
   begin_row(p, name);
   if (!bench_product_way(p, way, &why, &code)) {
     printf("\"skipped\": %d, \"code\": %d}\n", why, code);
@@ -68,10 +69,11 @@ static void measure_peer(const bench_product *p, const char *name,
 
 static void measure_peers(const bench_options *o, const bench_product *p) {
   peer_best best;
-  if (strcmp(p->w->format, "nk") == 0) {
+  if (strcmp(p->w->format, "nk") == 0 && bench_wants(o, "cuBLASLt")) {
     best = peer_cublaslt(p, o->warm, o->runs);
     measure_peer(p, "cuBLASLt", &best);
-  } else if (strcmp(p->w->format, "nm24") == 0) {
+  } else if (strcmp(p->w->format, "nm24") == 0 &&
+             bench_wants(o, "cuSPARSELt")) {
     best = peer_cusparselt(p, o->warm, o->runs);
     measure_peer(p, "cuSPARSELt", &best);
   }
@@ -92,7 +94,9 @@ static void measure_weights(const bench_options *o, const bench_weights *w) {
     measure_peers(o, &p);
   }
   bench_product_free(&p);
-  if (strcmp(w->format, "nm24") != 0) return;
+  if (strcmp(w->format, "nm24") != 0 ||
+      !bench_wants(o, bench_way_name(WAY_CUSPARSELT)))
+    return;
   /* What a model does that has tuned itself: nothing but the library. */
   bench_product_make(&p, w, sets_for(o, w->size), LIBRARIES, NULL);
   for (const int64_t *m = o->rows; *m && !is_late(o); m++) {
@@ -116,7 +120,9 @@ int bench_table(const bench_options *o) {
   for (int type = BF16; type >= F16; type -= BF16 - F16)
     for (const int64_t(*s)[2] = o->shapes; (*s)[0]; s++)
       for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
-        if (o->type && o->type != type) continue;
+        if ((o->type && o->type != type) ||
+            (o->format && strcmp(o->format, rows[i].format) != 0))
+          continue;
         if (is_late(o)) {
           printf("{\"row\": \"late\", \"n\": %lld, \"k\": %lld, \"type\": "
                  "\"%s\", \"format\": \"%s\", \"zeros\": %d}\n",
