@@ -5,8 +5,9 @@
 #
 # Takes the tools of build/bin (or PRUNE_BIN). Let the machine rest meanwhile.
 # PRUNE_PEERS: Pythons that have the runtimes to compare with (cpu.py --peers),
-# separated by blanks; PRUNE_ONNXSIM: one that has onnxsim 0.8. zeros makes 6 GB
-# of models in PRUNE_BENCH_CACHE.
+# separated by blanks; PRUNE_ONNXSIM: one that has onnxsim 0.8; PRUNE_GPU: what
+# cuda.sh measured on a machine with a GPU. zeros makes 6 GB of models in
+# PRUNE_BENCH_CACHE.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 python=${PRUNE_PYTHON:-build/venv/bin/python}
@@ -39,7 +40,7 @@ for page in $what; do
   case $page in
   performance)
     page docs/performance.md 'How fast, how large' \
-      startup.py chain.py big.py external.py minilm.py memory.py same.py
+      startup.py chain.py big.py external.py minilm.py memory.py same.py gpu.py
     ;;
   zeros)
     page docs/zeros.md 'What zeros pay' "cpu.py --only $cases$peers" \
