@@ -256,6 +256,7 @@ static void pmk_wait(const uint32_t *event) {
 static void pmk_thread_main() {
   pmk_emu.kernel(pmk_emu.params);
   pmk_thread &t = pmk_emu.thread[pmk_emu.current];
+  if (t.copies) pmk_fail("ends with copies under way");
   t.done = true;
   pmk_go(t.fibre, &pmk_emu.host);
 }

@@ -6,6 +6,7 @@
  *   kernels           every kernel
  *   kernels mistakes  every mistake of pmk_mistake must be noticed */
 #include "test/cuda/kernels/attention.h"
+#include "test/cuda/kernels/conversions.h"
 #include "test/cuda/kernels/products.h"
 
 int main(int argc, char **argv) {
@@ -16,6 +17,7 @@ int main(int argc, char **argv) {
     mistakes_of_attention(m);
     m.barriers_of_all();
   } else {
+    all_conversions(t);
     all_products(t);
     all_attention(t);
   }
