@@ -61,16 +61,14 @@ const char *prn_cu_element(prn_cu_text *t, unsigned i, const char *offset,
   return prn_cu_str(t->c, "pmk_make<%s>((float)%s)", prn_cu_memory_type(as), v);
 }
 
-/* Element (b, first, second) of operand i, whose last two dimensions are these,
- * or are the other way around. */
+/* Element (b, first, second) of operand i, whose last two dimensions are
+ * these. */
 static void accessor(prn_cu_text *t, unsigned i, unsigned out,
-                     const char *first, const char *second, bool turned,
-                     prn_dtype as) {
+                     const char *first, const char *second, prn_dtype as) {
   const char *lead[PRN_CU_RANK];
   prn_cu_open(t, "[&](pmk_i b, pmk_i %s, pmk_i %s) {", first, second);
   split_lead(t, out, lead);
-  const char *offset = turned ? prn_cu_at(t, i, lead, second, first)
-                              : prn_cu_at(t, i, lead, first, second);
+  const char *offset = prn_cu_at(t, i, lead, first, second);
   prn_cu_line(t, "return %s;", prn_cu_element(t, i, offset, as));
   prn_cu_close(t, "},");
 }
@@ -78,6 +76,14 @@ static void accessor(prn_cu_text *t, unsigned i, unsigned out,
 /* Operands but for weights in a second packing. */
 static uint32_t num_views(const prn_op *op) {
   return op->num_operands - (prn_op_int(op, "few", 0) > 0);
+}
+
+prn_status prn_cu_epilogue_check(const prn_op *op) {
+  const prn_block *body = prn_op_block(op, "body");
+  if (prn_cu_body_indices(body))
+    return prn_op_error(op, "the CUDA backend has no positions in what is done "
+                            "to a sum");
+  return prn_cu_body_check(op, body);
 }
 
 void prn_cu_epilogue(prn_cu_text *t, unsigned first, const char *sum,
@@ -210,11 +216,11 @@ static void general(prn_cu *c, const prn_op *op) {
                    : "pmk_gemm_f32(%.0s%s, %s, %s, %s,",
               prn_cu_memory_type(as), prn_cu_dim(&t, s.batch),
               prn_cu_dim(&t, s.m), prn_cu_dim(&t, s.n), prn_cu_dim(&t, s.k));
-  accessor(&t, A, OUT, "i", "k", false, as);
+  accessor(&t, A, OUT, "i", "k", as);
   if (pack)
     packed_accessor(&t, &s, pack, as);
   else
-    accessor(&t, B, OUT, "k", "j", false, as);
+    accessor(&t, B, OUT, "k", "j", as);
   epilogue(&t);
   (void)end(&t, &s, name);
 }
@@ -371,7 +377,7 @@ static prn_status check_matmul(const prn_op *op) {
       !prn_str_is(prn_op_string(w, "pack", "dense"), "dense"))
     return prn_op_error(op, "the CUDA backend multiplies %s by dense weights",
                         prn_dtype_name(a));
-  return prn_cu_body_check(op, prn_op_block(op, "body"));
+  return prn_cu_epilogue_check(op);
 }
 
 const prn_cu_kind prn_cu_matmul = {check_matmul, emit_matmul};
@@ -423,9 +429,9 @@ static void emit_attention(prn_cu *c, const prn_op *op) {
       prn_cu_dim(&t, o->dims[r - 2]), prn_cu_dim(&t, k->dims[k->rank - 2]),
       prn_cu_dim(&t, q->dims[q->rank - 1]), prn_cu_dim(&t, o->dims[r - 1]),
       prn_op_int(op, "zero_hidden", 0) ? "true" : "false");
-  accessor(&t, Q, RESULT, "i", "e", false, q->dtype);
-  accessor(&t, K, RESULT, "j", "e", false, q->dtype);
-  accessor(&t, V, RESULT, "j", "e", false, q->dtype);
+  accessor(&t, Q, RESULT, "i", "e", q->dtype);
+  accessor(&t, K, RESULT, "j", "e", q->dtype);
+  accessor(&t, V, RESULT, "j", "e", q->dtype);
   score(&t);
   prn_cu_open(&t, "[&](pmk_i b, pmk_i i, pmk_i e, float x) {");
   split_lead(&t, RESULT, lead);

@@ -28,6 +28,8 @@ const char *prn_cu_at(prn_cu_text *t, unsigned i, const char *const *lead,
  * float. */
 const char *prn_cu_element(prn_cu_text *t, unsigned i, const char *offset,
                            prn_dtype as);
+/* Reports what the body of a product asks for and cannot have. */
+PRN_NODISCARD prn_status prn_cu_epilogue_check(const prn_op *op);
 /* Lines that put body(sum, operands from `first` on) into operand `out`, each
  * operand at its offset. */
 void prn_cu_epilogue(prn_cu_text *t, unsigned first, const char *sum,

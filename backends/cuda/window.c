@@ -235,7 +235,7 @@ static prn_status check_conv(const prn_op *op) {
   if (constant &&
       !prn_str_is(prn_op_string(constant, "pack", "dense"), "dense"))
     return prn_op_error(op, "the CUDA backend convolves by dense weights");
-  return prn_cu_body_check(op, prn_op_block(op, "body"));
+  return prn_cu_epilogue_check(op);
 }
 
 const prn_cu_kind prn_cu_conv = {check_conv, emit_conv};
