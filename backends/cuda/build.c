@@ -48,7 +48,28 @@ const prn_op *prn_cu_constant(const prn_value *v) {
 
 /* ---- checks ---- */
 
-static prn_status check_types(const prn_op *op) {
+/* Every symbol in d can be read off an input. */
+static bool can_know(const prn_cu *c, prn_dim d) {
+  if (d->kind == PRN_DIM_UNKNOWN) return false;
+  if (d->kind == PRN_DIM_SYM && !prn_str_is(d->name, "workers") &&
+      prn_cu_symbol(c, d->name) < 0)
+    return false;
+  for (uint32_t i = 0; i < d->num_args; i++)
+    if (!can_know(c, d->args[i])) return false;
+  return true;
+}
+
+static prn_status check_sizes(const prn_cu *c, const prn_op *op,
+                              const prn_type *t) {
+  bool known = can_know(c, t->offset);
+  for (int32_t k = 0; k < t->rank; k++)
+    known = known && can_know(c, t->dims[k]) && can_know(c, t->strides[k]);
+  if (known) return PRN_OK;
+  return prn_op_error(op, "the sizes of %s do not follow from those of inputs",
+                      prn_type_str(c->ctx, t));
+}
+
+static prn_status check_types(const prn_cu *c, const prn_op *op) {
   if (op->num_operands > PRN_CU_VIEWS)
     return prn_op_error(op, "has %u operands, more than the %d of a kernel",
                         op->num_operands, PRN_CU_VIEWS);
@@ -61,23 +82,39 @@ static prn_status check_types(const prn_op *op) {
     if (!prn_cu_memory_type(v->type->dtype))
       return prn_op_error(op, "the CUDA backend has no elements of type %s",
                           prn_dtype_name(v->type->dtype));
+    PRN_TRY(check_sizes(c, op, v->type));
   }
   return PRN_OK;
 }
 
-static prn_status check(const prn_op *op) {
+/* Sizes among the attributes, such as where an allocation begins. */
+static prn_status check_attrs(const prn_cu *c, const prn_op *op) {
+  bool known = true;
+  for (uint32_t i = 0; i < op->num_attrs; i++) {
+    const prn_attr *a = op->attrs[i].value;
+    if (a->kind == PRN_ATTR_DIM) known = known && can_know(c, a->dim);
+    for (uint32_t k = 0; a->kind == PRN_ATTR_LIST && k < a->size; k++)
+      if (a->list[k]->kind == PRN_ATTR_DIM)
+        known = known && can_know(c, a->list[k]->dim);
+  }
+  if (known) return PRN_OK;
+  return prn_op_error(op, "has sizes that do not follow from those of inputs");
+}
+
+static prn_status check(const prn_cu *c, const prn_op *op) {
   const prn_cu_kind *kind = kind_of(op);
+  PRN_TRY(check_attrs(c, op));
   if (is_silent(op)) return PRN_OK;
   if (!kind) return prn_op_error(op, "the CUDA backend has no kernel for it");
-  PRN_TRY(check_types(op));
+  PRN_TRY(check_types(c, op));
   return kind->check ? kind->check(op) : PRN_OK;
 }
 
 /* Everything that cannot be compiled, not only the first. */
-static prn_status check_all(const prn_block *b) {
+static prn_status check_all(const prn_cu *c, const prn_block *b) {
   prn_status status = PRN_OK;
   PRN_EACH_OP(op, b)
-    if (check(op) != PRN_OK) status = PRN_FAIL;
+    if (check(c, op) != PRN_OK) status = PRN_FAIL;
   return status;
 }
 
@@ -138,8 +175,8 @@ prn_status prn_cu_build(prn_cu *c, prn_module *m, const char *prefix) {
   c->prefix = prefix;
   PRN_TRY(find_func(m, &c->func));
   c->body = prn_op_block(c->func, "body");
-  PRN_TRY(check_all(c->body));
   list_symbols(c);
+  PRN_TRY(check_all(c, c->body));
   PRN_EACH_OP(op, c->body) {
     const prn_cu_kind *kind = kind_of(op);
     if (kind) kind->emit(c, op);
