@@ -112,7 +112,9 @@ static prn_status check(const prn_cu *c, const prn_op *op) {
 
 /* Everything that cannot be compiled, not only the first. */
 static prn_status check_all(const prn_cu *c, const prn_block *b) {
-  prn_status status = PRN_OK;
+  prn_status status = check_attrs(c, c->func);
+  for (uint32_t i = 0; i < b->num_args; i++)
+    if (check_sizes(c, c->func, b->args[i]->type) != PRN_OK) status = PRN_FAIL;
   PRN_EACH_OP(op, b)
     if (check(c, op) != PRN_OK) status = PRN_FAIL;
   return status;
