@@ -135,6 +135,8 @@ static void add_few(list *l, const planner *s) {
 
 static void add_zeros(list *l, const planner *s) {
   if (is_few(s)) add_few(l, s);
+  /* All rows would be one block, which cannot number them. */
+  if (prn_plan_by_panels(s->p) && s->p->n > PRN_SRT_MAX_ROWS) return;
   add_srt(l, s);
   for (int64_t r = 4; r <= PRN_SRT_MAX_BLOCK; r *= 2)
     add_blocks(l, s, r);
