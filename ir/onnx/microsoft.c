@@ -37,18 +37,19 @@ static prn_status check_num_heads(const prn_op *op) {
                       (long long)n);
 }
 
-prn_status prn_infer_ms_attention(prn_infer *env, prn_op *op) {
+static prn_status attention(prn_infer *env, prn_op *op, uint32_t past_at,
+                            prn_dtype dtype) {
   prn_shape x = prn_shape_of(env, op, 0), w = prn_shape_of(env, op, 1);
-  prn_shape past = prn_shape_of(env, op, 4);
+  prn_shape past = prn_shape_of(env, op, past_at);
   int64_t heads = prn_op_int(op, "num_heads", 1);
   size_t n;
   const int64_t *sizes = prn_op_ints(op, "qkv_hidden_sizes", &n);
   PRN_TRY(check_num_heads(op));
-  if (x.rank != 3) return prn_shape_dtype_only(env, op, 0, x.dtype);
+  if (x.rank != 3) return prn_shape_dtype_only(env, op, 0, dtype);
   prn_dim hidden = unknown(env), total = x.dims[1];
   if (w.rank == 2) hidden = divide(env, w.dims[1], 3);
   if (n == 3) hidden = prn_shape_const(env, sizes[2]);
-  if (prn_shape_in(op, 4))
+  if (prn_shape_in(op, past_at))
     total = past.rank == 5 && !prn_op_int(op, "past_present_share_buffer", 0)
                 ? prn_dim_add(prn_infer_ctx(env), past.dims[3], x.dims[1])
                 : unknown(env);
@@ -56,8 +57,16 @@ prn_status prn_infer_ms_attention(prn_infer *env, prn_op *op) {
   prn_dim present[] = {prn_shape_const(env, 2), x.dims[0],
                        prn_shape_const(env, heads), total,
                        divide(env, hidden, heads)};
-  PRN_TRY(prn_shape_result(env, op, 0, shape(env, x.dtype, 3, out)));
-  return prn_shape_result(env, op, 1, shape(env, x.dtype, 5, present));
+  PRN_TRY(prn_shape_result(env, op, 0, shape(env, dtype, 3, out)));
+  return prn_shape_result(env, op, 1, shape(env, dtype, 5, present));
+}
+
+prn_status prn_infer_ms_attention(prn_infer *env, prn_op *op) {
+  return attention(env, op, 4, prn_shape_of(env, op, 0).dtype);
+}
+
+prn_status prn_infer_ms_qattention(prn_infer *env, prn_op *op) {
+  return attention(env, op, 8, prn_shape_of(env, op, 3).dtype);
 }
 
 /* [batch, heads, past + new, size] from a past of that form. */
@@ -194,6 +203,22 @@ prn_status prn_infer_ms_embedding(prn_infer *env, prn_op *op) {
 prn_status prn_infer_ms_half(prn_infer *env, prn_op *op) {
   prn_shape x = prn_shape_of(env, op, 0);
   if (x.rank > 0) x.dims[x.rank - 1] = divide(env, x.dims[x.rank - 1], 2);
+  return prn_shape_result(env, op, 0, x);
+}
+
+/* ---- normalisation ---- */
+
+prn_status prn_infer_ms_group_norm(prn_infer *env, prn_op *op) {
+  prn_shape x = prn_shape_of(env, op, 0);
+  int64_t groups = prn_op_int(op, "groups", 0), c;
+  if (groups < 1)
+    return prn_op_error(op, "groups is %lld, expected 1 or more",
+                        (long long)groups);
+  bool last = prn_op_int(op, "channels_last", 1) != 0;
+  if (x.rank >= 2 && prn_dim_is_const(x.dims[last ? x.rank - 1 : 1], &c) &&
+      c % groups)
+    return prn_op_error(op, "%lld channels do not divide into %lld groups",
+                        (long long)c, (long long)groups);
   return prn_shape_result(env, op, 0, x);
 }
 

@@ -46,6 +46,7 @@ struct prn_o2n {
   X(normalise)            \
   X(recurrent)            \
   X(quant)                \
+  X(qlinear)              \
   X(control)              \
   X(attention)            \
   X(microsoft)            \
@@ -124,6 +125,8 @@ prn_status prn_o2n_unsupported(const prn_op *op, const char *fmt, ...);
 PRN_NODISCARD prn_status prn_o2n_prepare(prn_module *m, prn_op *graph);
 /* For prn_walk, inner first: replaces a node that stands for several. */
 PRN_NODISCARD prn_status prn_o2n_decompose(void *user, prn_op *op);
+/* Whether it does so with nodes of this operator, as far as they fit. */
+bool prn_o2n_decomposes(prn_opcode code);
 /* Lowers the ops of an onnx block (its terminator excepted) at e->b. Nodes
  * that fail are counted in e->errors. */
 void prn_o2n_block(prn_o2n *e, prn_block *block);
@@ -158,6 +161,22 @@ prn_value *prn_o2n_cast(prn_o2n *e, const prn_op *op, prn_value *x,
 /* A scale or zero point laid along `axis` of a tensor of that rank: scalars
  * stay, vectors get trailing dimensions of size 1. */
 prn_value *prn_o2n_along(prn_o2n *e, prn_value *p, int32_t axis, int32_t rank);
+/* (x - zero) * scale; zero points may be NULL. */
+prn_value *prn_o2n_dequantized(prn_o2n *e, prn_value *x, prn_value *scale,
+                               prn_value *zero);
+/* round(x / scale) + zero, saturated. */
+prn_value *prn_o2n_quantized(prn_o2n *e, prn_value *x, prn_value *scale,
+                             prn_value *zero, prn_dtype to);
+
+/* Where a product's operands are among op's: values and zero points. */
+typedef struct prn_o2n_slots {
+  uint32_t a, a_zero, w, w_zero;
+  bool km, nk; /* a and w are stored the other way round */
+} prn_o2n_slots;
+/* Sums over (a - a_zero)(w - w_zero): i32 of bytes, f32 otherwise. */
+PRN_NODISCARD prn_status prn_o2n_matrix_product(prn_o2n *e, prn_op *op,
+                                                prn_o2n_slots s,
+                                                prn_value **out);
 /* A convolution by the attributes of op, with op's shape, without bias; bytes
  * give i32. */
 PRN_NODISCARD prn_status prn_o2n_conv(prn_o2n *e, prn_op *op, prn_value *x,

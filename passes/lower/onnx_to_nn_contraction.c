@@ -564,6 +564,7 @@ const prn_o2n_row prn_o2n_contraction[] = {
     {"MatMul", lower_matmul, 0, 0},
     {"Gemm", lower_gemm, 0, 0},
     {"com.microsoft:FusedMatMul", lower_fused_matmul, 0, 0},
+    {"com.microsoft:TransposeMatMul", lower_fused_matmul, 0, 0},
     {"Conv", lower_conv, 0, 0},
     {"CausalConvWithState", lower_causal_conv, 0, 0},
     {"Det", lower_det, 0, 0},

@@ -39,7 +39,7 @@ static void scaled_product(prn_op *op, prn_value *const bytes[4],
 }
 
 /* A, B, b_scale, b_zero_point, bias */
-static void dynamic_matmul(prn_op *op) {
+static prn_status dynamic_matmul(prn_op *op) {
   prn_ctx *ctx = op->module->ctx;
   const prn_type *types[3] = {prn_type_any(ctx), prn_type_any(ctx),
                               prn_type_any(ctx)};
@@ -52,14 +52,16 @@ static void dynamic_matmul(prn_op *op) {
                          prn_op_result(q, 2), prn_op_operand(op, 3)};
   scaled_product(op, bytes, prn_op_result(q, 1), prn_op_operand(op, 2),
                  prn_op_operand(op, 4));
+  return PRN_OK;
 }
 
 /* A, B, a_scale, b_scale, a_zero_point, b_zero_point, bias */
-static void integer_to_float(prn_op *op) {
+static prn_status integer_to_float(prn_op *op) {
   prn_value *bytes[4] = {prn_op_operand(op, 0), prn_op_operand(op, 1),
                          prn_op_operand(op, 4), prn_op_operand(op, 5)};
   scaled_product(op, bytes, prn_op_operand(op, 2), prn_op_operand(op, 3),
                  prn_op_operand(op, 6));
+  return PRN_OK;
 }
 
 /* ---- weights of few bits ---- */
@@ -160,18 +162,99 @@ static prn_status few_bits(prn_op *op) {
   return PRN_OK;
 }
 
+/* ---- channels that are the last axis ---- */
+
+/* v with the channels behind the batch, or, for `last`, at the end. */
+static prn_value *moved(prn_op *at, prn_value *v, uint32_t rank, bool last) {
+  int64_t perm[PRN_NN_MAX_RANK] = {0};
+  for (uint32_t i = 1; i < rank; i++)
+    perm[i] = last ? i % (rank - 1) + 1 : i == 1 ? rank - 1 : i - 1;
+  prn_value *r = prn_build_node(at, PRN_OP_onnx_Transpose, &v, 1);
+  prn_op_set_attr(r->def, "perm", prn_attr_ints(at->module->ctx, perm, rank));
+  return r;
+}
+
+/* op as the operator of ONNX that it is but for where its channels are. */
+static prn_value *standard(prn_op *op, prn_opcode code, prn_value **in,
+                           uint32_t n, uint32_t rank) {
+  bool last = prn_op_int(op, "channels_last", 0) != 0;
+  if (last) in[0] = moved(op, in[0], rank, false);
+  prn_value *y = prn_build_node(op, code, in, n);
+  for (uint32_t i = 0; i < op->num_attrs; i++)
+    if (!prn_str_is(op->attrs[i].name, "channels_last"))
+      prn_op_set_attr(y->def, op->attrs[i].name.data, op->attrs[i].value);
+  return last ? moved(op, y, rank, true) : y;
+}
+
+/* How many axes x has, by the sizes of a window; 0: too many. */
+static uint32_t window_rank(const prn_op *op) {
+  size_t n;
+  const int64_t *kernel = prn_op_ints(op, "kernel_shape", &n);
+  return kernel && n + 2 <= PRN_NN_MAX_RANK ? (uint32_t)n + 2 : 0;
+}
+
+/* X, x_scale, x_zero_point, y_scale, y_zero_point. Without zero points the
+ * kind of bytes is not known yet. */
+static prn_status quantised_pool(prn_op *op) {
+  prn_value *in[5];
+  uint32_t rank = window_rank(op);
+  for (uint32_t i = 0; i < 5; i++)
+    in[i] = prn_op_operand(op, i);
+  if (rank == 0 || !in[2] || !in[4]) return PRN_OK;
+  prn_value *x = prn_build_node(op, PRN_OP_onnx_DequantizeLinear, in, 3);
+  in[2] = standard(op, PRN_OP_onnx_AveragePool, &x, 1, rank);
+  replace(op, prn_build_node(op, PRN_OP_onnx_QuantizeLinear, in + 2, 3));
+  return PRN_OK;
+}
+
+/* x, x_scale, x_zero_point, w, w_scale, w_zero_point, y_scale, y_zero_point,
+ * B. The weight is stored as ONNX has it. */
+static prn_status quantised_conv(prn_op *op) {
+  prn_value *in[9];
+  for (uint32_t i = 0; i < 9; i++)
+    in[i] = prn_op_operand(op, i);
+  int32_t rank = in[3] ? in[3]->type->rank : -1;
+  if (rank < 3 || rank > PRN_NN_MAX_RANK) return PRN_OK;
+  replace(op, standard(op, PRN_OP_onnx_QLinearConv, in, in[8] ? 9 : 8,
+                       (uint32_t)rank));
+  return PRN_OK;
+}
+
+static prn_status last_channels_pool(prn_op *op) {
+  prn_value *x = prn_op_operand(op, 0);
+  uint32_t rank = window_rank(op);
+  if (rank == 0) return PRN_OK;
+  prn_op_set_attr(op, "channels_last", prn_attr_int(op->module->ctx, 1));
+  replace(op, standard(op, PRN_OP_onnx_MaxPool, &x, 1, rank));
+  return PRN_OK;
+}
+
+/* ---- the table ---- */
+
+typedef struct row {
+  prn_opcode code;
+  prn_status (*fn)(prn_op *op);
+} row;
+
+static const row rows[] = {
+    {PRN_OP_com_microsoft_DynamicQuantizeMatMul, dynamic_matmul},
+    {PRN_OP_com_microsoft_MatMulIntegerToFloat, integer_to_float},
+    {PRN_OP_com_microsoft_MatMulNBits, few_bits},
+    {PRN_OP_com_microsoft_QLinearAveragePool, quantised_pool},
+    {PRN_OP_com_microsoft_QLinearConv, quantised_conv},
+    {PRN_OP_com_microsoft_NhwcMaxPool, last_channels_pool},
+};
+
+static const row *find(prn_opcode code) {
+  for (size_t i = 0; i < PRN_COUNT(rows); i++)
+    if (rows[i].code == code) return &rows[i];
+  return NULL;
+}
+
+bool prn_o2n_decomposes(prn_opcode code) { return find(code) != NULL; }
+
 prn_status prn_o2n_decompose(void *user, prn_op *op) {
   (void)user;
-  switch (prn_op_code(op)) {
-  case PRN_OP_com_microsoft_DynamicQuantizeMatMul:
-    dynamic_matmul(op);
-    return PRN_OK;
-  case PRN_OP_com_microsoft_MatMulIntegerToFloat:
-    integer_to_float(op);
-    return PRN_OK;
-  case PRN_OP_com_microsoft_MatMulNBits:
-    return few_bits(op);
-  default:
-    return PRN_OK;
-  }
+  const row *r = find(prn_op_code(op));
+  return r ? r->fn(op) : PRN_OK;
 }

@@ -250,6 +250,21 @@ static prn_status lower_gelu(prn_o2n *e, prn_op *op) {
   return prn_o2n_set(e, op, 0, fast ? gelu_tanh(e, x) : gelu(e, x));
 }
 
+/* com.microsoft: the first half of X + bias times the Gelu of the second. */
+static prn_status lower_split_gelu(prn_o2n *e, prn_op *op) {
+  prn_value *x = prn_o2n_in(e, op, 0);
+  if (x->type->rank < 1) return prn_op_error(op, "expects an axis to halve");
+  x = prn_nn_binary(&e->b, PRN_SCALAR_add, x, prn_o2n_in(e, op, 1));
+  int32_t axis = x->type->rank - 1;
+  prn_dim half =
+      prn_dim_floordiv(e->ctx, x->type->dims[axis], prn_dim_const(e->ctx, 2));
+  prn_value *a =
+      prn_nn_slice_axis(&e->b, x, axis, prn_dim_const(e->ctx, 0), half);
+  prn_value *b = prn_nn_slice_axis(&e->b, x, axis, half, half);
+  return prn_o2n_set(e, op, 0,
+                     prn_nn_binary(&e->b, PRN_SCALAR_mul, a, gelu(e, b)));
+}
+
 const prn_o2n_row prn_o2n_elementwise[] = {
     {"Abs", lower_unary, 0, PRN_SCALAR_abs},
     {"Neg", lower_unary, 0, PRN_SCALAR_neg},
@@ -323,5 +338,6 @@ const prn_o2n_row prn_o2n_elementwise[] = {
     {"com.microsoft:Gelu", lower_gelu, 0, 0},
     {"com.microsoft:FastGelu", lower_gelu, 0, 0},
     {"com.microsoft:BiasGelu", lower_gelu, 0, 0},
+    {"com.microsoft:BiasSplitGelu", lower_split_gelu, 0, 0},
     {NULL, NULL, 0, 0},
 };

@@ -136,7 +136,38 @@ static prn_value *entry(prn_o2n *e, prn_value *x, int32_t axis, int64_t i) {
 
 /* ---- Attention ---- */
 
-enum { INPUT, WEIGHTS, BIAS, MASK, PAST, ADDED, PAST_LENGTH };
+enum { INPUT, WEIGHTS, BIAS };
+
+/* Where the two kinds of Attention have what comes after the projection. */
+typedef struct places {
+  uint32_t mask, past, added, past_length;
+} places;
+
+enum { ABSENT = UINT32_MAX };
+static const places plain_places = {3, 4, 5, 6};
+static const places quantised_places = {5, 8, ABSENT, ABSENT};
+
+/* Scales and zero points of QAttention. */
+enum { INPUT_SCALE = 3, WEIGHT_SCALE, INPUT_ZERO = 6, WEIGHT_ZERO };
+
+/* input * weights + bias, of floats or bytes. */
+static prn_status project(prn_o2n *e, prn_op *op, bool quantised,
+                          prn_value **out) {
+  prn_value *x = prn_o2n_in(e, op, INPUT), *w = prn_o2n_in(e, op, WEIGHTS);
+  prn_value *bias = prn_o2n_in(e, op, BIAS);
+  prn_o2n_slots s = {INPUT, INPUT_ZERO, WEIGHTS, WEIGHT_ZERO, false, false};
+  if (quantised) {
+    prn_value *scale = binary(e, PRN_SCALAR_mul, prn_o2n_in(e, op, INPUT_SCALE),
+                              prn_o2n_in(e, op, WEIGHT_SCALE));
+    PRN_TRY(prn_o2n_matrix_product(e, op, s, out));
+    *out = prn_nn_cast(&e->b, *out, scale->type->dtype);
+    *out = binary(e, PRN_SCALAR_mul, *out, scale);
+  } else {
+    *out = prn_nn_matmul(&e->b, x, w, x->type->dtype);
+  }
+  if (bias) *out = binary(e, PRN_SCALAR_add, *out, bias);
+  return PRN_OK;
+}
 
 /* Keys and values that were seen, in one tensor. */
 static prn_status set_present(prn_o2n *e, prn_op *op, const prn_o2n_heads *h) {
@@ -177,29 +208,35 @@ static prn_status qkv_sizes(prn_o2n *e, const prn_op *op, const prn_type *w,
   return PRN_OK;
 }
 
+static prn_status check_attention(prn_o2n *e, const prn_op *op,
+                                  const places *at) {
+  if (prn_op_int(op, "do_rotary", 0))
+    return prn_o2n_unsupported(op, "do_rotary");
+  PRN_TRY(refuse(e, op, at->past_length, "a cache that is updated in place"));
+  PRN_TRY(check_rank(op, at->past, 5));
+  PRN_TRY(check_rank(op, BIAS, 1));
+  if (prn_op_operand(op, INPUT)->type->rank != 3 ||
+      prn_op_operand(op, WEIGHTS)->type->rank != 2)
+    return prn_op_error(op, "expects input[batch, seq, in] and weights[in, "
+                            "queries + keys + values]");
+  return PRN_OK;
+}
+
 static prn_status lower_attention(prn_o2n *e, prn_op *op) {
-  prn_value *x = prn_o2n_in(e, op, INPUT), *w = prn_o2n_in(e, op, WEIGHTS);
-  prn_value *bias = prn_o2n_in(e, op, BIAS), *past = prn_o2n_in(e, op, PAST);
+  bool quantised = prn_str_is(op->opname->name, "QAttention");
+  const places *at = quantised ? &quantised_places : &plain_places;
   int64_t n = prn_op_int(op, "num_heads", 1);
   bool causal = prn_op_int(op, "unidirectional", 0) != 0;
   prn_o2n_heads h = {0};
-  prn_dim sizes[3];
+  prn_dim sizes[3], from = prn_dim_const(e->ctx, 0);
+  prn_value *all, *bias, **parts[3] = {&h.q, &h.k, &h.v};
   double scale;
-  if (prn_op_int(op, "do_rotary", 0))
-    return prn_o2n_unsupported(op, "do_rotary");
-  PRN_TRY(refuse(e, op, PAST_LENGTH, "a cache that is updated in place"));
-  PRN_TRY(check_rank(op, PAST, 5));
-  PRN_TRY(check_rank(op, BIAS, 1));
-  if (x->type->rank != 3 || w->type->rank != 2)
-    return prn_op_error(op, "expects input[batch, seq, in] and weights[in, "
-                            "queries + keys + values]");
-  PRN_TRY(qkv_sizes(e, op, w->type, sizes));
-  prn_value *all = prn_nn_matmul(&e->b, x, w, x->type->dtype);
-  if (bias) all = binary(e, PRN_SCALAR_add, all, bias);
-  prn_dim from = prn_dim_const(e->ctx, 0);
-  prn_value **parts[3] = {&h.q, &h.k, &h.v};
+  PRN_TRY(check_attention(e, op, at));
+  PRN_TRY(qkv_sizes(e, op, prn_op_operand(op, WEIGHTS)->type, sizes));
+  PRN_TRY(project(e, op, quantised, &all));
   for (int i = 0; i < 3; i++)
     *parts[i] = prn_o2n_split_heads(e, columns(e, all, &from, sizes[i]), n);
+  prn_value *past = prn_o2n_in(e, op, at->past);
   if (past) {
     h.k = prn_o2n_cached(e, entry(e, past, 0, 0), h.k);
     past = entry(e, past, 0, 1);
@@ -208,7 +245,7 @@ static prn_status lower_attention(prn_o2n *e, prn_op *op) {
   prn_o2n_count_heads(e, &h);
   PRN_TRY(scale_of(op, &h, &scale));
   prn_o2n_masking m = masking_of(&h, past, causal);
-  PRN_TRY(ms_bias(e, op, MASK, ADDED, &m, x->type->dims[0], &bias));
+  PRN_TRY(ms_bias(e, op, at->mask, at->added, &m, all->type->dims[0], &bias));
   PRN_TRY(set_joined(e, op, prn_o2n_attend(e, &h, &m, scale, 0, bias)));
   return set_present(e, op, &h);
 }
@@ -465,6 +502,7 @@ static prn_status lower_gqa(prn_o2n *e, prn_op *op) {
 
 const prn_o2n_row prn_o2n_microsoft[] = {
     {"com.microsoft:Attention", lower_attention, 0, 0},
+    {"com.microsoft:QAttention", lower_attention, 0, 0},
     {"com.microsoft:MultiHeadAttention", lower_mha, 0, 0},
     {"com.microsoft:GroupQueryAttention", lower_gqa,
      1u << LENGTHS | 1u << TOTAL, 0},

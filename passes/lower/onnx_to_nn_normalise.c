@@ -132,6 +132,19 @@ static prn_value *per_channel(prn_o2n *e, prn_value *v, int32_t rank) {
   return prn_nn_reshape_dims(&e->b, v, rank > 1 ? rank - 1 : 1, dims);
 }
 
+/* x[n, c, ...] with mean 0 and variance 1 in every group of channels. */
+static prn_value *normed_groups(prn_o2n *e, prn_value *x, prn_dim groups,
+                                float eps) {
+  const prn_type *t = x->type;
+  prn_dim rest = prn_dim_floordiv(e->ctx, t->dims[1], groups);
+  for (int32_t i = 2; i < t->rank; i++)
+    rest = prn_dim_mul(e->ctx, rest, t->dims[i]);
+  prn_dim dims[3] = {t->dims[0], groups, rest};
+  prn_value *y = prn_nn_reshape_dims(&e->b, x, 3, dims);
+  y = make_layer_norm(e, y, NULL, NULL, 2, eps, false);
+  return prn_nn_reshape_dims(&e->b, y, t->rank, t->dims);
+}
+
 /* Instance normalisation is group normalisation with one channel a group. */
 static prn_status lower_group_norm(prn_o2n *e, prn_op *op) {
   prn_value *x = prn_o2n_in(e, op, 0), *y;
@@ -141,19 +154,45 @@ static prn_status lower_group_norm(prn_o2n *e, prn_op *op) {
   prn_dim groups = prn_dim_const(e->ctx, prn_op_int(op, "num_groups", 1));
   if (t->rank < 2) return prn_op_error(op, "expects x[n, c, ...]");
   if (instance) groups = t->dims[1];
-  prn_dim rest = prn_dim_floordiv(e->ctx, t->dims[1], groups);
-  for (int32_t i = 2; i < t->rank; i++)
-    rest = prn_dim_mul(e->ctx, rest, t->dims[i]);
-  prn_dim dims[3] = {t->dims[0], groups, rest};
-  y = prn_nn_reshape_dims(&e->b, x, 3, dims);
-  y = make_layer_norm(e, y, NULL, NULL, 2, prn_op_float(op, "epsilon", 1e-5f),
-                      false);
-  y = prn_nn_reshape_dims(&e->b, y, t->rank, t->dims);
+  y = normed_groups(e, x, groups, prn_op_float(op, "epsilon", 1e-5f));
   if (scale->type->dims[0] != t->dims[1])
     return prn_o2n_unsupported(op, "a scale for each group");
   y = binary(e, PRN_SCALAR_mul, y, per_channel(e, scale, t->rank));
   y = binary(e, PRN_SCALAR_add, y, per_channel(e, bias, t->rank));
   return prn_o2n_set(e, op, 0, y);
+}
+
+/* com.microsoft: in f32, the channels last unless it says otherwise; then
+ * scale and bias broadcast as they are. */
+static prn_status lower_ms_group_norm(prn_o2n *e, prn_op *op) {
+  int64_t there[MAX_RANK] = {0}, back[MAX_RANK] = {0};
+  prn_value *x = prn_o2n_in(e, op, 0), *v[2];
+  int32_t rank = x->type->rank;
+  int64_t groups = prn_op_int(op, "groups", 0);
+  bool last = prn_op_int(op, "channels_last", 1) != 0;
+  prn_dtype dtype = x->type->dtype;
+  if (rank < 3) return prn_op_error(op, "expects X[n, ..., c]");
+  for (int32_t i = 1; i < rank; i++) {
+    there[i] = i == 1 ? rank - 1 : i - 1;
+    back[there[i]] = i;
+  }
+  x = prn_nn_cast(&e->b, x, PRN_F32);
+  if (last) x = prn_nn_transpose(&e->b, x, there);
+  x = normed_groups(e, x, prn_dim_const(e->ctx, groups),
+                    prn_op_float(op, "epsilon", 1e-5f));
+  if (last) x = prn_nn_transpose(&e->b, x, back);
+  for (uint32_t i = 0; i < 2; i++) {
+    v[i] = prn_nn_cast(&e->b, prn_o2n_in(e, op, i + 1), PRN_F32);
+    if (v[i]->type->rank != 1)
+      return prn_op_error(op, "expects gamma[c] and beta[c]");
+    if (!last) v[i] = per_channel(e, v[i], rank);
+  }
+  x = binary(e, PRN_SCALAR_mul, x, v[0]);
+  x = binary(e, PRN_SCALAR_add, x, v[1]);
+  if (prn_op_int(op, "activation", 0) == 1)
+    x = binary(e, PRN_SCALAR_mul, x,
+               prn_nn_unary(&e->b, PRN_SCALAR_sigmoid, x));
+  return prn_o2n_set(e, op, 0, prn_nn_cast(&e->b, x, dtype));
 }
 
 /* ---- batch normalisation ---- */
@@ -385,6 +424,7 @@ const prn_o2n_row prn_o2n_normalise[] = {
     {"com.microsoft:EmbedLayerNormalization", lower_embed_layer_norm, 0, 0},
     {"InstanceNormalization", lower_group_norm, 0, 0},
     {"GroupNormalization", lower_group_norm, 0, 0},
+    {"com.microsoft:GroupNorm", lower_ms_group_norm, 0, 0},
     {"BatchNormalization", lower_batch_norm, 0, 0},
     {"MeanVarianceNormalization", lower_mean_variance, 0, 0},
     {"LpNormalization", lower_lp_normalization, 0, 0},

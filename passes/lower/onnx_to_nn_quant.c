@@ -56,14 +56,14 @@ static prn_value *centred(prn_o2n *e, prn_value *x, prn_value *zero,
   return binary(e, PRN_SCALAR_sub, x, prn_nn_cast(&e->b, zero, to));
 }
 
-static prn_value *dequantized(prn_o2n *e, prn_value *x, prn_value *scale,
-                              prn_value *zero) {
+prn_value *prn_o2n_dequantized(prn_o2n *e, prn_value *x, prn_value *scale,
+                               prn_value *zero) {
   x = centred(e, x, zero, scale->type->dtype);
   return binary(e, PRN_SCALAR_mul, x, scale);
 }
 
-static prn_value *quantized(prn_o2n *e, prn_value *x, prn_value *scale,
-                            prn_value *zero, prn_dtype to) {
+prn_value *prn_o2n_quantized(prn_o2n *e, prn_value *x, prn_value *scale,
+                             prn_value *zero, prn_dtype to) {
   x = binary(e, PRN_SCALAR_div, x, prn_nn_cast(&e->b, scale, x->type->dtype));
   x = prn_nn_unary(&e->b, PRN_SCALAR_round, x);
   return saturate(e, x, zero, to);
@@ -164,7 +164,7 @@ static prn_status lower_dequantize(prn_o2n *e, prn_op *op) {
     scale = prn_o2n_along(e, scale, axis, t->rank);
     zero = prn_o2n_along(e, zero, axis, t->rank);
   }
-  x = dequantized(e, x, scale, zero);
+  x = prn_o2n_dequantized(e, x, scale, zero);
   return prn_o2n_set_shape(e, op, 0, prn_nn_cast(&e->b, x, type->dtype));
 }
 
@@ -190,7 +190,8 @@ static prn_status lower_quantize(prn_o2n *e, prn_op *op) {
     x = binary(e, PRN_SCALAR_div, x, prn_nn_cast(&e->b, scale, x->type->dtype));
     return prn_o2n_set_shape(e, op, 0, prn_o2n_cast(e, op, x, type->dtype));
   }
-  return prn_o2n_set_shape(e, op, 0, quantized(e, x, scale, zero, type->dtype));
+  return prn_o2n_set_shape(e, op, 0,
+                           prn_o2n_quantized(e, x, scale, zero, type->dtype));
 }
 
 /* y_scale = (max - min) / 255 over x and 0; y_zero_point = round(-min/scale),
@@ -210,8 +211,8 @@ static prn_status lower_dynamic_quantize(prn_o2n *e, prn_op *op) {
   prn_value *scale = binary(e, PRN_SCALAR_sub, hi, lo);
   scale = prn_nn_with(&e->b, PRN_SCALAR_div, scale, 255);
   prn_value *zero = prn_nn_unary(&e->b, PRN_SCALAR_neg, lo);
-  zero = quantized(e, zero, scale, NULL, PRN_U8);
-  PRN_TRY(prn_o2n_set(e, op, 0, quantized(e, x, scale, zero, PRN_U8)));
+  zero = prn_o2n_quantized(e, zero, scale, NULL, PRN_U8);
+  PRN_TRY(prn_o2n_set(e, op, 0, prn_o2n_quantized(e, x, scale, zero, PRN_U8)));
   PRN_TRY(prn_o2n_set(e, op, 1, scale));
   return prn_o2n_set(e, op, 2, zero);
 }
@@ -223,15 +224,8 @@ static prn_value *of_rows(prn_o2n *e, prn_value *p, int32_t rank) {
   return prn_o2n_along(e, p, rank - 2, rank);
 }
 
-/* Where a product's operands are among op's: values and zero points. */
-typedef struct slots {
-  uint32_t a, a_zero, w, w_zero;
-  bool km, nk; /* a and w are stored the other way round */
-} slots;
-
-/* Sums over (a - a_zero)(w - w_zero): i32 of bytes, f32 otherwise. */
-static prn_status matrix_product(prn_o2n *e, prn_op *op, slots s,
-                                 prn_value **out) {
+prn_status prn_o2n_matrix_product(prn_o2n *e, prn_op *op, prn_o2n_slots s,
+                                  prn_value **out) {
   static const int64_t swap[2] = {1, 0};
   prn_o2n_bytes p = {prn_op_operand(op, s.a), prn_op_operand(op, s.a_zero),
                      prn_op_operand(op, s.w), prn_op_operand(op, s.w_zero),
@@ -252,7 +246,7 @@ static prn_status matrix_product(prn_o2n *e, prn_op *op, slots s,
   return PRN_OK;
 }
 
-static prn_status conv_product(prn_o2n *e, prn_op *op, slots s,
+static prn_status conv_product(prn_o2n *e, prn_op *op, prn_o2n_slots s,
                                prn_value **out) {
   prn_o2n_bytes p = {prn_op_operand(op, s.a), prn_op_operand(op, s.a_zero),
                      prn_op_operand(op, s.w), prn_op_operand(op, s.w_zero),
@@ -269,7 +263,8 @@ static prn_status conv_product(prn_o2n *e, prn_op *op, slots s,
 
 static prn_status lower_matmul_integer(prn_o2n *e, prn_op *op) {
   prn_value *y;
-  PRN_TRY(matrix_product(e, op, (slots){0, 2, 1, 3, false, false}, &y));
+  PRN_TRY(prn_o2n_matrix_product(
+      e, op, (prn_o2n_slots){0, 2, 1, 3, false, false}, &y));
   return prn_o2n_set(e, op, 0,
                      prn_nn_cast(&e->b, y, op->results[0].type->dtype));
 }
@@ -289,7 +284,8 @@ static prn_status lower_qlinear_matmul(prn_o2n *e, prn_op *op) {
   prn_value *y, *v[8];
   for (uint32_t i = 0; i < 8; i++)
     v[i] = prn_o2n_in(e, op, i);
-  PRN_TRY(matrix_product(e, op, (slots){0, 2, 3, 5, false, false}, &y));
+  PRN_TRY(prn_o2n_matrix_product(
+      e, op, (prn_o2n_slots){0, 2, 3, 5, false, false}, &y));
   prn_value *s =
       binary(e, PRN_SCALAR_mul,
              of_rows(e, prn_nn_cast(&e->b, v[1], PRN_F32), v[0]->type->rank),
@@ -300,7 +296,7 @@ static prn_status lower_qlinear_matmul(prn_o2n *e, prn_op *op) {
 
 static prn_status lower_conv_integer(prn_o2n *e, prn_op *op) {
   prn_value *y;
-  PRN_TRY(conv_product(e, op, (slots){0, 2, 1, 3, false, false}, &y));
+  PRN_TRY(conv_product(e, op, (prn_o2n_slots){0, 2, 1, 3, false, false}, &y));
   if (y->type->dtype == PRN_F32)
     prn_op_set_attr(y->def, "precision",
                     prn_attr_string(e->ctx, PRN_STR("exact")));
@@ -314,7 +310,7 @@ static prn_status lower_qlinear_conv(prn_o2n *e, prn_op *op) {
   for (uint32_t i = 0; i < 9; i++)
     v[i] = prn_o2n_in(e, op, i);
   int32_t rank = v[0]->type->rank;
-  PRN_TRY(conv_product(e, op, (slots){0, 2, 3, 5, false, false}, &y));
+  PRN_TRY(conv_product(e, op, (prn_o2n_slots){0, 2, 3, 5, false, false}, &y));
   if (v[8])
     y = binary(
         e, PRN_SCALAR_add, y,
@@ -322,82 +318,6 @@ static prn_status lower_qlinear_conv(prn_o2n *e, prn_op *op) {
   prn_value *s =
       binary(e, PRN_SCALAR_mul, v[1], prn_o2n_along(e, v[4], 1, rank));
   return requantise(e, op, y, binary(e, PRN_SCALAR_div, s, v[6]), v[7]);
-}
-
-/* com.microsoft: a, a_scale, a_zero, b, b_scale, b_zero, y_scale, y_zero. */
-static prn_status lower_qlinear_binary(prn_o2n *e, prn_op *op) {
-  prn_value *v[8];
-  for (uint32_t i = 0; i < 8; i++)
-    v[i] = prn_o2n_in(e, op, i);
-  prn_value *y = binary(e, e->row->scalar, dequantized(e, v[0], v[1], v[2]),
-                        dequantized(e, v[3], v[4], v[5]));
-  return prn_o2n_set(e, op, 0,
-                     quantized(e, y, v[6], v[7], op->results[0].type->dtype));
-}
-
-/* com.microsoft: x, x_scale, x_zero, y_scale, y_zero; the function of the
- * dequantised x. */
-static prn_status lower_qlinear_one(prn_o2n *e, prn_op *op) {
-  prn_value *v[5];
-  int64_t axes[MAX_RANK];
-  size_t n = 0;
-  for (uint32_t i = 0; i < 5; i++)
-    v[i] = prn_o2n_in(e, op, i);
-  prn_value *x = dequantized(e, v[0], v[1], v[2]), *y = NULL;
-  prn_str name = op->opname->name;
-  if (prn_op_int(op, "channels_last", 0))
-    return prn_o2n_unsupported(op, "channels_last");
-  if (prn_str_is(name, "QLinearSigmoid")) {
-    y = prn_nn_unary(&e->b, PRN_SCALAR_sigmoid, x);
-  } else if (prn_str_is(name, "QLinearLeakyRelu")) {
-    double alpha = (double)prn_op_float(op, "alpha", 0.01f);
-    y = prn_nn_select(&e->b, prn_nn_with(&e->b, PRN_SCALAR_gt, x, 0), x,
-                      prn_nn_with(&e->b, PRN_SCALAR_mul, x, alpha));
-  } else { /* QLinearGlobalAveragePool */
-    for (int32_t i = 2; i < x->type->rank; i++)
-      axes[n++] = i;
-    y = prn_nn_mean(&e->b, x, axes, n);
-  }
-  return prn_o2n_set(e, op, 0,
-                     quantized(e, y, v[3], v[4], op->results[0].type->dtype));
-}
-
-/* com.microsoft: y_scale, y_zero, then x, x_scale, x_zero of each part. */
-static prn_status lower_qlinear_concat(prn_o2n *e, prn_op *op) {
-  const prn_type *type = prn_o2n_out(e, op, 0);
-  uint32_t n = (op->num_operands - 2) / 3;
-  prn_value **in = PRN_ARENA_ARRAY(&e->b.m->arena, prn_value *, n);
-  int32_t axis;
-  if (op->num_operands < 5 || op->num_operands != 2 + 3 * n)
-    return prn_op_error(op, "expects a scale and a zero point of every part");
-  PRN_TRY(prn_o2n_axis(op, "axis", 0, type->rank, &axis));
-  for (uint32_t i = 0; i < n; i++) {
-    in[i] =
-        dequantized(e, prn_o2n_in(e, op, 2 + 3 * i),
-                    prn_o2n_in(e, op, 3 + 3 * i), prn_o2n_in(e, op, 4 + 3 * i));
-    in[i] = quantized(e, in[i], prn_o2n_in(e, op, 0), prn_o2n_in(e, op, 1),
-                      type->dtype);
-  }
-  return prn_o2n_set(e, op, 0, prn_nn_concat(&e->b, in, n, axis, type));
-}
-
-/* com.microsoft: A, a_scale, a_zero, B, b_scale, b_zero, C, y_scale, y_zero;
- * without y_scale the result is float. */
-static prn_status lower_qgemm(prn_o2n *e, prn_op *op) {
-  prn_value *y, *v[9];
-  for (uint32_t i = 0; i < 9; i++)
-    v[i] = prn_o2n_in(e, op, i);
-  slots s = {
-      0, 2, 3, 5, prn_op_int(op, "transA", 0), prn_op_int(op, "transB", 0)};
-  PRN_TRY(matrix_product(e, op, s, &y));
-  double alpha = (double)prn_op_float(op, "alpha", 1);
-  prn_value *scale = binary(e, PRN_SCALAR_mul, v[1], v[4]);
-  if (alpha != 1) scale = prn_nn_with(&e->b, PRN_SCALAR_mul, scale, alpha);
-  if (v[6])
-    y = binary(e, PRN_SCALAR_add, y, prn_nn_cast(&e->b, v[6], y->type->dtype));
-  y = binary(e, PRN_SCALAR_mul, prn_nn_cast(&e->b, y, PRN_F32), scale);
-  if (v[7]) y = quantized(e, y, v[7], v[8], op->results[0].type->dtype);
-  return prn_o2n_set(e, op, 0, y);
 }
 
 const prn_o2n_row prn_o2n_quant[] = {
@@ -410,12 +330,5 @@ const prn_o2n_row prn_o2n_quant[] = {
     {"QLinearConv", lower_qlinear_conv, 0, 0},
     {"com.microsoft:DequantizeLinear", lower_dequantize, 0, 0},
     {"com.microsoft:QuantizeLinear", lower_quantize, 0, 0},
-    {"com.microsoft:QLinearAdd", lower_qlinear_binary, 0, PRN_SCALAR_add},
-    {"com.microsoft:QLinearMul", lower_qlinear_binary, 0, PRN_SCALAR_mul},
-    {"com.microsoft:QLinearSigmoid", lower_qlinear_one, 0, 0},
-    {"com.microsoft:QLinearLeakyRelu", lower_qlinear_one, 0, 0},
-    {"com.microsoft:QLinearGlobalAveragePool", lower_qlinear_one, 0, 0},
-    {"com.microsoft:QLinearConcat", lower_qlinear_concat, 0, 0},
-    {"com.microsoft:QGemm", lower_qgemm, 0, 0},
     {NULL, NULL, 0, 0},
 };

@@ -47,7 +47,8 @@ static void print_row(const prn_op_info *info, const prn_map *rows,
   if (!prn_str_is(domain, "onnx")) prn_strbuf_fmt(&key, "%s:", info->dialect);
   prn_strbuf_cstr(&key, info->name);
   const prn_o2n_row *row = prn_map_get(rows, prn_strbuf_view(&key));
-  bool compiled = row || (info->traits & PRN_CONSTANT);
+  bool compiled = row || (info->traits & PRN_CONSTANT) ||
+                  prn_o2n_decomposes((prn_opcode)(info - prn_op_infos));
   prn_strbuf_fmt(b, "| `%s` | %d | %s | %s | %s", info->name,
                  info->since ? (int)info->since : 1, info->infer ? "yes" : "no",
                  prune_text(info->dims), compiled ? "yes" : "no");
