@@ -21,13 +21,11 @@
 #include "test/fuzz/fuzz.h"
 
 const fuzz_kind fuzz_kinds[] = {
-    {"matmul", 2, fuzz_matmul},
-    {"linear", 4, fuzz_linear},
-    {"conv", 3, fuzz_conv},
-    {"norm", 1, fuzz_norm},
-    {"softmax", 1, fuzz_softmax},
-    {"attention", 1, fuzz_attention},
-    {NULL, 0, NULL},
+    {"matmul", 2, fuzz_matmul},   {"linear", 4, fuzz_linear},
+    {"conv", 3, fuzz_conv},       {"norm", 1, fuzz_norm},
+    {"softmax", 1, fuzz_softmax}, {"attention", 1, fuzz_attention},
+    {"scatter", 1, fuzz_scatter}, {"gather", 1, fuzz_gather},
+    {"sort", 1, fuzz_sort},       {NULL, 0, NULL},
 };
 
 enum { MAX_MARCH = 8 };

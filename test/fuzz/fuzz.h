@@ -78,6 +78,9 @@ void fuzz_conv(fuzz_case *c);
 void fuzz_norm(fuzz_case *c);
 void fuzz_softmax(fuzz_case *c);
 void fuzz_attention(fuzz_case *c);
+void fuzz_scatter(fuzz_case *c);
+void fuzz_gather(fuzz_case *c);
+void fuzz_sort(fuzz_case *c);
 
 /* ---- chance ---- */
 uint64_t fuzz_bits(fuzz_case *c);
@@ -121,6 +124,13 @@ static inline void fuzz_want(fuzz_case *c, const fuzz_view *v,
 /* Next index of a rank-dimensional space, last dimension first; false at the
  * end. */
 bool fuzz_next(int rank, const fuzz_dim *dims, int64_t *index);
+
+/* Memory of v's shape with elements of this type, row-major. */
+void fuzz_memory(fuzz_case *c, const fuzz_view *v, const char *type,
+                 const char *name);
+/* The same, with v's elements in it. */
+void fuzz_converted(fuzz_case *c, const fuzz_view *v, const char *type,
+                    const char *name);
 
 /* ---- weights ---- */
 /* A constant of random values with a random pattern of zeros, seen as [rows,

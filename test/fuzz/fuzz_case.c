@@ -292,11 +292,9 @@ void fuzz_weights_to_bytes(fuzz_constant *w) {
     w->data[i] = floorf(w->data[i] * 128);
 }
 
-void fuzz_to_bytes(fuzz_case *c, const fuzz_view *v) {
-  fuzz_array *a = &c->arrays[v->array];
+void fuzz_memory(fuzz_case *c, const fuzz_view *v, const char *type,
+                 const char *name) {
   prn_strbuf dims = {0}, strides = {0};
-  for (int64_t i = 0; i < a->count; i++)
-    a->data[i] = floorf((a->data[i] + 1) * 128);
   for (int i = 0; i < v->rank; i++) {
     prn_strbuf_fmt(&dims, "(%s)x", v->dims[i].text);
     prn_strbuf_cstr(&strides, i ? ", " : "");
@@ -305,13 +303,27 @@ void fuzz_to_bytes(fuzz_case *c, const fuzz_view *v) {
     prn_strbuf_cstr(&strides, "1");
   }
   prn_strbuf_fmt(&c->ops,
-                 "    %%q = mem.alloc : view<%sui8, strides [%s], "
-                 "offset 0>\n    mem.map(%s, %%q) {ins = 1, body = region<0>} "
-                 "{\n    ^(%%f: f32):\n      %%u = nn.cast(%%f) : ui8\n      "
-                 "nn.yield(%%u)\n    }\n",
-                 dims.data, strides.data, v->name);
+                 "    %s = mem.alloc : view<%s%s, strides [%s], offset 0>\n",
+                 name, dims.data, type, strides.data);
   prn_strbuf_destroy(&dims);
   prn_strbuf_destroy(&strides);
+}
+
+void fuzz_converted(fuzz_case *c, const fuzz_view *v, const char *type,
+                    const char *name) {
+  fuzz_memory(c, v, type, name);
+  prn_strbuf_fmt(&c->ops,
+                 "    mem.map(%s, %s) {ins = 1, body = region<0>} {\n"
+                 "    ^(%%f: f32):\n      %%u = nn.cast(%%f) : %s\n"
+                 "      nn.yield(%%u)\n    }\n",
+                 v->name, name, type);
+}
+
+void fuzz_to_bytes(fuzz_case *c, const fuzz_view *v) {
+  fuzz_array *a = &c->arrays[v->array];
+  for (int64_t i = 0; i < a->count; i++)
+    a->data[i] = floorf((a->data[i] + 1) * 128);
+  fuzz_converted(c, v, "ui8", "%q");
 }
 
 /* ---- epilogues ---- */
