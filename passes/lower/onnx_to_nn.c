@@ -356,8 +356,31 @@ static bool operands_available(prn_o2n *e, const prn_o2n_row *row,
   return true;
 }
 
+/* What was made behind `last` has sizes; where not, operands of the node do not
+ * fit, which shape inference did not look at. */
+static prn_status check_sizes(prn_o2n *e, const prn_op *op,
+                              const prn_op *last) {
+  const prn_op *made = last ? last->next : e->b.block->first;
+  for (; made; made = made->next) {
+    prn_strbuf types = {0};
+    bool sized = true;
+    for (uint32_t i = 0; i < made->num_results; i++)
+      sized = sized && prn_nn_is_sized(made->results[i].type);
+    if (sized) continue;
+    for (uint32_t i = 0; i < made->num_operands; i++)
+      prn_strbuf_fmt(&types, "%s%s", i ? ", " : "",
+                     prn_type_str(e->ctx, made->operands[i].value->type));
+    prn_status s = prn_op_error(op, "sizes do not fit together: %.*s",
+                                PRN_STR_ARG(prn_strbuf_view(&types)));
+    prn_strbuf_destroy(&types);
+    return s;
+  }
+  return PRN_OK;
+}
+
 static prn_status lower_op(prn_o2n *e, prn_op *op) {
   const prn_o2n_row *row = handler(e, op);
+  const prn_op *last = e->b.block->last;
   if (!row)
     return prn_o2n_unsupported(op, "operator %.*s.%.*s",
                                PRN_STR_ARG(op->opname->dialect),
@@ -369,6 +392,7 @@ static prn_status lower_op(prn_o2n *e, prn_op *op) {
   e->opset = prn_op_opset(op);
   e->row = row;
   PRN_TRY(row->fn(e, op));
+  PRN_TRY(check_sizes(e, op, last));
   for (uint32_t i = 0; i < op->num_results; i++)
     if (op->results[i].mark && !prn_ptrmap_get(&e->values, &op->results[i]))
       return prn_o2n_unsupported(op, "its output %s",
