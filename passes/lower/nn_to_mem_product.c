@@ -121,6 +121,37 @@ static const prn_attr *window(prn_to_mem *s, const prn_type *w) {
   return prn_attr_ints(s->ctx, sizes, (size_t)w->rank - 2);
 }
 
+/* x as a copy whose pixels lie as one row, repeated where it was repeated for
+ * samples and channels. */
+static prn_value *pixel_rows(prn_to_mem *s, const prn_op *op, prn_value *x) {
+  const prn_type *t = x->type;
+  prn_dim dims[PRN_VIEW_MAX_RANK];
+  for (int32_t i = 0; i < t->rank; i++) {
+    int64_t step;
+    bool again = i < 2 && prn_dim_is_const(t->strides[i], &step) && step == 0;
+    dims[i] = again ? prn_dim_const(s->ctx, 1) : t->dims[i];
+  }
+  const prn_type *once =
+      prn_type_view(s->ctx, t->dtype, t->rank, dims, t->strides, t->offset);
+  x = prn_to_mem_dense(s, prn_to_mem_view(s, x, once));
+  return prn_to_mem_broadcast(s, op, x, t->rank, t->dims);
+}
+
+/* The kernels see the pixels of a channel as one row: what is repeated along
+ * some spatial dimensions only, or has them in another order, is copied. */
+static prn_status merge_pixels(prn_to_mem *s, const prn_op *op, product *p) {
+  const prn_type *t = p->out->type;
+  prn_dim dims[3] = {t->dims[0], t->dims[1], prn_dim_const(s->ctx, 1)};
+  for (int32_t i = 2; i < t->rank; i++)
+    dims[2] = prn_dim_mul(s->ctx, dims[2], t->dims[i]);
+  for (uint32_t i = 0; i < p->num_extras; i++) {
+    if (prn_view_reshape(s->ctx, p->extra[i]->type, 3, dims)) continue;
+    p->extra[i] = pixel_rows(s, op, p->extra[i]);
+    if (!p->extra[i]) return PRN_FAIL;
+  }
+  return PRN_OK;
+}
+
 prn_status prn_to_mem_conv(prn_to_mem *s, prn_op *op) {
   if (prn_str_is(prn_op_string(op, "pack", ""), "winograd"))
     return prn_to_mem_winograd(s, op);
@@ -144,6 +175,7 @@ prn_status prn_to_mem_conv(prn_to_mem *s, prn_op *op) {
     p.out = prn_to_mem_result(s, prn_op_result(op, 0));
   }
   PRN_TRY(gather_extras(s, op, &p));
+  PRN_TRY(merge_pixels(s, op, &p));
   prn_op *r = emit(s, PRN_OP_mem_conv, &p);
   for (size_t i = 0; i < PRN_COUNT(names); i++)
     if (prn_op_attr(op, names[i])) prn_to_mem_attr(op, r, names[i]);

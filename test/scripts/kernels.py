@@ -284,7 +284,30 @@ def fixed_conv(rng, x, w, residual=False, zeros=0.0, **attrs):
     return c.output(c.node("Relu", y), np.float32)
 
 
+def conv_with(rng, kind, x, w, zeros=0.0, stride=1, group=1):
+    """A product with what is repeated along some of the spatial dimensions
+    only, or has them in another order."""
+    pad, out = w[2] // 2, [(d - 1) // stride + 1 for d in x[2:]]
+    c = Case("convolutions", f"with-{kind}-{x}{w}{zeros}".replace(" ", ""))
+    weights = floats(rng, *w) * (rng.random(w) >= zeros).astype(np.float32)
+    shape = {"row": (out[1],), "column": (out[0], 1), "image": tuple(out),
+             "turned": (w[0], out[1], out[0])}[kind]
+    e = c.input(floats(rng, 1, *(1,) * (3 - len(shape)), *shape))
+    if kind == "turned":
+        e = c.node("Transpose", e, perm=[0, 1, 3, 2])
+    y = c.node("Conv", c.input(floats(rng, *x)), c.constant(weights),
+               strides=[stride] * 2, pads=[pad] * 4, group=group)
+    c.closed = True
+    return c.output(c.node("Mul", y, e), np.float32)
+
+
 def convolutions(rng):
+    for kind in ("row", "column", "image", "turned"):
+        yield conv_with(rng, kind, (1, 3, 12, 9), (22, 3, 3, 3), stride=2)
+        for zeros in (0, 0.9):
+            yield conv_with(rng, kind, (1, 32, 12, 9), (24, 32, 3, 3), zeros)
+        yield conv_with(rng, kind, (2, 32, 12, 9), (24, 32, 1, 1))
+        yield conv_with(rng, kind, (1, 8, 12, 9), (8, 1, 3, 3), group=8)
     sizes = ((7, 7), (14, 14), (15, 33), (28, 30), (1, 5), (3, 64), (57, 9))
     for (h, w), k, s in itertools.product(sizes, (3, 5), (1, 2)):
         p = k // 2
