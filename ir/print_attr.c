@@ -49,6 +49,16 @@ static bool is_sound(const prn_tensor *t, int64_t *count) {
   return t->data ? t->data->size == bytes : *count == 0;
 }
 
+/* Bits behind the last of elements of less than a byte, which elements as text
+ * would lose. */
+static bool is_padded(const prn_tensor *t, int64_t count) {
+  uint32_t bits = prn_dtype_bits(t->type->dtype);
+  if (!t->data || bits == 0 || bits >= 8 || count <= 0) return false;
+  unsigned used = (unsigned)((uint64_t)count * bits % 8);
+  const unsigned char *p = t->data->data;
+  return used && p[t->data->size - 1] >> used;
+}
+
 /* One value, repeated. Files are only read a little for the beauty of it. */
 static bool all_equal(const prn_tensor *t, int64_t count) {
   const char *p = t->data ? t->data->data : NULL;
@@ -69,7 +79,7 @@ static bool all_equal(const prn_tensor *t, int64_t count) {
 
 static bool is_inline(const prn_tensor *t, int64_t *count) {
   size_t total = 0;
-  if (!is_sound(t, count)) return false;
+  if (!is_sound(t, count) || is_padded(t, *count)) return false;
   if (t->type->dtype == PRN_STRING)
     for (int64_t i = 0; i < *count && i <= INLINE_MAX; i++)
       total += t->strings[i].size;
@@ -80,8 +90,9 @@ static bool is_inline(const prn_tensor *t, int64_t *count) {
 /* What is written as one value for all: within what the parser gives out. */
 static bool is_splat(prn_printer *p, const prn_tensor *t) {
   int64_t count = 0;
-  if (!is_sound(t, &count) || t->type->dtype == PRN_STRING ||
-      (t->mask && count > INLINE_MAX) || !all_equal(t, count))
+  if (!is_sound(t, &count) || is_padded(t, count) ||
+      t->type->dtype == PRN_STRING || (t->mask && count > INLINE_MAX) ||
+      !all_equal(t, count))
     return false;
   if (!p) return true;
   if (t->data->size > PRN_TEXT_SPLAT_BYTES - p->splat_bytes) return false;

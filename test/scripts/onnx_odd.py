@@ -158,6 +158,11 @@ def tensor_kinds():
         raw0 = onnx.TensorProto(name=f"raw0_{name}", data_type=code,
                                 dims=[0], raw_data=b"")
         m.graph.initializer.extend([raw, typed, empty, raw0])
+        if name in ("INT2", "UINT4"):  # bits that belong to no element
+            last = bytes([raw.raw_data[-1] | 0xc0])
+            m.graph.initializer.append(onnx.TensorProto(
+                name=f"padded_{name}", data_type=code, dims=[5],
+                raw_data=raw.raw_data[:-1] + last))
     m.graph.initializer.append(nh.from_array(np.array(4.0), "scalar"))
     odd = nh.from_array(np.full((2, 2), np.nan, np.float32), "odd")
     odd.doc_string = ""
