@@ -69,7 +69,9 @@ part() {
   fi
   printf '%s: %s\n' "$(date +%T)" "${*##*/}"
   timeout -k 5 "$seconds" "$@" ${PRUNE_BENCH_SMALL:+-s} \
-    >>"$OUT/$name.jsonl" 2>"$OUT/last.log" || status=$?
+    >"$OUT/last.rows" 2>"$OUT/last.log" || status=$?
+  # not the row in which a process ended
+  sed -n '/}$/p' "$OUT/last.rows" >>"$OUT/$name.jsonl"
   cat "$OUT/last.log" >>"$OUT/log.txt"
   [ "$status" -eq 0 ] && return
   printf '  exit status %d\n' "$status"
@@ -125,7 +127,7 @@ run() {
     ;;
   *) fail "no part is called '$2'" ;;
   esac
-  rm -f "$OUT/last.log"
+  rm -f "$OUT"/last.*
   python3 "$dir/report.py" "$OUT"/*.jsonl >"$OUT/report.txt" || failed=1
   cat "$OUT/report.txt"
   return $failed
@@ -168,6 +170,9 @@ selftest() {
   unset LD_LIBRARY_PATH
   expect ' 0 wrong, ' "$dir/said1"
   expect '^G5 *bf16 .* \(met\|MISSED\)$' "$dir/said2"
+  if grep -q WRONG "$dir/said2"; then
+    fail "a product of the table is wrong"
+  fi
   expect '^G11 *f16 .* \(met\|MISSED\)$' "$dir/said2"
   selftest_goals "$python" "$here" "$dir"
   selftest_transcript "$python" "$here" "$dir" "$mocks"
@@ -178,17 +183,18 @@ selftest() {
 # Times from which the ratios are known.
 selftest_goals() {
   local python=$1 here=$2 dir=$3 row
-  row='{"row": "product", "n": 64, "k": 64, "m": %d, "type": "bf16", "format": "%s", "zeros": %d, "way": "%s", "us": %s, "bytes": 8192, "spread": 0, "mhz": 0}\n'
+  row='{"row": "product", "n": 64, "k": 64, "m": %d, "type": "bf16", "format": "%s", "zeros": %d, "way": "%s", "us": %s, "error": %s, "bytes": 8192, "spread": 0, "mhz": 0}\n'
   {
     # shellcheck disable=SC2059
-    printf "$row" 1 nk 0 cuBLASLt 12 1 nm24 50 few_nm24 8 \
-      1 nm24 50 linear_nm24 9 16 nk 0 cuBLASLt 12 16 nm24 50 few_nm24 6 \
-      16 nm24 50 cuSPARSELt 3
+    printf "$row" 1 nk 0 cuBLASLt 12 0 1 nm24 50 few_nm24 8 1e-3 \
+      1 nm24 50 linear_nm24 9 0 1 nm24 50 linear_nm24_sm90 1 0.5 \
+      16 nk 0 cuBLASLt 12 0 16 nm24 50 few_nm24 6 0 16 nm24 50 cuSPARSELt 3 0
   } >"$dir/known.jsonl"
   "$python" "$here/cuda/report.py" "$dir/known.jsonl" >"$dir/known"
   expect '^G5 .* 1.732   1.45  1.500   1.30   2  met$' "$dir/known"
   expect '^G6 .* 0.500   1.20  0.500   1.00   1  MISSED$' "$dir/known"
   expect '^G7 .* not measured$' "$dir/known"
+  expect 'linear_nm24_sm90 .* WRONG$' "$dir/known"
 }
 
 # The mocks say what they said; a line that is not theirs is found.

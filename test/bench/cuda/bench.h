@@ -127,6 +127,7 @@ void bench_product_make(bench_product *p, const bench_weights *w, int64_t sets,
 float *bench_product_rows(bench_product *p, int64_t m, uint32_t seed);
 /* False where the runtime does it another way; *why is its reason. */
 bool bench_product_way(bench_product *p, int way, int *why, int *code);
+const char *bench_reason(int why);
 void bench_product_tune(bench_product *p, uint32_t budget_ms);
 void bench_product_run(void *p); /* a dev_work */
 const unsigned char *bench_product_weights(const bench_product *p, int64_t set);

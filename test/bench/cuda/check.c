@@ -81,16 +81,19 @@ static bool same_replayed(bench_product *p, const void *want, void *room) {
   return memcmp(want, room, size) == 0;
 }
 
+static int num_checked;
+
 static int check_way(bench_product *p, const expected *e, int way) {
   int why, code;
   size_t size;
   const char *name = bench_way_name(way);
+  num_checked++;
   printf("{\"row\": \"check\", \"way\": \"%s\", \"type\": \"%s\", \"m\": %lld, "
          "\"n\": %lld, \"k\": %lld, ",
          name, bench_type_name(p->w->type), (long long)p->m, (long long)p->w->n,
          (long long)p->w->k);
   if (!bench_product_way(p, way, &why, &code)) {
-    printf("\"skipped\": %d, \"code\": %d}\n", why, code);
+    printf("\"skipped\": \"%s\", \"code\": %d}\n", bench_reason(why), code);
     return 0;
   }
   size = p->out[0].size;
@@ -148,5 +151,6 @@ int bench_check(const bench_options *o) {
         if ((!o->type || o->type == type) &&
             (!o->format || strcmp(o->format, formats[f]) == 0))
           wrong |= check_format(o, formats[f], type, (*s)[0], (*s)[1]);
+  if (num_checked == 0) bench_fail("nothing was checked");
   return wrong;
 }

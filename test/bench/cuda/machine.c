@@ -70,9 +70,8 @@ static void record_product(const bench_options *o, const char *format,
     free(bench_product_rows(&p, *m, 8));
     bool taken = bench_product_way(&p, way, &why, &code);
     printf("{\"row\": \"library\", \"way\": \"%s\", \"m\": %lld, "
-           "\"taken\": %s, \"why\": %d, \"code\": %d}\n",
-           bench_way_name(way), (long long)*m, taken ? "true" : "false", why,
-           code);
+           "\"is\": \"%s\", \"code\": %d}\n",
+           bench_way_name(way), (long long)*m, bench_reason(why), code);
     if (!taken) continue;
     bench_product_run(&p);
     bench_product_tune(&p, BUDGET_MS);
@@ -93,10 +92,12 @@ static void print_versions(void) {
   bench_product_make(&q, &v, 1, LIBRARIES, NULL);
   printf("{\"row\": \"machine\", ");
   dev_describe(stdout);
-  printf(", \"cusparselt\": %llu, \"cusparselt_why\": %d, "
-         "\"cublaslt\": %llu, \"cublaslt_why\": %d}\n",
-         (unsigned long long)p.ctx->versions[PCU_SLT], p.ctx->why[PCU_SLT],
-         (unsigned long long)q.ctx->versions[PCU_LT], q.ctx->why[PCU_LT]);
+  printf(", \"cusparselt\": %llu, \"cusparselt_is\": \"%s\", "
+         "\"cublaslt\": %llu, \"cublaslt_is\": \"%s\"}\n",
+         (unsigned long long)p.ctx->versions[PCU_SLT],
+         bench_reason(p.ctx->why[PCU_SLT]),
+         (unsigned long long)q.ctx->versions[PCU_LT],
+         bench_reason(q.ctx->why[PCU_LT]));
   bench_product_free(&p);
   bench_product_free(&q);
   bench_weights_free(&w);

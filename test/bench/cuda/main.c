@@ -71,6 +71,23 @@ int bench_ways(const bench_options *o) {
   return 0;
 }
 
+/* A name that bench_wants is asked for. */
+static const char *known_way(const char *name) {
+  static const char *const peers[] = {"cuBLASLt", "cuSPARSELt"};
+  for (int w = 0; w < NUM_WAYS; w++)
+    if (strcmp(bench_way_name(w), name) == 0) return name;
+  for (int i = 0; i < 2; i++)
+    if (strcmp(peers[i], name) == 0) return name;
+  bench_fail("no way is called '%s'", name);
+}
+
+/* One of `names`, which ends with NULL. */
+static int choose(const char *name, const char *const *names) {
+  for (int i = 0; names[i]; i++)
+    if (strcmp(names[i], name) == 0) return i;
+  bench_fail("'%s' is neither type nor format here", name);
+}
+
 static void except(bench_options *o, const char *name) {
   int i = 0;
   while (i < MAX_EXCEPT && o->except[i])
@@ -81,18 +98,20 @@ static void except(bench_options *o, const char *name) {
 
 /* An option with a value. */
 static void set_option(bench_options *o, char option, const char *value) {
+  static const char *const types[] = {"f16", "bf16", NULL};
+  static const char *const formats[] = {"nk", "nm24", "bitmap", NULL};
   switch (option) {
   case 't':
-    o->type = strcmp(value, "bf16") == 0 ? BF16 : F16;
+    o->type = choose(value, types) ? BF16 : F16;
     break;
   case 'f':
-    o->format = value;
+    o->format = formats[choose(value, formats)];
     break;
   case 'k':
-    o->only = value;
+    o->only = known_way(value);
     break;
   case 'x':
-    except(o, value);
+    except(o, known_way(value));
     break;
   case 'l':
     o->seconds = strtod(value, NULL);
@@ -138,6 +157,8 @@ int main(int argc, char **argv) {
     o.working_set = 4096;
     o.ceiling = 64;
   }
+  /* Rows are there when the process is ended. */
+  (void)setvbuf(stdout, NULL, _IOLBF, 0);
   if (p->run != bench_ways) dev_open();
   return p->run(&o);
 }

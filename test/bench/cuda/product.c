@@ -36,6 +36,20 @@ const char *bench_way_name(int w) {
                                : ways[w].name;
 }
 
+const char *bench_reason(int why) {
+  static const char *const words[] = {
+      [PCU_TAKEN] = "taken",       [PCU_ROWS] = "rows",
+      [PCU_NEXT] = "another",      [PCU_SLOWER] = "slower",
+      [PCU_ARCH] = "architecture", [PCU_SMALL] = "shared memory",
+      [PCU_FLAGS] = "flags",       [PCU_MISSING] = "no library",
+      [PCU_OLD] = "version",       [PCU_EPILOGUE] = "epilogue",
+      [PCU_LAYOUT] = "layout",     [PCU_EXPAND] = "no kernel expands",
+      [PCU_ROOM] = "workspace",    [PCU_GRID] = "grid",
+      [PCU_UNASKED] = "unasked",   [PCU_REFUSED] = "refused"};
+  bool known = why >= 0 && (size_t)why < sizeof words / sizeof *words;
+  return known && words[why] ? words[why] : "unknown";
+}
+
 /* Symbols, and the sizes by their places. */
 enum { S_M, S_N, S_K, S_SETS, S_STRIDE, S_WAY, NUM_SYMBOLS };
 enum {

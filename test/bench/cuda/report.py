@@ -14,6 +14,7 @@ FEW = 16              # rows up to which models take kernels for few rows
 SPARSE_LIBRARY = 256  # from which on they take cuSPARSELt for 2:4
 BITMAP = 64           # beyond which they keep weights without structure dense
 LARGE_TILE = 128      # of large kernels, rows and columns
+WRONG = 1e-2          # relative L2 error of what does not count
 LT, SLT = "cuBLASLt", "cuSPARSELt"
 SLT_RUN = "cuSPARSELt by the runtime"
 
@@ -36,7 +37,7 @@ class Products:
     def __init__(self, rows):
         self.rows = [r for r in rows if r["row"] == "product"]
         self.us = {self.key(r) + (r["way"],): r["us"]
-                   for r in self.rows if "us" in r}
+                   for r in self.rows if "us" in r and r["error"] <= WRONG}
         self.shapes = sorted({(r["n"], r["k"]) for r in self.rows})
         self.ms = sorted({r["m"] for r in self.rows})
 
@@ -181,7 +182,8 @@ def print_product(p, r):
     others = [p.dense(kind, shape, m), p.way(kind, "nm24", 50, shape, m, SLT)]
     text = [f"{t / us:.2f}" if t else "-" for t in others]
     print(f"{head}{us:10.2f}{r['spread']:8.1%}{flops:9.1f}{moved:7.0f}"
-          f"{text[0]:>10}{text[1]:>11}{r['mhz']:6}")
+          f"{text[0]:>10}{text[1]:>11}{r['mhz']:6}"
+          f"{'' if r['error'] <= WRONG else '  WRONG'}")
 
 
 def print_machine(rows):

@@ -1,5 +1,6 @@
 /* The table: products of a transformer's linear layers in every format, by
  * every kernel and by the libraries. A row of JSON for each. */
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
@@ -29,17 +30,45 @@ static void begin_row(const bench_product *p, const char *way) {
          w->size);
 }
 
+/* The relative L2 error of what the last set gave, in places spread over it:
+ * what is fast because it is wrong is not to count. */
+static double error_of(const bench_product *p, const float *x) {
+  enum { PLACES = 256, STRIDE = 7919 };
+  int64_t n = p->w->n, k = p->w->k;
+  double off = 0, all = 1e-30;
+  for (int64_t s = 0; s < PLACES; s++) {
+    int64_t i = s * p->m / PLACES, j = s * STRIDE % n;
+    double want = 0;
+    unsigned char got[2];
+    for (int64_t e = 0; e < k; e++)
+      want += (double)x[i * k + e] * (double)p->w->dense[j * k + e];
+    dev_get(got,
+            (unsigned char *)p->y + 2 * (((p->sets - 1) * p->m + i) * n + j),
+            sizeof got);
+    double d = bench_load(p->w->type, got, 0) - want;
+    off += d * d;
+    all += want * want;
+  }
+  return isfinite(off) ? sqrt(off / all) : 1e30;
+}
+
+static void poison(const bench_product *p) {
+  dev_fill(p->y, UINT32_MAX, p->y_size / 4);
+}
+
 /* Times are of one product. */
-static void end_row(const bench_product *p, const dev_times *t) {
+static void end_row(const bench_product *p, const float *x,
+                    const dev_times *t) {
   double sets = (double)p->sets;
   printf("\"us\": %.3f, \"least\": %.3f, \"most\": %.3f, \"spread\": %.4f, "
-         "\"mhz\": %d}\n",
+         "\"error\": %.3g, \"mhz\": %d}\n",
          t->median / sets, t->least / sets, t->most / sets,
-         (t->high - t->low) / t->median, t->mhz);
+         (t->high - t->low) / t->median, error_of(p, x), t->mhz);
   (void)fflush(stdout);
 }
 
-static void measure_way(const bench_options *o, bench_product *p, int way) {
+static void measure_way(const bench_options *o, bench_product *p,
+                        const float *x, int way) {
   int why, code;
   const char *name = bench_way_name(way);
   /* It would read weights again for every 16 rows. */
@@ -47,35 +76,38 @@ static void measure_way(const bench_options *o, bench_product *p, int way) {
   if (!bench_wants(o, name)) return;
   begin_row(p, name);
   if (!bench_product_way(p, way, &why, &code)) {
-    printf("\"skipped\": %d, \"code\": %d}\n", why, code);
+    printf("\"skipped\": \"%s\", \"code\": %d}\n", bench_reason(why), code);
     return;
   }
+  poison(p);
   dev_graph g = dev_capture(bench_product_run, p);
   dev_times t = dev_time(&g, o->warm, o->runs);
   dev_graph_free(&g);
-  end_row(p, &t);
+  end_row(p, x, &t);
 }
 
-static void measure_peer(const bench_product *p, const char *name,
-                         const peer_best *best) {
+static void put_peer(const bench_product *p, const float *x, const char *name,
+                     const peer_best *best) {
   begin_row(p, name);
   if (!best->found) {
-    printf("\"skipped\": 1, \"code\": 0}\n");
+    printf("\"skipped\": \"no algorithm\", \"code\": 0}\n");
     return;
   }
   printf("\"algorithm\": %d, \"tried\": %d, ", best->algorithm, best->tried);
-  end_row(p, &best->times);
+  end_row(p, x, &best->times);
 }
 
-static void measure_peers(const bench_options *o, const bench_product *p) {
+static void measure_peers(const bench_options *o, const bench_product *p,
+                          const float *x) {
   peer_best best;
+  poison(p);
   if (strcmp(p->w->format, "nk") == 0 && bench_wants(o, "cuBLASLt")) {
     best = peer_cublaslt(p, o->warm, o->runs);
-    measure_peer(p, "cuBLASLt", &best);
+    put_peer(p, x, "cuBLASLt", &best);
   } else if (strcmp(p->w->format, "nm24") == 0 &&
              bench_wants(o, "cuSPARSELt")) {
     best = peer_cusparselt(p, o->warm, o->runs);
-    measure_peer(p, "cuSPARSELt", &best);
+    put_peer(p, x, "cuSPARSELt", &best);
   }
 }
 
@@ -88,10 +120,11 @@ static void measure_weights(const bench_options *o, const bench_weights *w) {
   bench_product p;
   bench_product_make(&p, w, sets_for(o, w->size), OWN_AND_LIBRARIES, NULL);
   for (const int64_t *m = o->rows; *m && !is_late(o); m++) {
-    free(bench_product_rows(&p, *m, (uint32_t)*m));
+    float *x = bench_product_rows(&p, *m, (uint32_t)*m);
     for (uint32_t i = 0; i < p.num_ways; i++)
-      if (p.ways[i] < OWN_WAYS) measure_way(o, &p, p.ways[i]);
-    measure_peers(o, &p);
+      if (p.ways[i] < OWN_WAYS) measure_way(o, &p, x, p.ways[i]);
+    measure_peers(o, &p, x);
+    free(x);
   }
   bench_product_free(&p);
   if (strcmp(w->format, "nm24") != 0 ||
@@ -101,10 +134,11 @@ static void measure_weights(const bench_options *o, const bench_weights *w) {
   bench_product_make(&p, w, sets_for(o, w->size), LIBRARIES, NULL);
   for (const int64_t *m = o->rows; *m && !is_late(o); m++) {
     int why, code;
-    free(bench_product_rows(&p, *m, (uint32_t)*m));
+    float *x = bench_product_rows(&p, *m, (uint32_t)*m);
     if (bench_product_way(&p, WAY_CUSPARSELT, &why, &code))
       bench_product_tune(&p, TUNE_MS);
-    measure_way(o, &p, WAY_CUSPARSELT);
+    measure_way(o, &p, x, WAY_CUSPARSELT);
+    free(x);
   }
   bench_product_free(&p);
 }
