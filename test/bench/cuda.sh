@@ -89,6 +89,15 @@ check() {
   done
 }
 
+# Reads and writes that go astray, in small products, where the tool is.
+sanitize() {
+  local bench=$1 tool
+  [ -z "${PRUNE_BENCH_SMALL:-}" ] || return 0
+  tool=$(PATH=$PATH:/usr/local/cuda/bin command -v compute-sanitizer) || return 0
+  part sanitizer 60 "$tool" --error-exitcode 3 --log-file "$OUT/sanitizer.txt" \
+    "$bench" check -s -t bf16
+}
+
 table() {
   local bench=$1 type way skip=()
   for way in ${PRUNE_BENCH_SKIP:-}; do
@@ -117,6 +126,7 @@ run() {
   1)
     part machine 120 "$bench" machine -o "$OUT/transcript.txt"
     check "$bench"
+    sanitize "$bench"
     ;;
   2) table "$bench" ;;
   3)
