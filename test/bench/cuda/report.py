@@ -66,7 +66,8 @@ class Products:
 
     def planned(self, kind, form, zeros, shape, m, processors):
         """What a model does that was not tuned, as backends/cuda/product.c and
-        nn-plan-cuda have it; what is missing is done by the next."""
+        nn-plan-cuda have it; what is missing is done by the next. (Of
+        cuSPARSELt the time is known after tuning only.)"""
         across = -(-shape[0] // LARGE_TILE)
         small = processors // across * LARGE_TILE
         if m <= FEW:
