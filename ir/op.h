@@ -83,6 +83,8 @@ prn_module *prn_module_create(prn_ctx *ctx);
 void prn_module_destroy(prn_module *m);
 /* Dialects of all operations in the module, as a mask of prn_dialect. */
 uint32_t prn_module_dialects(const prn_module *m);
+/* The one mem.func of m; reports and fails when it has none, or two. */
+PRN_NODISCARD prn_status prn_module_program(prn_module *m, prn_op **out);
 /* Version of ONNX domain `domain` ("" standard) imported by the graph or
  * function that holds op; 0 when not imported. */
 int64_t prn_op_opset(const prn_op *op);

@@ -194,3 +194,16 @@ prn_status prn_module_error(const prn_module *m, const char *fmt, ...) {
   va_end(ap);
   return s;
 }
+
+prn_status prn_module_program(prn_module *m, prn_op **out) {
+  prn_op *func = NULL;
+  PRN_EACH_OP(op, m->body) {
+    if (!prn_op_is(op, PRN_OP_mem_func)) continue;
+    if (func) return prn_op_error(op, "expected one mem.func, found two");
+    func = op;
+  }
+  if (!func)
+    return prn_module_error(m, "expected a mem.func, found none: lower first");
+  *out = func;
+  return PRN_OK;
+}

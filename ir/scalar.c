@@ -21,6 +21,46 @@ const char *prn_scalar_name(prn_scalar f) { return rows[f].name; }
 const char *prn_scalar_doc(prn_scalar f) { return rows[f].doc; }
 int prn_scalar_arity(prn_scalar f) { return rows[f].arity; }
 
+bool prn_scalar_takes(prn_scalar f, prn_dtype t) {
+  bool is_float = prn_dtype_is_float(t), is_bool = t == PRN_BOOL;
+  switch (f) {
+  case PRN_SCALAR_COUNT:
+    return false;
+  case PRN_SCALAR_and:
+  case PRN_SCALAR_or:
+  case PRN_SCALAR_xor:
+  case PRN_SCALAR_not:
+    return is_bool;
+  case PRN_SCALAR_bitand:
+  case PRN_SCALAR_bitor:
+  case PRN_SCALAR_bitxor:
+  case PRN_SCALAR_bitnot:
+  case PRN_SCALAR_shl:
+  case PRN_SCALAR_shr:
+    return !is_float && !is_bool;
+  case PRN_SCALAR_add:
+  case PRN_SCALAR_mul:
+  case PRN_SCALAR_max:
+  case PRN_SCALAR_min:
+    return true;
+  case PRN_SCALAR_sub:
+  case PRN_SCALAR_div:
+  case PRN_SCALAR_pow:
+  case PRN_SCALAR_mod:
+  case PRN_SCALAR_fmod:
+  case PRN_SCALAR_abs:
+  case PRN_SCALAR_neg:
+  case PRN_SCALAR_relu:
+  case PRN_SCALAR_sign:
+  case PRN_SCALAR_floor:
+  case PRN_SCALAR_ceil:
+  case PRN_SCALAR_round:
+    return !is_bool;
+  default:
+    return is_float || prn_scalar_arity(f) == 2; /* comparisons */
+  }
+}
+
 bool prn_scalar_is_predicate(prn_scalar f) {
   switch (f) {
   case PRN_SCALAR_not:

@@ -2,7 +2,7 @@
 #ifndef PRN_IR_SCALAR_H
 #define PRN_IR_SCALAR_H
 
-#include "ir/support/str.h"
+#include "ir/type.h"
 
 #define SCALAR(name, arity, doc) PRN_SCALAR_##name,
 typedef enum prn_scalar {
@@ -16,6 +16,9 @@ prn_scalar prn_scalar_find(prn_str name);
 const char *prn_scalar_name(prn_scalar f);
 const char *prn_scalar_doc(prn_scalar f);
 int prn_scalar_arity(prn_scalar f);
+/* Whether it is defined on values of the element type; a backend may have
+ * fewer. */
+bool prn_scalar_takes(prn_scalar f, prn_dtype t);
 /* The result is i1 whatever the operands are. */
 bool prn_scalar_is_predicate(prn_scalar f);
 

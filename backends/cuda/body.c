@@ -137,46 +137,6 @@ void prn_cu_body(prn_cu_text *t, const prn_block *b, const char *const *args,
 
 /* ---- what there is ---- */
 
-static bool known(prn_scalar f, prn_dtype t) {
-  bool is_float = prn_dtype_is_float(t), is_bool = t == PRN_BOOL;
-  switch (f) {
-  case PRN_SCALAR_COUNT:
-    return false;
-  case PRN_SCALAR_and:
-  case PRN_SCALAR_or:
-  case PRN_SCALAR_xor:
-  case PRN_SCALAR_not:
-    return is_bool;
-  case PRN_SCALAR_bitand:
-  case PRN_SCALAR_bitor:
-  case PRN_SCALAR_bitxor:
-  case PRN_SCALAR_bitnot:
-  case PRN_SCALAR_shl:
-  case PRN_SCALAR_shr:
-    return !is_float && !is_bool;
-  case PRN_SCALAR_add:
-  case PRN_SCALAR_mul:
-  case PRN_SCALAR_max:
-  case PRN_SCALAR_min:
-    return true;
-  case PRN_SCALAR_sub:
-  case PRN_SCALAR_div:
-  case PRN_SCALAR_pow:
-  case PRN_SCALAR_mod:
-  case PRN_SCALAR_fmod:
-  case PRN_SCALAR_abs:
-  case PRN_SCALAR_neg:
-  case PRN_SCALAR_relu:
-  case PRN_SCALAR_sign:
-  case PRN_SCALAR_floor:
-  case PRN_SCALAR_ceil:
-  case PRN_SCALAR_round:
-    return !is_bool;
-  default:
-    return is_float || prn_scalar_arity(f) == 2; /* comparisons */
-  }
-}
-
 static prn_status check_op(const prn_op *at, const prn_op *op) {
   prn_dtype t = op->num_operands ? prn_op_operand(op, 0)->type->dtype
                                  : op->results[0].type->dtype;
@@ -192,7 +152,7 @@ static prn_status check_op(const prn_op *at, const prn_op *op) {
     break;
   case PRN_OP_nn_unary:
   case PRN_OP_nn_binary:
-    if (known(prn_scalar_find(fn), t)) break;
+    if (prn_scalar_takes(prn_scalar_find(fn), t)) break;
     return prn_op_error(at, "the CUDA backend has no '%.*s' of %s",
                         PRN_STR_ARG(fn), prn_dtype_name(t));
   default:

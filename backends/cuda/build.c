@@ -157,25 +157,12 @@ static void add_expand(prn_cu *c) {
 
 /* ---- the program ---- */
 
-static prn_status find_func(prn_module *m, prn_op **out) {
-  prn_op *func = NULL;
-  PRN_EACH_OP(op, m->body) {
-    if (!prn_op_is(op, PRN_OP_mem_func)) continue;
-    if (func) return prn_op_error(op, "expected one mem.func, found two");
-    func = op;
-  }
-  if (!func)
-    return prn_module_error(m, "expected a mem.func, found none: lower first");
-  *out = func;
-  return PRN_OK;
-}
-
 prn_status prn_cu_build(prn_cu *c, prn_module *m, const char *prefix) {
   memset(c, 0, sizeof *c);
   c->ctx = m->ctx;
   c->m = m;
   c->prefix = prefix;
-  PRN_TRY(find_func(m, &c->func));
+  PRN_TRY(prn_module_program(m, &c->func));
   c->body = prn_op_block(c->func, "body");
   list_symbols(c);
   PRN_TRY(check_all(c, c->body));

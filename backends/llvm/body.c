@@ -288,45 +288,9 @@ prn_v prn_body_apply(prn_cg *g, prn_scalar f, prn_dtype t, prn_v a, prn_v b) {
 
 /* The same question without emitting anything. */
 static bool known(prn_scalar f, prn_dtype t) {
-  bool fl = prn_dtype_is_float(t), bo = t == PRN_BOOL;
   if (t == PRN_F64 && (f == PRN_SCALAR_erf || f == PRN_SCALAR_gelu))
     return false;
-  switch (f) {
-  case PRN_SCALAR_COUNT:
-    return false;
-  case PRN_SCALAR_and:
-  case PRN_SCALAR_or:
-  case PRN_SCALAR_xor:
-  case PRN_SCALAR_not:
-    return bo;
-  case PRN_SCALAR_bitand:
-  case PRN_SCALAR_bitor:
-  case PRN_SCALAR_bitxor:
-  case PRN_SCALAR_bitnot:
-  case PRN_SCALAR_shl:
-  case PRN_SCALAR_shr:
-    return !fl && !bo;
-  case PRN_SCALAR_add:
-  case PRN_SCALAR_mul:
-  case PRN_SCALAR_max:
-  case PRN_SCALAR_min:
-    return true;
-  case PRN_SCALAR_sub:
-  case PRN_SCALAR_div:
-  case PRN_SCALAR_pow:
-  case PRN_SCALAR_mod:
-  case PRN_SCALAR_fmod:
-  case PRN_SCALAR_abs:
-  case PRN_SCALAR_neg:
-  case PRN_SCALAR_relu:
-  case PRN_SCALAR_sign:
-  case PRN_SCALAR_floor:
-  case PRN_SCALAR_ceil:
-  case PRN_SCALAR_round:
-    return !bo;
-  default:
-    return fl || prn_scalar_arity(f) == 2; /* comparisons */
-  }
+  return prn_scalar_takes(f, t);
 }
 
 /* ---- bodies ---- */

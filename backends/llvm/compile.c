@@ -59,19 +59,6 @@ prn_status prn_compile_check_host(prn_diag_sink *sink,
   return s;
 }
 
-static prn_status find_func(prn_module *m, prn_op **out) {
-  prn_op *func = NULL;
-  PRN_EACH_OP(op, m->body) {
-    if (!prn_op_is(op, PRN_OP_mem_func)) continue;
-    if (func) return prn_op_error(op, "expected one mem.func, found two");
-    func = op;
-  }
-  if (!func)
-    return prn_module_error(m, "expected a mem.func, found none: lower first");
-  *out = func;
-  return PRN_OK;
-}
-
 /* Code of func in the form asked for, appended to out. */
 static prn_status emit(prn_op *func, const prn_target *target,
                        const char *prefix, bool embedded,
@@ -186,7 +173,7 @@ static prn_status compile_all(prn_diag_sink *sink, const prn_variant *v,
   PRN_TRY(prn_variants_order(sink, targets, n, order));
   for (size_t i = 0; i < n; i++) {
     sorted[i] = targets[order[i]];
-    PRN_TRY(find_func(v[order[i]].m, &funcs[i]));
+    PRN_TRY(prn_module_program(v[order[i]].m, &funcs[i]));
   }
   parts p = {.sink = sink,
              .target = sorted[0],
@@ -239,7 +226,7 @@ prn_status prn_compile_header(prn_module *m, const prn_compile_options *o,
                               const char *path) {
   prn_op *func;
   prn_strbuf text = {0};
-  PRN_TRY(find_func(m, &func));
+  PRN_TRY(prn_module_program(m, &func));
   prn_header_print(func, o->prefix, &text);
   prn_status s =
       write_text(prn_ctx_diags(m->ctx), prn_strbuf_view(&text), path);
@@ -309,7 +296,7 @@ prn_status prn_compile_jit(prn_module *m, const prn_compile_options *o,
                            prn_program **out) {
   prn_target *target;
   prn_op *func;
-  PRN_TRY(find_func(m, &func));
+  PRN_TRY(prn_module_program(m, &func));
   PRN_TRY(prn_target_create(prn_ctx_diags(m->ctx), &o->target, &target));
   prn_program *p = new_program();
   prn_status s = load_code(func, target, o->profile, p);
