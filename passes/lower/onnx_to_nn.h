@@ -33,6 +33,7 @@ struct prn_o2n {
   prn_map *handlers;      /* name -> const prn_o2n_row */
   int64_t opset;          /* of the current node's domain */
   size_t errors;          /* nodes that could not be lowered */
+  uint64_t draws;         /* nodes that draw without a seed, so far */
   const prn_o2n_row *row; /* of the current node */
 };
 
@@ -62,7 +63,8 @@ struct prn_o2n {
   X(einsum)               \
   X(signal)               \
   X(ml)                   \
-  X(trees)
+  X(trees)                \
+  X(random)
 #define X(name) extern const prn_o2n_row prn_o2n_##name[];
 PRN_O2N_TABLES(X)
 #undef X

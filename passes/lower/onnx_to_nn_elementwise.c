@@ -78,22 +78,6 @@ static prn_status lower_identity(prn_o2n *e, prn_op *op) {
   return prn_o2n_set(e, op, 0, prn_o2n_in(e, op, 0));
 }
 
-/* Nothing is dropped, and the mask is all true. */
-static prn_status lower_dropout(prn_o2n *e, prn_op *op) {
-  double training = 0, ratio = 0.5;
-  if (prn_o2n_has(op, 2)) PRN_TRY(prn_o2n_number(e, op, 2, &training));
-  if (training != 0 && prn_o2n_has(op, 1))
-    PRN_TRY(prn_o2n_number(e, op, 1, &ratio));
-  if (training != 0 && ratio > 0)
-    return prn_o2n_unsupported(op, "training mode, which drops at random");
-  if (prn_o2n_wanted(op, 1)) {
-    prn_value *yes = prn_nn_scalar(&e->b, PRN_BOOL, 1);
-    const prn_type *type = prn_o2n_out(e, op, 1);
-    PRN_TRY(prn_o2n_set(e, op, 1, prn_nn_broadcast(&e->b, yes, type)));
-  }
-  return prn_o2n_set(e, op, 0, prn_o2n_in(e, op, 0));
-}
-
 static prn_status lower_clip(prn_o2n *e, prn_op *op) {
   prn_value *x = prn_o2n_in(e, op, 0);
   const prn_attr *lo = prn_op_attr(op, "min"), *hi = prn_op_attr(op, "max");
@@ -319,7 +303,6 @@ const prn_o2n_row prn_o2n_elementwise[] = {
     {"IsInf", lower_isinf, 0, 0},
     {"Where", lower_where, 0, 0},
     {"Identity", lower_identity, 0, 0},
-    {"Dropout", lower_dropout, 6, 0},
     {"Clip", lower_clip, 0, 0},
     {"LeakyRelu", lower_leaky_relu, 0, 0},
     {"PRelu", lower_prelu, 0, 0},
