@@ -52,22 +52,30 @@ template <class T, class R> struct pmk_nm24_sm90 {
     }
     pmk_wgmma_commit();
   }
+  /* One step with the words `now`; those of the next are read into `later`,
+   * which the step before was multiplied with: it is done by then. Two sets
+   * that take turns, because a word must not be written, not even moved, while
+   * a product that reads it is under way. */
+  PMK_DEV_INSIDE void one(float sums[2][64], int step, const uint32_t *now,
+                          uint32_t *later) const {
+    pmk_cp_wait<AHEAD - 1>();
+    pmk_fence_async();
+    pmk_sync(); /* all have copied this step, and multiplied the last but one */
+    load(step + AHEAD);
+    pmk_wgmma_fence();
+    multiply(sums, step, now);
+    pmk_wgmma_wait<1>();
+    later[0] = word(0, step + 1);
+    later[1] = word(1, step + 1);
+  }
   PMK_DEV_INSIDE void all(float sums[2][64]) const {
-    uint32_t next[2] = {word(0, 0), word(1, 0)};
+    uint32_t even[2] = {word(0, 0), word(1, 0)}, odd[2];
     for (int s = 0; s < AHEAD; s++)
       load(s);
-    for (int step = 0; step * 64 < w.k; step++) {
-      uint32_t e[2] = {next[0], next[1]};
-      pmk_cp_wait<AHEAD - 1>();
-      pmk_fence_async();
-      pmk_sync(); /* all have copied this step, and multiplied the last but
-                     one */
-      load(step + AHEAD);
-      next[0] = word(0, step + 1);
-      next[1] = word(1, step + 1);
-      pmk_wgmma_fence();
-      multiply(sums, step, e);
-      pmk_wgmma_wait<1>();
+    PMK_UNROLL_1
+    for (int step = 0; step * 64 < w.k; step += 2) {
+      one(sums, step, even, odd);
+      if ((step + 1) * 64 < w.k) one(sums, step + 1, odd, even);
     }
     pmk_wgmma_wait<0>();
     pmk_sync(); /* results come to where stages were */

@@ -34,6 +34,20 @@ PRODUCTS(linear_nm24_small)
 PRODUCTS(linear_nm24_sm90)
 PRODUCTS(linear_bitmap)
 
+/* As models have them: sizes of weights are constants, from which compilers make
+ * other code. */
+#define KNOWN(name)                                                            \
+  PMK_KERNEL(name##_known, LAUNCH(name)) {                                     \
+    pmk_f16 *out = (pmk_f16 *)a.p[2];                                          \
+    pmk_##name((const pmk_f16 *)a.p[0], 384, (const pmk_f16 *)a.p[1], a.s[0],  \
+               1536, 384, [&](int64_t, int64_t i, int64_t j, float v) {        \
+                 pmk_put(out + i * 1536 + j, v);                               \
+               });                                                             \
+  }
+KNOWN(few_nm24)
+KNOWN(linear_nm24)
+KNOWN(linear_nm24_sm90)
+
 /* Products of functions: x as it comes, w by its elements. */
 template <int ORDER, class W>
 PMK_DEV void gemm_f32(const pmk_args &a, W w) {
