@@ -81,8 +81,7 @@ static const prn_cli_option options[] = {
 
 static const prn_cli cli = {
     .tool = "prunec",
-    .usage = "MODEL -o OUT.{so,a,o,s,ll,cu} [options]\n"
-             "       prunec MODEL -o OUT/ --target=cuda [options]",
+    .usage = "MODEL -o OUT.{so,a,o,s,ll,cu}|OUT/ [options]",
     .intro = "Compiles a model (.onnx, or .prn text) to native code. The "
              "library needs nothing of prune at run time.",
     .outro = "Examples:\n"
@@ -168,15 +167,31 @@ static const char *folder_prefix(prn_ctx *ctx, const char *path) {
   return name;
 }
 
+/* Options that have no meaning for GPUs. */
+static prn_status check_cuda(prn_diag_sink *sink, const settings *s) {
+  const struct {
+    const char *name, *given;
+  } others[] = {{"mattr", s->features},
+                {"target-table", s->table},
+                {"tune", s->tune},
+                {"header", s->header},
+                {"pool-header", s->pool_header}};
+  for (size_t i = 0; i < PRN_COUNT(others); i++)
+    if (others[i].given)
+      return prn_diag_emit(sink, PRN_ERROR, (prn_loc){0}, PRN_STR(""),
+                           "--%s: not with --target=cuda", others[i].name);
+  if (s->output) return PRN_OK;
+  return prn_diag_emit(sink, PRN_ERROR, (prn_loc){0}, PRN_STR(""),
+                       "--target=cuda: the folder to write must be named with "
+                       "-o");
+}
+
 /* For GPUs: a folder. */
 static prn_status compile_cuda(prn_ctx *ctx, const settings *s,
                                const char *input) {
   prn_diag_sink *sink = prn_ctx_diags(ctx);
   prn_module *m;
-  if (!s->output)
-    return prn_diag_emit(sink, PRN_ERROR, (prn_loc){0}, PRN_STR(""),
-                         "--target=cuda: the folder to write must be named "
-                         "with -o");
+  PRN_TRY(check_cuda(sink, s));
   const char *prefix = s->prefix ? s->prefix : folder_prefix(ctx, s->output);
   prn_lowering how = {.recipe = s->recipe,
                       .defines = s->defines,
@@ -209,6 +224,9 @@ static prn_status compile(prn_ctx *ctx, const settings *s, const char *input) {
   bool cu = s->output && prn_str_ends(prn_str_from(s->output), ".cu");
   if (cu || (s->target && prn_str_is(prn_str_from(s->target), "cuda")))
     return compile_cuda(ctx, s, input);
+  if (s->kernels)
+    return prn_diag_emit(prn_ctx_diags(ctx), PRN_ERROR, (prn_loc){0},
+                         PRN_STR(""), "--kernels: only with --target=cuda");
   prn_artefact kind = PRN_ARTEFACT_SO;
   prn_diag_sink *sink = prn_ctx_diags(ctx);
   PRN_TRY(artefact_of(sink, s->output, &kind));
