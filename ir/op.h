@@ -85,8 +85,8 @@ void prn_module_destroy(prn_module *m);
 uint32_t prn_module_dialects(const prn_module *m);
 /* The one mem.func of m; reports and fails when it has none, or two. */
 PRN_NODISCARD prn_status prn_module_program(prn_module *m, prn_op **out);
-/* Version of ONNX domain `domain` ("" standard) imported by the graph or
- * function that holds op; 0 when not imported. */
+/* Version of op's ONNX domain that the graph or function around it imports: 0
+ * when it does not, the newest when nothing says what is imported. */
 int64_t prn_op_opset(const prn_op *op);
 
 /* ---- names ---- */

@@ -26,8 +26,10 @@ uint32_t prn_module_dialects(const prn_module *m) {
   return mask;
 }
 
+/* The newest, where nothing says which: the verifier takes that, too. */
 static int64_t opset_in(const prn_attr *imports, prn_str domain) {
-  for (uint32_t i = 0; imports && i < imports->size; i++) {
+  if (!imports || imports->kind != PRN_ATTR_LIST) return INT64_MAX;
+  for (uint32_t i = 0; i < imports->size; i++) {
     const prn_attr *e = imports->list[i];
     const prn_attr *d = prn_dict_get(e, "domain");
     const prn_attr *v = prn_dict_get(e, "version");
