@@ -390,7 +390,35 @@ static bool is_loop(const prn_op *op) {
          prn_op_is(op, PRN_OP_onnx_SequenceMap);
 }
 
+/* Neither is known to be of another element type. */
+static bool fit(const prn_value *a, const prn_value *b) {
+  return !a || !b || a->type->kind != PRN_TYPE_TENSOR ||
+         b->type->kind != PRN_TYPE_TENSOR || a->type->dtype == b->type->dtype;
+}
+
+/* What a loop is given, and what its body gives to the next step, is what the
+ * body takes. Where it is not the model is wrong: of the loop that is left as
+ * it is the lowering says so. */
+static bool types_fit(const prn_op *op) {
+  bool is_scan = prn_op_is(op, PRN_OP_onnx_Scan);
+  const prn_block *body = prn_op_block(op, "body");
+  if (!body || !body->last || prn_op_is(op, PRN_OP_onnx_SequenceMap))
+    return true;
+  uint32_t first = is_scan ? 0 : 2; /* behind the step and the condition */
+  uint32_t skip = is_scan && prn_op_opset(op) < 9; /* the lengths */
+  uint32_t scans = is_scan ? (uint32_t)prn_op_int(op, "num_scan_inputs", 0) : 0;
+  for (uint32_t i = first; i < body->num_args; i++) {
+    if (!fit(prn_op_operand(op, i + skip), body->args[i])) return false;
+    bool carried = i + scans < body->num_args;
+    uint32_t given = is_scan ? i : i - 1;
+    if (carried && !fit(prn_op_operand(body->last, given), body->args[i]))
+      return false;
+  }
+  return true;
+}
+
 static bool unroll(unroller *u, prn_op *op) {
+  if (is_loop(op) && !types_fit(op)) return false;
   switch (prn_op_code(op)) {
   case PRN_OP_onnx_Loop:
     return unroll_loop(u, op);
