@@ -125,7 +125,8 @@ static prn_status lower_loop(prn_o2n *e, prn_op *op) {
   return prn_o2n_unsupported(
       op,
       "a loop that runs as often as only the run can tell, or too often to be "
-      "unrolled (fixing the sizes it depends on may decide it)");
+      "unrolled (fixing the sizes it depends on may decide it), or whose body "
+      "takes other element types than it is given");
 }
 
 /* What resolve-sequences did not find out. Mostly what makes the sequence or
