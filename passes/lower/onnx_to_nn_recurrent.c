@@ -56,10 +56,24 @@ static bool needs_steps(prn_o2n *e, const prn_op *op, const cell *c) {
           (!is_weights(e, op, PRN_O2N_W) || !is_weights(e, op, PRN_O2N_R)));
 }
 
+/* X, W, R, B, sequence_lens, initial_h, initial_c and P, those that are there.
+ */
+static prn_status check_ranks(const prn_op *op) {
+  static const int32_t ranks[] = {3, 3, 3, 2, 1, 3, 3, 2};
+  for (uint32_t i = 0; i < op->num_operands && i < PRN_COUNT(ranks); i++) {
+    const prn_value *v = prn_op_operand(op, i);
+    if (v && v->type->rank != ranks[i])
+      return prn_op_error(op, "operand %u has %d dimensions, expected %d", i,
+                          (int)v->type->rank, (int)ranks[i]);
+  }
+  return PRN_OK;
+}
+
 static prn_status read_cell(prn_o2n *e, const prn_op *op, cell *c) {
   const prn_type *x = prn_op_operand(op, PRN_O2N_X)->type;
   const prn_type *r = prn_op_operand(op, PRN_O2N_R)->type;
   int64_t dirs;
+  PRN_TRY(check_ranks(op));
   c->lstm = prn_str_is(op->opname->name, "LSTM");
   c->gates = c->lstm ? 4 : prn_str_is(op->opname->name, "GRU") ? 3 : 1;
   c->batch_first = prn_op_int(op, "layout", 0) != 0;
