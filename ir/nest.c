@@ -3,6 +3,15 @@
 
 #include <string.h>
 
+uint32_t prn_nest_indices(const prn_block *body) {
+  uint32_t set = 0;
+  if (!body) return 0;
+  PRN_EACH_OP(op, body)
+    if (prn_op_is(op, PRN_OP_nn_index))
+      set |= UINT32_C(1) << prn_op_int(op, "dim", 0);
+  return set;
+}
+
 static bool is_const(prn_dim d, int64_t c) {
   int64_t v;
   return prn_dim_is_const(d, &v) && v == c;

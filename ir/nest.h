@@ -2,9 +2,13 @@
 #ifndef PRN_IR_NEST_H
 #define PRN_IR_NEST_H
 
-#include "ir/type.h"
+#include "ir/op.h"
 
 enum { PRN_NEST_RANK = 16, PRN_NEST_VIEWS = 48 };
+
+/* Dimensions that nn.index in a kernel's body asks for, as a bit mask; none for
+ * NULL. */
+uint32_t prn_nest_indices(const prn_block *body);
 
 /* Dimensions of size 1 dropped, neighbours merged where every view allows, the
  * output's unit stride last. */

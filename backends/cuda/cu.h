@@ -152,8 +152,6 @@ PRN_NODISCARD prn_status prn_cu_body_check(const prn_op *op,
  * positions that nn.index asks for. out gets the names of what it yields. */
 void prn_cu_body(prn_cu_text *t, const prn_block *b, const char *const *args,
                  const char *const *index, const char **out);
-/* Dimensions that nn.index in b asks for, as a bit mask. */
-uint32_t prn_cu_body_indices(const prn_block *b);
 
 /* ---- kernels ---- */
 

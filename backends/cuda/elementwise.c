@@ -49,7 +49,7 @@ static void emit_map(prn_cu *c, const prn_op *op) {
   prn_cu_text t;
   const prn_block *body = prn_op_block(op, "body");
   uint32_t ins = (uint32_t)prn_op_int(op, "ins", 0);
-  prn_nest n = nest_of(c, op, prn_cu_body_indices(body), 0);
+  prn_nest n = nest_of(c, op, prn_nest_indices(body), 0);
   const char *index[PRN_CU_RANK], *at[PRN_CU_RANK], *args[PRN_CU_VIEWS],
       *out[PRN_CU_VIEWS];
   prn_dim all = prn_cu_product(c, n.rank, n.dims);
@@ -100,7 +100,7 @@ static void emit_reduce(prn_cu *c, const prn_op *op) {
   prn_cu_text t;
   const prn_block *body = prn_op_block(op, "body");
   uint32_t axes = axes_of(op), ins = op->num_operands - 1;
-  prn_nest n = nest_of(c, op, prn_cu_body_indices(body), axes);
+  prn_nest n = nest_of(c, op, prn_nest_indices(body), axes);
   unsigned outer = outer_rank(&n, axes);
   const char *index[PRN_CU_RANK], *at[PRN_CU_RANK], *args[PRN_CU_VIEWS], *v[1];
   prn_dim rows = prn_cu_product(c, outer, n.dims);

@@ -80,7 +80,7 @@ static uint32_t num_views(const prn_op *op) {
 
 prn_status prn_cu_epilogue_check(const prn_op *op) {
   const prn_block *body = prn_op_block(op, "body");
-  if (prn_cu_body_indices(body))
+  if (prn_nest_indices(body))
     return prn_op_error(op, "the CUDA backend has no positions in what is done "
                             "to a sum");
   return prn_cu_body_check(op, body);
@@ -117,9 +117,7 @@ static void epilogue(prn_cu_text *t) {
 
 /* ---- matmul ---- */
 
-typedef struct shape {
-  prn_dim batch, m, n, k;
-} shape;
+typedef prn_cu_shape shape;
 
 static shape shape_of(prn_cu *c, const prn_op *op) {
   const prn_type *o = prn_op_operand(op, OUT)->type;
@@ -129,14 +127,38 @@ static shape shape_of(prn_cu *c, const prn_op *op) {
                  o->dims[r - 1], a->dims[a->rank - 1]};
 }
 
+static const char *gemm_name(prn_dtype as) {
+  return prn_cu_is_half(as) ? "gemm_mma" : "gemm_f32";
+}
+
+void prn_cu_gemm_open(prn_cu_text *t, prn_dtype as, const prn_cu_shape *s) {
+  const char *type = prn_cu_is_half(as) ? prn_cu_memory_type(as) : NULL;
+  prn_cu_open(t, "pmk_%s%s(%s, %s, %s, %s,", gemm_name(as),
+              type ? prn_cu_str(t->c, "<%s>", type) : "",
+              prn_cu_dim(t, s->batch), prn_cu_dim(t, s->m), prn_cu_dim(t, s->n),
+              prn_cu_dim(t, s->k));
+}
+
 /* Ends a text that calls template `name`, over a grid of tiles. */
-static prn_cu_variant *end(prn_cu_text *t, const shape *s, const char *name) {
+static prn_cu_variant *tiles_end(prn_cu_text *t, const shape *s,
+                                 const char *name) {
   const prn_cu_tile *tile = prn_cu_tile_of(name);
   prn_cu *c = t->c;
   prn_dim most = prn_dim_const(c->ctx, 65535);
   prn_cu_variant *v = prn_cu_tile_end(t, tile, prn_cu_blocks(c, s->n, tile->n));
   v->grid[1] = prn_dim_min(c->ctx, prn_cu_blocks(c, s->m, tile->m), most);
   v->grid[2] = prn_dim_min(c->ctx, s->batch, most);
+  return v;
+}
+
+prn_cu_variant *prn_cu_gemm_end(prn_cu_text *t, prn_dtype as,
+                                const prn_cu_shape *s) {
+  return tiles_end(t, s, gemm_name(as));
+}
+
+/* The same, as a way to multiply s->m rows. */
+static prn_cu_variant *end(prn_cu_text *t, const shape *s, const char *name) {
+  prn_cu_variant *v = tiles_end(t, s, name);
   v->rows = s->m;
   v->why = name;
   return v;
@@ -180,10 +202,14 @@ static void by_element(prn_cu *c, const prn_op *op) {
   prn_cu_text_end(&t, THREADS, 0, prn_cu_blocks_some(c, n, THREADS));
 }
 
+prn_str prn_cu_packing(const prn_op *op, uint32_t b) {
+  const prn_op *w = prn_cu_constant(prn_op_operand(op, b));
+  return w ? prn_op_string(w, "pack", "dense") : PRN_STR("dense");
+}
+
 /* How constant operand b is packed, or NULL. */
 static const char *packing(prn_cu *c, const prn_op *op, uint32_t b) {
-  const prn_op *w = prn_cu_constant(prn_op_operand(op, b));
-  prn_str pack = w ? prn_op_string(w, "pack", "dense") : PRN_STR("dense");
+  prn_str pack = prn_cu_packing(op, b);
   if (prn_str_is(pack, "dense")) return NULL;
   return prn_cu_str(c, "%.*s", PRN_STR_ARG(pack));
 }
@@ -208,21 +234,15 @@ static void general(prn_cu *c, const prn_op *op) {
   shape s = shape_of(c, op);
   prn_dtype as = prn_op_operand(op, A)->type->dtype;
   const char *pack = packing(c, op, B);
-  bool half = prn_cu_is_half(as);
-  const char *name = half ? "gemm_mma" : "gemm_f32";
   prn_cu_text_begin(&t, c, op);
-  prn_cu_open(&t,
-              half ? "pmk_gemm_mma<%s>(%s, %s, %s, %s,"
-                   : "pmk_gemm_f32(%.0s%s, %s, %s, %s,",
-              prn_cu_memory_type(as), prn_cu_dim(&t, s.batch),
-              prn_cu_dim(&t, s.m), prn_cu_dim(&t, s.n), prn_cu_dim(&t, s.k));
+  prn_cu_gemm_open(&t, as, &s);
   accessor(&t, A, OUT, "i", "k", as);
   if (pack)
     packed_accessor(&t, &s, pack, as);
   else
     accessor(&t, B, OUT, "k", "j", as);
   epilogue(&t);
-  (void)end(&t, &s, name);
+  (void)end(&t, &s, gemm_name(as));
 }
 
 /* By a template for packed weights, which are operand b. */
@@ -372,9 +392,7 @@ static void emit_matmul(prn_cu *c, const prn_op *op) {
 static prn_status check_matmul(const prn_op *op) {
   prn_dtype a = prn_op_operand(op, A)->type->dtype;
   prn_dtype b = prn_op_operand(op, B)->type->dtype;
-  const prn_op *w = prn_cu_constant(prn_op_operand(op, B));
-  if (!prn_cu_has_template(a, b) && w &&
-      !prn_str_is(prn_op_string(w, "pack", "dense"), "dense"))
+  if (!prn_cu_has_template(a, b) && !prn_str_is(prn_cu_packing(op, B), "dense"))
     return prn_op_error(op, "the CUDA backend multiplies %s by dense weights",
                         prn_dtype_name(a));
   return prn_cu_epilogue_check(op);

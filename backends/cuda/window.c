@@ -156,18 +156,12 @@ static void windows_accessor(prn_cu_text *t, const conv *v, prn_dtype as) {
 static void as_product(prn_cu *c, const prn_op *op, const conv *v) {
   prn_cu_text t;
   prn_dtype as = v->w.x->dtype;
-  bool half = prn_cu_is_half(as);
-  const char *name = half ? "gemm_mma" : "gemm_f32";
   const char *pixel[PRN_CU_RANK], *image, *group;
-  prn_dim batch =
-      prn_dim_mul(c->ctx, v->images, prn_dim_const(c->ctx, v->group));
+  prn_cu_shape s = {
+      prn_dim_mul(c->ctx, v->images, prn_dim_const(c->ctx, v->group)), v->outer,
+      v->pixels, v->depth};
   prn_cu_text_begin(&t, c, op);
-  prn_cu_open(&t,
-              half ? "pmk_gemm_mma<%s>(%s, %s, %s, %s,"
-                   : "pmk_gemm_f32(%.0s%s, %s, %s, %s,",
-              prn_cu_memory_type(as), prn_cu_dim(&t, batch),
-              prn_cu_dim(&t, v->outer), prn_cu_dim(&t, v->pixels),
-              prn_cu_dim(&t, v->depth));
+  prn_cu_gemm_open(&t, as, &s);
   weights_accessor(&t, v, as);
   windows_accessor(&t, v, as);
   prn_cu_open(&t, "[&](pmk_i b, pmk_i i, pmk_i j, float sum) {");
@@ -176,12 +170,7 @@ static void as_product(prn_cu *c, const prn_op *op, const conv *v) {
   store(&t, v, image, channel(&t, group, v->outer, "i"), pixel);
   prn_cu_close(&t, "});");
   t.indent--;
-  const prn_cu_tile *tile = prn_cu_tile_of(name);
-  prn_dim most = prn_dim_const(c->ctx, 65535);
-  prn_cu_variant *var =
-      prn_cu_tile_end(&t, tile, prn_cu_blocks(c, v->pixels, tile->n));
-  var->grid[1] = prn_dim_min(c->ctx, prn_cu_blocks(c, v->outer, tile->m), most);
-  var->grid[2] = prn_dim_min(c->ctx, batch, most);
+  (void)prn_cu_gemm_end(&t, as, &s);
 }
 
 /* Few channels of a group share their windows: a thread for each result. */
@@ -196,12 +185,10 @@ static void element_by_element(prn_cu *c, const prn_op *op, const conv *v) {
   prn_cu_line(&t, "%s sum = 0;", type);
   prn_cu_open(&t, "for (pmk_i k = 0; k < %s; k++) {", prn_cu_dim(&t, v->depth));
   prn_cu_split(&t, "k", "k", v->w.spatial + 1, v->weights->dims + 1, tap);
-  const char *group =
-      prn_cu_str(c, "%s / %s", index[1], prn_cu_dim(&t, v->outer));
-  const char *from = v->group == 1
-                         ? tap[0]
-                         : prn_cu_str(c, "(%s * %s + %s)", group,
-                                      prn_cu_dim(&t, v->inner), tap[0]);
+  const char *group = v->group == 1 ? "0"
+                                    : prn_cu_str(c, "%s / %s", index[1],
+                                                 prn_cu_dim(&t, v->outer));
+  const char *from = channel(&t, group, v->inner, tap[0]);
   const char *at = look(&t, v, index[0], from, tap, index + 2, &inside);
   const char *w = weight(&t, v, index[1], tap);
   int64_t fill = prn_op_int(op, "fill", 0);
@@ -231,9 +218,7 @@ static void emit_conv(prn_cu *c, const prn_op *op) {
 }
 
 static prn_status check_conv(const prn_op *op) {
-  const prn_op *constant = prn_cu_constant(prn_op_operand(op, W));
-  if (constant &&
-      !prn_str_is(prn_op_string(constant, "pack", "dense"), "dense"))
+  if (!prn_str_is(prn_cu_packing(op, W), "dense"))
     return prn_op_error(op, "the CUDA backend convolves by dense weights");
   return prn_cu_epilogue_check(op);
 }

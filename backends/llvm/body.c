@@ -411,12 +411,3 @@ prn_status prn_body_check(const prn_op *at, const prn_block *b) {
     if (check_op(at, op) != PRN_OK) status = PRN_FAIL;
   return status;
 }
-
-uint32_t prn_body_indices(const prn_block *b) {
-  uint32_t set = 0;
-  if (!b) return 0;
-  PRN_EACH_OP(op, b)
-    if (prn_op_is(op, PRN_OP_nn_index))
-      set |= UINT32_C(1) << prn_op_int(op, "dim", 0);
-  return set;
-}

@@ -180,7 +180,5 @@ void prn_body_emit(prn_emit *e, const prn_block *b, const prn_v *args,
 PRN_NODISCARD prn_status prn_body_check(const prn_op *op, const prn_block *b);
 /* One scalar function on values of type t; NULL when there is none. */
 prn_v prn_body_apply(prn_cg *g, prn_scalar f, prn_dtype t, prn_v a, prn_v b);
-/* Dimensions that nn.index in b asks for, as a bit mask. */
-uint32_t prn_body_indices(const prn_block *b);
 
 #endif

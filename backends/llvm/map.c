@@ -56,7 +56,7 @@ static prn_nest nest_of(const prn_kernel *k) {
   for (unsigned i = 0; i < k->n; i++)
     types[i] = k->v[i].type;
   prn_nest_init(k->e->ctx, &n, types, k->n,
-                prn_body_indices(prn_op_block(k->op, "body")), 0);
+                prn_nest_indices(prn_op_block(k->op, "body")), 0);
   return n;
 }
 

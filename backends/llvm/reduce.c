@@ -70,7 +70,7 @@ static prn_status check(const prn_op *op) {
     return prn_op_error(op, "expected one input, or a body");
   if (!b && prn_op_operand(op, 0)->type->dtype != out->type->dtype)
     return prn_op_error(op, "expected input and result of one element type");
-  if (prn_body_indices(b))
+  if (prn_nest_indices(b))
     return prn_op_error(op, "the body of a reduction has no positions");
   return prn_body_check(op, b);
 }
