@@ -61,8 +61,9 @@ bool prn_plan_product_of(const prn_op *op, int64_t open,
     p.m = count(r, 0, r->rank - 1, -1);
     p.rows = p.m > 0;
   } else {
-    p.batches = count(r, 0, 1, 1);
-    p.m = p.batches * count(r, 2, r->rank, open);
+    int64_t images = count(r, 0, 1, 1);
+    if (images > 0) p.batches = images; /* without any, as if there were one */
+    if (!prn_mul_i64(p.batches, count(r, 2, r->rank, open), &p.m)) p.m = open;
     if (prn_to_mem_takes_winograd(op)) {
       p.height = count(r, 2, 3, 0);
       p.width = count(r, 3, 4, 0);
