@@ -293,15 +293,18 @@ static size_t edit_distance(prn_str a, prn_str b) {
 
 void prn_suggest(prn_strbuf *b, prn_str wanted, const prn_str *candidates,
                  size_t n) {
-  size_t best = SIZE_MAX, at = 0;
+  size_t best = SIZE_MAX, at = 0, limit = 1 + wanted.size / 3;
   for (size_t i = 0; i < n; i++) {
+    size_t size = candidates[i].size;
+    size_t longer =
+        size > wanted.size ? size - wanted.size : wanted.size - size;
+    if (longer > limit) continue;
     size_t d = edit_distance(wanted, candidates[i]);
     if (d < best) {
       best = d;
       at = i;
     }
   }
-  size_t limit = 1 + wanted.size / 3;
   if (n && best <= limit)
     prn_strbuf_fmt(b, " (did you mean '%.*s'?)", PRN_STR_ARG(candidates[at]));
 }
