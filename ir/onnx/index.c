@@ -104,7 +104,7 @@ static bool slice_axes(prn_infer *env, prn_op *op, prn_shape in,
   if (n < 0 && which) n = axes.n;
   if (n < 0 || (axes.given && !which)) return false;
   if ((starts.n >= 0 && starts.n != n) || (ends.n >= 0 && ends.n != n) ||
-      (axes.given && axes.n != n) || (steps.n > 0 && steps.n != n)) {
+      (axes.given && axes.n != n) || (steps.given && steps.n >= 0 && steps.n != n)) {
     *status = prn_op_error(op, "starts, ends, axes and steps differ in length");
     return false;
   }
