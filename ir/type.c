@@ -214,6 +214,17 @@ bool prn_type_is_static(const prn_type *t) {
   return true;
 }
 
+bool prn_type_fits(const prn_type *a, const prn_type *b) {
+  int64_t n, m;
+  if (b->rank < 0) return true;
+  if (a->rank != b->rank) return false;
+  for (int32_t i = 0; i < a->rank; i++)
+    if (prn_dim_is_const(a->dims[i], &n) && prn_dim_is_const(b->dims[i], &m) &&
+        n != m)
+      return false;
+  return true;
+}
+
 bool prn_type_count(const prn_type *t, int64_t *out) {
   int64_t n = 1, d;
   if (!prn_type_is_ranked(t)) return false;

@@ -140,6 +140,9 @@ static inline bool prn_type_is_container(const prn_type *t) {
 }
 bool prn_type_is_ranked(const prn_type *t); /* tensor or view, rank known */
 bool prn_type_is_static(const prn_type *t); /* ranked, all dims constant */
+/* Whether a tensor of type `a`, whose rank is known, can be of type `b`:
+ * constant dims of both are equal. Looks at shapes only. */
+bool prn_type_fits(const prn_type *a, const prn_type *b);
 /* Elements of a static type; false when not static or on overflow. */
 PRN_NODISCARD bool prn_type_count(const prn_type *t, int64_t *out);
 /* Product of the dims (unknown when any is). Ranked types only. */

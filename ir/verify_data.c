@@ -171,17 +171,6 @@ void prn_verify_attrs(prn_verifier *v, prn_op *op) {
 
 /* ---- constants ---- */
 
-static bool shapes_agree(const prn_type *a, const prn_type *b) {
-  int64_t n, m;
-  if (b->rank < 0) return true;
-  if (a->rank != b->rank) return false;
-  for (int32_t i = 0; i < a->rank; i++)
-    if (prn_dim_is_const(a->dims[i], &n) && prn_dim_is_const(b->dims[i], &m) &&
-        n != m)
-      return false;
-  return true;
-}
-
 static bool same_claim(prn_sparsity a, prn_sparsity b) {
   return memcmp(&a, &b, sizeof a) == 0;
 }
@@ -195,7 +184,7 @@ void prn_verify_constant(prn_verifier *v, prn_op *op) {
     return; /* reported */
   bool scalar = r->type->kind == PRN_TYPE_SCALAR && t->type->rank == 0;
   bool tensor =
-      r->type->kind == PRN_TYPE_TENSOR && shapes_agree(t->type, r->type);
+      r->type->kind == PRN_TYPE_TENSOR && prn_type_fits(t->type, r->type);
   /* A view may see the data packed another way round and in another type. */
   int64_t seen;
   bool view = r->type->kind == PRN_TYPE_VIEW &&

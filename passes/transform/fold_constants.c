@@ -76,12 +76,22 @@ static bool replace_one(folder *f, prn_op *op, prn_value *from,
   return true;
 }
 
+/* In a branch that never runs a result may be said to be of another shape than
+ * it would be. */
+static bool agrees(const prn_value *from, const prn_tensor *t) {
+  return from->type->kind != PRN_TYPE_TENSOR ||
+         prn_type_fits(t->type, from->type);
+}
+
 /* Puts constants in the place of op's results; all or none. */
 static bool replace(folder *f, prn_op *op, const prn_tensor *const *tensors) {
   struct stats *s = f->env->stats;
   uint32_t used = 0;
-  for (uint32_t i = 0; i < op->num_results; i++)
-    used += is_wanted(&op->results[i]);
+  for (uint32_t i = 0; i < op->num_results; i++) {
+    if (!is_wanted(&op->results[i])) continue;
+    if (!agrees(&op->results[i], tensors[i])) return false;
+    used++;
+  }
   for (uint32_t i = 0; used > 1 && i < op->num_results; i++)
     if (is_given_inside(op, &op->results[i])) return false;
   if (used == 0) return false;
