@@ -31,6 +31,7 @@ prn_cu_variant *prn_cu_tile_end(prn_cu_text *t, const prn_cu_tile *tile,
 }
 
 bool prn_cu_is_half(prn_dtype t) { return t == PRN_F16 || t == PRN_BF16; }
+bool prn_cu_is_byte(prn_dtype t) { return t == PRN_U8 || t == PRN_I8; }
 
 /* ---- accessors ---- */
 
@@ -57,6 +58,7 @@ const char *prn_cu_element(prn_cu_text *t, unsigned i, const char *offset,
   if (prn_op_operand(t->op, i)->type->dtype == as && prn_cu_is_half(as))
     return prn_cu_str(t->c, "%s[%s]", prn_cu_pointer(t, i), offset);
   const char *v = prn_cu_load(t, i, offset);
+  if (prn_cu_is_byte(as)) return v;
   if (!prn_cu_is_half(as)) return prn_cu_str(t->c, "(float)%s", v);
   return prn_cu_str(t->c, "pmk_make<%s>((float)%s)", prn_cu_memory_type(as), v);
 }
@@ -104,9 +106,14 @@ void prn_cu_epilogue(prn_cu_text *t, unsigned first, const char *sum,
 
 enum { A, B, OUT, EXTRAS };
 
+void prn_cu_store_open(prn_cu_text *t, prn_dtype a) {
+  prn_cu_open(t, "[&](pmk_i b, pmk_i i, pmk_i j, %s sum) {",
+              prn_cu_sum_type(a));
+}
+
 static void epilogue(prn_cu_text *t) {
   const char *lead[PRN_CU_RANK], *offsets[PRN_CU_VIEWS];
-  prn_cu_open(t, "[&](pmk_i b, pmk_i i, pmk_i j, float sum) {");
+  prn_cu_store_open(t, prn_op_operand(t->op, A)->type->dtype);
   split_lead(t, OUT, lead);
   for (uint32_t k = OUT; k < num_views(t->op); k++)
     offsets[k] = prn_cu_at(t, k, lead, "i", "j");
@@ -127,16 +134,17 @@ static shape shape_of(prn_cu *c, const prn_op *op) {
                  o->dims[r - 1], a->dims[a->rank - 1]};
 }
 
-static const char *gemm_name(prn_dtype as) {
-  return prn_cu_is_half(as) ? "gemm_mma" : "gemm_f32";
+static const char *gemm_name(prn_dtype a) {
+  return a == PRN_F32 ? "gemm_f32" : "gemm_mma";
 }
 
-void prn_cu_gemm_open(prn_cu_text *t, prn_dtype as, const prn_cu_shape *s) {
-  const char *type = prn_cu_is_half(as) ? prn_cu_memory_type(as) : NULL;
-  prn_cu_open(t, "pmk_%s%s(%s, %s, %s, %s,", gemm_name(as),
-              type ? prn_cu_str(t->c, "<%s>", type) : "",
-              prn_cu_dim(t, s->batch), prn_cu_dim(t, s->m), prn_cu_dim(t, s->n),
-              prn_cu_dim(t, s->k));
+void prn_cu_gemm_open(prn_cu_text *t, prn_dtype a, prn_dtype b,
+                      const prn_cu_shape *s) {
+  const char *types = prn_cu_str(t->c, "<%s, %s>", prn_cu_memory_type(a),
+                                 prn_cu_memory_type(b));
+  prn_cu_open(t, "pmk_%s%s(%s, %s, %s, %s,", gemm_name(a),
+              a == PRN_F32 ? "" : types, prn_cu_dim(t, s->batch),
+              prn_cu_dim(t, s->m), prn_cu_dim(t, s->n), prn_cu_dim(t, s->k));
 }
 
 /* Ends a text that calls template `name`, over a grid of tiles. */
@@ -151,9 +159,9 @@ static prn_cu_variant *tiles_end(prn_cu_text *t, const shape *s,
   return v;
 }
 
-prn_cu_variant *prn_cu_gemm_end(prn_cu_text *t, prn_dtype as,
+prn_cu_variant *prn_cu_gemm_end(prn_cu_text *t, prn_dtype a,
                                 const prn_cu_shape *s) {
-  return tiles_end(t, s, gemm_name(as));
+  return tiles_end(t, s, gemm_name(a));
 }
 
 /* The same, as a way to multiply s->m rows. */
@@ -165,13 +173,15 @@ static prn_cu_variant *end(prn_cu_text *t, const shape *s, const char *name) {
 }
 
 bool prn_cu_has_template(prn_dtype a, prn_dtype b) {
+  if (prn_cu_is_byte(a)) return prn_cu_is_byte(b);
   return (prn_cu_is_half(a) || a == PRN_F32) &&
          (prn_cu_is_half(b) || b == PRN_F32);
 }
 
 const char *prn_cu_sum_type(prn_dtype a) {
-  bool bytes = a == PRN_U8 || a == PRN_I8;
-  return prn_cu_value_type(bytes ? PRN_I32 : prn_cu_is_half(a) ? PRN_F32 : a);
+  return prn_cu_value_type(prn_cu_is_byte(a)   ? PRN_I32
+                           : prn_cu_is_half(a) ? PRN_F32
+                                               : a);
 }
 
 /* Types that there is no template for: a thread for each result. */
@@ -232,17 +242,19 @@ static void packed_accessor(prn_cu_text *t, const shape *s, const char *pack,
 static void general(prn_cu *c, const prn_op *op) {
   prn_cu_text t;
   shape s = shape_of(c, op);
-  prn_dtype as = prn_op_operand(op, A)->type->dtype;
+  prn_dtype a = prn_op_operand(op, A)->type->dtype;
+  prn_dtype b = prn_op_operand(op, B)->type->dtype;
   const char *pack = packing(c, op, B);
+  if (!prn_cu_is_byte(a)) b = a;
   prn_cu_text_begin(&t, c, op);
-  prn_cu_gemm_open(&t, as, &s);
-  accessor(&t, A, OUT, "i", "k", as);
+  prn_cu_gemm_open(&t, a, b, &s);
+  accessor(&t, A, OUT, "i", "k", a);
   if (pack)
-    packed_accessor(&t, &s, pack, as);
+    packed_accessor(&t, &s, pack, b);
   else
-    accessor(&t, B, OUT, "k", "j", as);
+    accessor(&t, B, OUT, "k", "j", b);
   epilogue(&t);
-  (void)end(&t, &s, gemm_name(as));
+  (void)end(&t, &s, gemm_name(a));
 }
 
 /* By a template for packed weights, which are operand b. */
@@ -253,7 +265,8 @@ static prn_cu_variant *packed(prn_cu *c, const prn_op *op, uint32_t b,
   const prn_type *a = prn_op_operand(op, A)->type;
   prn_cu_text_begin(&t, c, op);
   prn_cu_open(&t, "pmk_%s<%s>(%s, %s, %s, %s, %s, %s,", name,
-              prn_cu_memory_type(a->dtype), prn_cu_pointer(&t, A),
+              prn_cu_memory_type(prn_op_operand(op, b)->type->dtype),
+              prn_cu_pointer(&t, A),
               prn_cu_dim(&t, a->strides[a->rank - 2]), prn_cu_pointer(&t, b),
               prn_cu_dim(&t, s.m), prn_cu_dim(&t, s.n), prn_cu_dim(&t, s.k));
   epilogue(&t);
@@ -347,7 +360,8 @@ static int64_t small_rows(prn_cu *c, const prn_op *op, const char *name) {
  * long. */
 enum { FEW = 16, SPARSE_LIBRARY = 256 };
 
-/* All ways to multiply by the weights that are operand b. */
+/* All ways to multiply by the weights that are operand b. Libraries and
+ * wgmma.sp are not asked for products of bytes. */
 static void ways(prn_cu *c, const prn_op *op, uint32_t b, range rows) {
   const char *pack = packing(c, op, b);
   const char *linear = prn_cu_str(c, "linear_%s", pack);
@@ -356,14 +370,16 @@ static void ways(prn_cu *c, const prn_op *op, uint32_t b, range rows) {
   range many = {larger(rows.from, FEW + 1), rows.to};
   int64_t most = small_rows(c, op, linear);
   by_template(c, op, b, prn_cu_str(c, "few_%s", pack), few, 0);
-  if (prn_str_is(PRN_STR("nk"), pack))
+  bool bytes = prn_cu_is_byte(prn_op_operand(op, A)->type->dtype);
+  if (prn_str_is(PRN_STR("nk"), pack) && !bytes)
     library(c, op, PRUNE_CUDA_CUBLASLT, many);
-  if (prn_str_is(PRN_STR("nm24"), pack))
+  if (prn_str_is(PRN_STR("nm24"), pack) && !bytes)
     library(c, op, PRUNE_CUDA_CUSPARSELT,
             (range){larger(many.from, SPARSE_LIBRARY), many.to});
   by_template(c, op, b, small, (range){many.from, smaller(many.to, most)}, 0);
   if (prn_cu_tile_of(small) && many.to <= most) return;
-  by_template(c, op, b, prn_cu_str(c, "%s_sm90", linear), many, 90);
+  if (!bytes)
+    by_template(c, op, b, prn_cu_str(c, "%s_sm90", linear), many, 90);
   by_template(c, op, b, linear, many, 0);
 }
 
@@ -374,7 +390,8 @@ static void emit_matmul(prn_cu *c, const prn_op *op) {
     by_element(c, op);
     return;
   }
-  if (!packing(c, op, B) || !is_matrix(c, op) || !prn_cu_is_half(a) || a != b) {
+  bool fits = prn_cu_is_half(a) ? a == b : a == PRN_U8 && b == PRN_I8;
+  if (!packing(c, op, B) || !is_matrix(c, op) || !fits) {
     general(c, op);
     return;
   }

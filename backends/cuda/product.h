@@ -17,6 +17,7 @@ prn_cu_variant *prn_cu_tile_end(prn_cu_text *t, const prn_cu_tile *tile,
                                 prn_dim grid_x);
 
 bool prn_cu_is_half(prn_dtype t);
+bool prn_cu_is_byte(prn_dtype t);
 /* How constant operand b of op is packed; "dense" when it is no constant. */
 prn_str prn_cu_packing(const prn_op *op, uint32_t b);
 /* Whether there are templates that multiply these. */
@@ -28,16 +29,19 @@ typedef struct prn_cu_shape {
   prn_dim batch, m, n, k;
 } prn_cu_shape;
 /* Opens a call of the template for operands in any layout, which multiplies
- * elements of type `as`; accessors of both operands and what is done to a sum
- * are to follow. */
-void prn_cu_gemm_open(prn_cu_text *t, prn_dtype as, const prn_cu_shape *s);
+ * elements of type a by such of b: bytes, or else both the same. Accessors of
+ * both operands and what is done to a sum are to follow. */
+void prn_cu_gemm_open(prn_cu_text *t, prn_dtype a, prn_dtype b,
+                      const prn_cu_shape *s);
 /* Ends a text that calls it. */
-prn_cu_variant *prn_cu_gemm_end(prn_cu_text *t, prn_dtype as,
+prn_cu_variant *prn_cu_gemm_end(prn_cu_text *t, prn_dtype a,
                                 const prn_cu_shape *s);
+/* "[&](pmk_i b, pmk_i i, pmk_i j, float sum) {", of a's sums. */
+void prn_cu_store_open(prn_cu_text *t, prn_dtype a);
 /* The offset of element (lead..., row, column) of operand i. */
 const char *prn_cu_at(prn_cu_text *t, unsigned i, const char *const *lead,
                       const char *row, const char *column);
-/* That element of operand i as what is multiplied: a 16-bit float, or a
+/* That element of operand i as what is multiplied: a 16-bit float, a byte, or a
  * float. */
 const char *prn_cu_element(prn_cu_text *t, unsigned i, const char *offset,
                            prn_dtype as);

@@ -137,6 +137,16 @@ static void weights_accessor(prn_cu_text *t, const conv *v, prn_dtype as) {
   prn_cu_close(t, "},");
 }
 
+/* What there is beside x. */
+static const char *nothing(prn_cu_text *t, prn_dtype as) {
+  const char *type = prn_cu_memory_type(as);
+  if (prn_cu_is_byte(as))
+    return prn_cu_str(t->c, "(%s)%lld", type,
+                      (long long)prn_op_int(t->op, "fill", 0));
+  if (prn_cu_is_half(as)) return prn_cu_str(t->c, "pmk_make<%s>(0.0f)", type);
+  return "0.0f";
+}
+
 static void windows_accessor(prn_cu_text *t, const conv *v, prn_dtype as) {
   const char *tap[PRN_CU_RANK], *pixel[PRN_CU_RANK], *image, *group, *inside;
   prn_cu_open(t, "[&](pmk_i b, pmk_i k, pmk_i j) {");
@@ -145,32 +155,30 @@ static void windows_accessor(prn_cu_text *t, const conv *v, prn_dtype as) {
   prn_cu_split(t, "j", "j", v->w.spatial, v->w.out->dims + 2, pixel);
   const char *at = look(t, v, image, channel(t, group, v->inner, tap[0]), tap,
                         pixel, &inside);
-  const char *zero = prn_cu_is_half(as) ? prn_cu_str(t->c, "pmk_make<%s>(0.0f)",
-                                                     prn_cu_memory_type(as))
-                                        : "0.0f";
   prn_cu_line(t, "return %s ? %s : %s;", inside, prn_cu_element(t, X, at, as),
-              zero);
+              nothing(t, as));
   prn_cu_close(t, "},");
 }
 
 static void as_product(prn_cu *c, const prn_op *op, const conv *v) {
   prn_cu_text t;
-  prn_dtype as = v->w.x->dtype;
+  prn_dtype x = v->w.x->dtype;
+  prn_dtype w = prn_cu_is_byte(x) ? v->weights->dtype : x;
   const char *pixel[PRN_CU_RANK], *image, *group;
   prn_cu_shape s = {
       prn_dim_mul(c->ctx, v->images, prn_dim_const(c->ctx, v->group)), v->outer,
       v->pixels, v->depth};
   prn_cu_text_begin(&t, c, op);
-  prn_cu_gemm_open(&t, as, &s);
-  weights_accessor(&t, v, as);
-  windows_accessor(&t, v, as);
-  prn_cu_open(&t, "[&](pmk_i b, pmk_i i, pmk_i j, float sum) {");
+  prn_cu_gemm_open(&t, w, x, &s);
+  weights_accessor(&t, v, w);
+  windows_accessor(&t, v, x);
+  prn_cu_store_open(&t, w);
   split_batch(&t, v, &image, &group);
   prn_cu_split(&t, "j", "j", v->w.spatial, v->w.out->dims + 2, pixel);
   store(&t, v, image, channel(&t, group, v->outer, "i"), pixel);
   prn_cu_close(&t, "});");
   t.indent--;
-  (void)prn_cu_gemm_end(&t, as, &s);
+  (void)prn_cu_gemm_end(&t, w, &s);
 }
 
 /* Few channels of a group share their windows: a thread for each result. */

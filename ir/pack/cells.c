@@ -50,8 +50,14 @@ void prn_pack_values(prn_dtype t, const float *v, int64_t n, void *out) {
     memcpy(out, v, (size_t)n * sizeof *v);
     return;
   }
-  for (int64_t i = 0; i < n; i += 2)
+  for (int64_t i = 0; t == PRN_I8 && i < n; i += 4)
+    store_quad(v + i, (char *)out + i);
+  for (int64_t i = 0; t != PRN_I8 && i < n; i += 2)
     store_pair(t, v + i, (char *)out + i * 2);
+}
+
+bool prn_pack_has_values(prn_dtype t) {
+  return t == PRN_F32 || t == PRN_F16 || t == PRN_BF16 || t == PRN_I8;
 }
 
 static bool cells_size(const prn_packing *p, int64_t cell, int64_t *bytes) {

@@ -1,24 +1,25 @@
 /* nk: a row for each result, dense, for CUDA kernels.
  *
- *   T values[n][k rounded up to 8]
+ *   T values[n][k rounded up to 8, of bytes to 16]
  *
- * of f16, bf16 or f32, the rest of a row zeros: every row begins at a multiple
- * of 16 bytes and is read 16 bytes at a time. */
+ * of f16, bf16, f32 or i8, the rest of a row zeros: every row begins at a
+ * multiple of 16 bytes and is read 16 bytes at a time. */
 #include "ir/pack/formats.h"
 #include "ir/support/arena.h"
 
-enum { STEP = 8 };
-
+static int64_t step_of(const prn_packing *p) {
+  return p->dtype == PRN_I8 ? 16 : 8;
+}
 static int64_t stride_of(const prn_packing *p) {
-  return (p->k + STEP - 1) / STEP * STEP;
+  int64_t step = step_of(p);
+  return (p->k + step - 1) / step * step;
 }
 
 static bool nk_size(const prn_packing *p, int64_t *bytes) {
-  int64_t k;
-  return prn_packing_is_matrix(p) &&
-         (p->dtype == PRN_F16 || p->dtype == PRN_BF16 || p->dtype == PRN_F32) &&
-         prn_add_i64(p->k, STEP - 1, &k) &&
-         prn_mul_i64(p->n, k / STEP * STEP, bytes) &&
+  int64_t k, step = step_of(p);
+  return prn_packing_is_matrix(p) && prn_pack_has_values(p->dtype) &&
+         prn_add_i64(p->k, step - 1, &k) &&
+         prn_mul_i64(p->n, k / step * step, bytes) &&
          prn_mul_i64(*bytes, prn_dtype_bits(p->dtype) / 8, bytes);
 }
 

@@ -59,7 +59,9 @@ void prn_packing_rows(const prn_packing *p, int64_t n0, int64_t rows,
 /* Rounds neighbours along k to elements of type t and puts them into 32 bits:
  * one f32, two 16-bit floats, or four signed bytes. */
 void prn_pack_cell(prn_dtype t, const float *v, void *out);
-/* The same for n of f32, f16 or bf16; n is even. */
+/* The same for n of them; n is even, of i8 a multiple of four. */
 void prn_pack_values(prn_dtype t, const float *v, int64_t n, void *out);
+/* Whether t is one of these types: f32, f16, bf16, i8. */
+bool prn_pack_has_values(prn_dtype t);
 
 #endif

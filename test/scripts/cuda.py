@@ -134,7 +134,9 @@ def main():
         given = np.load(known.inputs)
         feeds = {v.name: given[v.name] for v in session.get_inputs()}
     want = session.run(None, feeds)
-    tolerance = known.tolerance or (1e-4 if known.precision == "f32" else 1e-2)
+    tolerance = known.tolerance
+    if tolerance is None:
+        tolerance = 1e-4 if known.precision == "f32" else 1e-2
     with tempfile.TemporaryDirectory() as folder:
         made = Artefact(known.model, known.keep or folder, known.mocks,
                         known.emulator, known.precision,

@@ -34,7 +34,8 @@ static matrix matrix_create(prn_ctx *ctx, int64_t k, int64_t n, bool nk,
       seed = seed * 1664525u + 1013904223u;
       if (i % 4 == 0) there = 0;
       bool take = j % 5 != 3 && seed >> 28 > 7 && there < of_four;
-      float v = (float)((int)(seed >> 20 & 127) - 63) / 32;
+      float v = (float)((int)(seed >> 20 & 127) - 63);
+      if (t != PRN_I8) v /= 32;
       v = take ? v : seed >> 27 & 1 ? -0.0f : 0.0f;
       there += !(v == 0);
       x.w[j * k + i] = v;
@@ -84,6 +85,7 @@ static float element(prn_dtype t, const char *values, int64_t i) {
   uint16_t h;
   uint32_t bits;
   float f;
+  if (t == PRN_I8) return (float)(signed char)values[i];
   if (t == PRN_F32) {
     memcpy(&f, values + i * 4, sizeof f);
     return f;
@@ -105,6 +107,9 @@ static uint32_t word(const char *words, int64_t i) {
   return w;
 }
 
+static int64_t width_of(const matrix *x) {
+  return prn_dtype_bits(x->p.dtype) / 8;
+}
 static int64_t up(int64_t v, int64_t to) { return (v + to - 1) / to * to; }
 
 /* Also outside of the matrix. */
@@ -115,28 +120,35 @@ static float want(const matrix *x, int64_t j, int64_t i) {
 static void check_nk(const matrix *x) {
   size_t size;
   char *b = packed(x, "nk", &size);
-  int64_t stride = up(x->k, 8);
+  int64_t stride = up(x->k, x->p.dtype == PRN_I8 ? 16 : 8);
   assert_non_null(b);
-  assert_int_equal(size, x->n * stride * (x->p.dtype == PRN_F32 ? 4 : 2));
+  assert_int_equal(size, x->n * stride * width_of(x));
   for (int64_t j = 0; j < x->n; j++)
     for (int64_t i = 0; i < stride; i++)
       assert_true(element(x->p.dtype, b, j * stride + i) == want(x, j, i));
   prn_free(b);
 }
 
+/* The nibble of the group that row r and i are in, of a tile of 16 by 64. */
+static uint32_t nibble_of(const matrix *x, const char *tile, int64_t r,
+                          int64_t i) {
+  if (x->p.dtype == PRN_I8)
+    return word(tile, r % 8 * 4 + i / 32 * 2 + r / 8) >> i % 32 / 4 * 4 & 15;
+  return word(tile, r % 8 * 4 + i / 16) >> (r / 8 * 16 + i % 16 / 4 * 4) & 15;
+}
+
 static void check_nm24(const matrix *x) {
   size_t size;
   char *b = packed(x, "nm24", &size);
-  int64_t n = up(x->n, 16), k = up(x->k, 64);
+  int64_t n = up(x->n, 16), k = up(x->k, x->p.dtype == PRN_I8 ? 128 : 64);
   assert_non_null(b);
-  size_t values = (size_t)(n * k / 2) * (x->p.dtype == PRN_F32 ? 4 : 2);
+  size_t values = (size_t)(n * k / 2 * width_of(x));
   assert_int_equal(size, values + (size_t)(n * k / 8));
   for (int64_t j = 0; j < n; j++)
     for (int64_t i = 0; i < k; i += 4) {
       float four[4] = {0};
-      int64_t at = (j / 16 * (k / 64) + i / 64) * 32 + j % 8 * 4 + i % 64 / 16;
-      uint32_t e =
-          word(b + values, at) >> (j / 8 % 2 * 16 + i % 16 / 4 * 4) & 15;
+      const char *tile = b + values + (j / 16 * (k / 64) + i / 64) * 128;
+      uint32_t e = nibble_of(x, tile, j % 16, i % 64);
       assert_true((e & 3) < e >> 2);
       four[e & 3] = element(x->p.dtype, b, j * (k / 2) + i / 2);
       four[e >> 2] = element(x->p.dtype, b, j * (k / 2) + i / 2 + 1);
@@ -164,7 +176,7 @@ static void check_bitmap(const matrix *x) {
   size_t size;
   char *b = packed(x, "bitmap", &size);
   assert_non_null(b);
-  int64_t width = x->p.dtype == PRN_F32 ? 4 : 2, deep = up(x->k, 64) / 64;
+  int64_t width = width_of(x), deep = up(x->k, 64) / 64;
   int64_t tiles = up(x->n, 16) / 16 * deep;
   char *masks = b + up((tiles + 1) * 4, 128);
   char *values = masks + tiles * 128;
@@ -194,9 +206,10 @@ typedef void check(const matrix *x);
 static void check_shapes(check *f, int of_four) {
   static const int64_t shapes[][2] = {{1, 1},   {3, 17},  {64, 16},
                                       {63, 15}, {65, 33}, {200, 40}};
-  static const prn_dtype types[] = {PRN_F16, PRN_BF16, PRN_F32};
+  static const prn_dtype types[] = {PRN_F16, PRN_BF16, PRN_F32, PRN_I8};
+  size_t num = PRN_COUNT(types) - (f == check_bitmap);
   for (size_t s = 0; s < PRN_COUNT(shapes); s++)
-    for (size_t t = 0; t < PRN_COUNT(types); t++)
+    for (size_t t = 0; t < num; t++)
       for (int nk = 0; nk < 2; nk++) {
         prn_ctx *ctx = prn_ctx_create();
         matrix x = matrix_create(ctx, shapes[s][0], shapes[s][1], nk, types[t],
@@ -220,7 +233,8 @@ static void bitmap(void **state) {
   check_shapes(check_bitmap, 4);
 }
 
-/* Three of four are refused wherever they are, a type of eight bits is. */
+/* Three of four are refused wherever they are, types that have no kernels are.
+ */
 static void refused(void **state) {
   static const char *const all[] = {"nk", "nm24", "bitmap"};
   (void)state;
@@ -236,9 +250,11 @@ static void refused(void **state) {
     prn_free(b);
     matrix_destroy(&x);
   }
-  matrix x = matrix_create(ctx, 8, 8, true, PRN_I8, 0, 1);
+  matrix x = matrix_create(ctx, 8, 8, true, PRN_I16, 0, 1);
   for (size_t i = 0; i < PRN_COUNT(all); i++)
     assert_null(packed(&x, all[i], NULL));
+  x.p.dtype = PRN_I8;
+  assert_null(packed(&x, "bitmap", NULL));
   matrix_destroy(&x);
   prn_ctx_destroy(ctx);
 }

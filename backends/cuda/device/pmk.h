@@ -60,9 +60,13 @@ PMK_DEV void pmk_set_status(const pmk_args &a, uint32_t code) {
   pmk_store(a.status, code);
 }
 
+/* An element as the low bits of a register. */
+template <class T> PMK_DEV uint32_t pmk_bits(T v) { return v.bits; }
+PMK_DEV uint32_t pmk_bits(int8_t v) { return (uint8_t)v; }
+PMK_DEV uint32_t pmk_bits(uint8_t v) { return v; }
 /* Two elements of 16 bits as a register of a fragment, the first one low. */
 template <class T> PMK_DEV uint32_t pmk_pair(T low, T high) {
-  return (uint32_t)low.bits | (uint32_t)high.bits << 16;
+  return pmk_bits(low) | pmk_bits(high) << 16;
 }
 
 #endif

@@ -163,48 +163,61 @@ PMK_DEV void pmk_ldsm4(uint32_t *r, uint32_t address) {
                : "memory");
 }
 
-#define PMK_MMA(type, name)                                                    \
-  template <> struct pmk_mma_of<type> {                                        \
-    PMK_DEV_MEMBER void dense(float *d, const uint32_t *a,                     \
-                              const uint32_t *b) {                             \
-      asm volatile("mma.sync.aligned.m16n8k16.row.col.f32." name "." name      \
-                   ".f32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, "       \
+/* Left and right operands, sums; of which 16 bytes of a row are one product's. */
+#define PMK_MMA(A, B, shape, twice, sum, name, c)                              \
+  template <> struct pmk_mma_of<A, B> {                                        \
+    PMK_DEV_MEMBER void dense(sum *d, const uint32_t *a, const uint32_t *b) {  \
+      asm volatile("mma.sync.aligned." shape ".row.col." name                  \
+                   " {%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, "           \
                    "{%0, %1, %2, %3};"                                         \
-                   : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3])            \
+                   : c(d[0]), c(d[1]), c(d[2]), c(d[3])                        \
                    : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]),    \
                      "r"(b[1]));                                               \
     }                                                                          \
     template <int F>                                                           \
-    PMK_DEV_MEMBER void sparse(float *d, const uint32_t *a, const uint32_t *b, \
+    PMK_DEV_MEMBER void sparse(sum *d, const uint32_t *a, const uint32_t *b,   \
                                uint32_t e) {                                   \
-      asm volatile("mma.sp::ordered_metadata.sync.aligned.m16n8k32.row.col."   \
-                   "f32." name "." name ".f32 {%0, %1, %2, %3}, "              \
-                   "{%4, %5, %6, %7}, {%8, %9, %10, %11}, {%0, %1, %2, %3}, "  \
-                   "%12, %13;"                                                 \
-                   : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3])            \
+      asm volatile("mma.sp::ordered_metadata.sync.aligned." twice ".row.col."  \
+                   name " {%0, %1, %2, %3}, {%4, %5, %6, %7}, "                \
+                   "{%8, %9, %10, %11}, {%0, %1, %2, %3}, %12, %13;"           \
+                   : c(d[0]), c(d[1]), c(d[2]), c(d[3])                        \
                    : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]),    \
                      "r"(b[1]), "r"(b[2]), "r"(b[3]), "r"(e), "n"(F));         \
     }                                                                          \
   };
-template <class T> struct pmk_mma_of;
-PMK_MMA(pmk_f16, "f16")
-PMK_MMA(pmk_bf16, "bf16")
+#define PMK_MMA_16(T, name)                                      \
+  PMK_MMA(T, T, "m16n8k16", "m16n8k32", float,                   \
+          "f32." name "." name ".f32", "+f")
+#define PMK_MMA_8(A, B, a, b)                                    \
+  PMK_MMA(A, B, "m16n8k32", "m16n8k64", int32_t,                 \
+          "s32." a "." b ".s32", "+r")
+template <class A, class B> struct pmk_mma_of;
+PMK_MMA_16(pmk_f16, "f16")
+PMK_MMA_16(pmk_bf16, "bf16")
+PMK_MMA_8(int8_t, int8_t, "s8", "s8")
+PMK_MMA_8(int8_t, uint8_t, "s8", "u8")
+PMK_MMA_8(uint8_t, int8_t, "u8", "s8")
+PMK_MMA_8(uint8_t, uint8_t, "u8", "u8")
+#undef PMK_MMA_8
+#undef PMK_MMA_16
 #undef PMK_MMA
 
-/* d[16x8] += a[16x16] b[16x8], in fragments (lane = 4g + t):
- *   a: rows g, g+8, g, g+8; columns 2t.. of the left two, 8+2t.. of the others
- *   b: column g; rows 2t.., 8+2t..    d: rows g, g, g+8, g+8; columns 2t.. */
-template <class T>
-PMK_DEV void pmk_mma(float *d, const uint32_t *a, const uint32_t *b) {
-  pmk_mma_of<T>::dense(d, a, b);
+/* d[16x8] += a[16xK] b[Kx8], of 16 bits (K = 16) or of 8 (K = 32), in fragments
+ * (lane = 4g + t; V elements in a register, 2 or 4):
+ *   a: rows g, g+8, g, g+8; columns Vt.. of the left half, then of the right
+ *   b: column g; rows Vt.., K/2 + Vt..
+ *   d: rows g, g, g+8, g+8; columns 2t.. */
+template <class A, class B = A, class S>
+PMK_DEV void pmk_mma(S *d, const uint32_t *a, const uint32_t *b) {
+  pmk_mma_of<A, B>::dense(d, a, b);
 }
-/* The same with a[16x32] of which two of every four in a row are there: a as
- * above, b: rows 2t.. + 0, 8, 16, 24. e says which (docs/cuda-formats.md);
- * lanes 2F and 2F+1 of every four give it. */
-template <class T, int F>
-PMK_DEV void pmk_mma_sp(float *d, const uint32_t *a, const uint32_t *b,
+/* The same with a[16x2K] of which two of every four in a row are there: a as
+ * above, b: rows Vt.. + 0, K/2, K, 3K/2. e says which (docs/cuda-formats.md):
+ * of 16 bits, lanes 2F and 2F+1 of every four give it, of 8 all. */
+template <class A, int F, class B = A, class S>
+PMK_DEV void pmk_mma_sp(S *d, const uint32_t *a, const uint32_t *b,
                         uint32_t e) {
-  pmk_mma_of<T>::template sparse<F>(d, a, b, e);
+  pmk_mma_of<A, B>::template sparse<F>(d, a, b, e);
 }
 
 /* ---- products of four warps (sm_90a only) ---- */

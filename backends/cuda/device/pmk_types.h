@@ -18,7 +18,7 @@ struct pmk_args {
   uint32_t *status;
 };
 
-/* Types of storage. Sums are of float always. */
+/* Types of storage. */
 struct pmk_f16 {
   uint16_t bits;
 };
@@ -27,6 +27,19 @@ struct pmk_bf16 {
 };
 struct pmk_i1 {
   uint8_t byte; /* 0 or 1 */
+};
+/* What weights of type T are multiplied by, and what sums of products are. */
+template <class T> struct pmk_dot {
+  typedef T x;
+  typedef float sum;
+};
+template <> struct pmk_dot<int8_t> {
+  typedef uint8_t x;
+  typedef int32_t sum;
+};
+template <> struct pmk_dot<uint8_t> {
+  typedef int8_t x;
+  typedef int32_t sum;
 };
 /* What one memory access moves at most. */
 struct alignas(16) pmk_v4 {

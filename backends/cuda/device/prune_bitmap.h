@@ -206,7 +206,7 @@ PMK_DEV pmk_bitmap_x pmk_bitmap_load(const pmk_row<T, ALL> *rows, int step) {
 }
 
 template <class T>
-PMK_DEV void pmk_few_bitmap_multiply(pmk_few_sums &sums,
+PMK_DEV void pmk_few_bitmap_multiply(pmk_few_sums<float> &sums,
                                      const pmk_bitmap_masks &masks,
                                      const pmk_bitmap_x &x,
                                      const unsigned char *from, bool two) {
@@ -227,7 +227,7 @@ PMK_DEV void pmk_few_bitmap_multiply(pmk_few_sums &sums,
 /* A warp's part of a tile of results: every eighth step. Where values are is
  * read a step before they are copied, masks a step before they are used. */
 template <class T, bool ALL>
-PMK_DEV pmk_few_sums pmk_few_bitmap_sums(const pmk_bitmap<T> &w,
+PMK_DEV pmk_few_sums<float> pmk_few_bitmap_sums(const pmk_bitmap<T> &w,
                                          const pmk_rows<T, ALL> &x, int64_t i0,
                                          int64_t j0) {
   enum { TURN = PMK_FEW_WARPS, AHEAD = PMK_BITMAP_STAGES - 1 };
@@ -247,7 +247,7 @@ PMK_DEV pmk_few_sums pmk_few_bitmap_sums(const pmk_bitmap<T> &w,
   };
   for (int s = 0; s < AHEAD; s++)
     load(s, step + (s + 1) * TURN);
-  pmk_few_sums sums = {};
+  pmk_few_sums<float> sums = {};
   bool two = x.m - i0 > 8;
   pmk_bitmap_masks masks = pmk_bitmap_mask(w, tiles, step);
   for (int stage = 0; step < w.deep; step += TURN) {
@@ -362,7 +362,7 @@ PMK_DEV void pmk_linear_bitmap_tiles(const R &x, const T *w, int64_t n, E e) {
     PMK_UNROLL
     for (int c = 0; c < 8; c++)
       pmk_turned_put<tile>(acc[c], c * 8, PMK_TID / 32 * 16);
-    pmk_turned_store<tile>(x.m, n, i0, j0, e);
+    pmk_turned_store<tile, float>(x.m, n, i0, j0, e);
   }
 }
 

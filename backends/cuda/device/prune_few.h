@@ -15,17 +15,18 @@
 enum { PMK_FEW_WARPS = 8, PMK_FEW_M = 16, PMK_FEW_N = 32 };
 
 /* Sums of a warp: [16 rows of w][8 rows of x] twice each way. */
-struct pmk_few_sums {
-  float at[2][2][4];
+template <class S> struct pmk_few_sums {
+  S at[2][2][4];
 };
 
-/* Lines of 36 floats: lanes that store together are in different banks. */
+/* Lines of 36: lanes that store together are in different banks. */
 enum { PMK_FEW_LD = 36, PMK_FEW_SUMS = PMK_FEW_M * PMK_FEW_LD };
 static_assert((int)pmk_tile_few_nk::SHARED ==
                   (int)PMK_FEW_WARPS * PMK_FEW_SUMS * 4,
               "tiles.def");
 
-PMK_DEV void pmk_few_put(float *to, const pmk_few_sums &s) {
+template <class S>
+PMK_DEV void pmk_few_put(S *to, const pmk_few_sums<S> &s) {
   int lane = PMK_TID % 32, g = lane / 4, t = lane % 4;
   PMK_UNROLL
   for (int r = 0; r < 2; r++) {
@@ -41,17 +42,17 @@ PMK_DEV void pmk_few_put(float *to, const pmk_few_sums &s) {
 
 /* Adds the warps' sums and stores them. All threads of the block come here, and
  * none reads what shared memory held before. */
-template <class E>
-PMK_DEV void pmk_few_finish(const pmk_few_sums &s, int64_t m, int64_t n,
+template <class S, class E>
+PMK_DEV void pmk_few_finish(const pmk_few_sums<S> &s, int64_t m, int64_t n,
                             int64_t i0, int64_t j0, E e) {
-  float *sums = (float *)pmk_smem();
+  S *sums = (S *)pmk_smem();
   pmk_sync();
   pmk_few_put(sums + PMK_TID / 32 * PMK_FEW_SUMS, s);
   pmk_sync();
   PMK_UNROLL
   for (int o = PMK_TID; o < PMK_FEW_M * PMK_FEW_N; o += 256) {
     int i = o / PMK_FEW_N, j = o % PMK_FEW_N;
-    float sum = 0;
+    S sum = 0;
     PMK_UNROLL
     for (int w = 0; w < PMK_FEW_WARPS; w++)
       sum += sums[w * PMK_FEW_SUMS + i * PMK_FEW_LD + j];

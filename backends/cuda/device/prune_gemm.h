@@ -125,48 +125,51 @@ PMK_DEV void pmk_gemm_f32(int64_t batch, int64_t m, int64_t n, int64_t k, A a,
     }
 }
 
-/* ---- 16-bit floats, with tensor cores ---- */
+/* ---- 16-bit floats and bytes, with tensor cores ---- */
 
-/* A strip in shared memory: [line][step]. Rows of 80 bytes: the eight that
- * ldmatrix reads together begin in different banks. */
-enum { PMK_MMA_K = 32, PMK_MMA_LD = 32 + 8 };
+/* A strip in shared memory: [line][step]. Rows of 80 bytes, or of 48: the eight
+ * that ldmatrix reads together begin in different banks. */
+template <class T> struct pmk_gemm_strip {
+  enum { K = 32, RUN = 16 / sizeof(T), LD = K + RUN };
+};
 
 template <class T, bool ALONG>
-PMK_DEV void pmk_mma_put(T *to,
-                         const pmk_strip<T, 64, PMK_MMA_K, 256, ALONG> &s) {
+PMK_DEV void
+pmk_mma_put(T *to, const pmk_strip<T, 64, pmk_gemm_strip<T>::K, 256, ALONG> &s) {
   PMK_UNROLL
   for (int r = 0; r < s.N; r++)
-    to[s.line(r) * PMK_MMA_LD + s.step(r)] = s.v[r];
+    to[s.line(r) * pmk_gemm_strip<T>::LD + s.step(r)] = s.v[r];
 }
 
 /* Warp (y, x) of 2 by 4 has 32 rows and 16 columns: 2 by 2 products. */
-template <class T>
-PMK_DEV void pmk_mma_multiply(float acc[2][2][4], const T *a, const T *b) {
+template <class TA, class TB, class S>
+PMK_DEV void pmk_mma_multiply(S acc[2][2][4], const TA *a, const TB *b) {
+  typedef pmk_gemm_strip<TA> strip;
   int lane = PMK_TID % 32, y = PMK_TID / 128, x = PMK_TID / 32 % 4;
   PMK_UNROLL
-  for (int kk = 0; kk < PMK_MMA_K; kk += 16) {
+  for (int kk = 0; kk < strip::K; kk += 2 * strip::RUN) {
     uint32_t fa[4], fb[4];
     pmk_ldsm4(fb,
-              pmk_saddr(b + (x * 16 + lane / 16 * 8 + lane % 8) * PMK_MMA_LD +
-                        kk + lane / 8 % 2 * 8));
+              pmk_saddr(b + (x * 16 + lane / 16 * 8 + lane % 8) * strip::LD +
+                        kk + lane / 8 % 2 * strip::RUN));
     PMK_UNROLL
     for (int r = 0; r < 2; r++) {
-      pmk_ldsm4(fa, pmk_saddr(a + (y * 32 + r * 16 + lane % 16) * PMK_MMA_LD +
-                              kk + lane / 16 * 8));
-      pmk_mma<T>(acc[r][0], fa, fb);
-      pmk_mma<T>(acc[r][1], fa, fb + 2);
+      pmk_ldsm4(fa, pmk_saddr(a + (y * 32 + r * 16 + lane % 16) * strip::LD +
+                              kk + lane / 16 * strip::RUN));
+      pmk_mma<TA, TB>(acc[r][0], fa, fb);
+      pmk_mma<TA, TB>(acc[r][1], fa, fb + 2);
     }
   }
 }
 
-template <class T, int ORDER, class A, class B>
-PMK_DEV void pmk_mma_tile(float acc[2][2][4], int64_t batch, int64_t m,
-                          int64_t n, int64_t k, int64_t i0, int64_t j0, A a,
-                          B b) {
-  enum { K = PMK_MMA_K, SIZE = 64 * PMK_MMA_LD };
-  T *smem = (T *)pmk_smem();
-  pmk_strip<T, 64, K, 256, (ORDER & PMK_A_ALONG_I) != 0> sa;
-  pmk_strip<T, 64, K, 256, (ORDER & PMK_B_ALONG_J) != 0> sb;
+template <class TA, class TB, int ORDER, class S, class A, class B>
+PMK_DEV void pmk_mma_tile(S acc[2][2][4], int64_t batch, int64_t m, int64_t n,
+                          int64_t k, int64_t i0, int64_t j0, A a, B b) {
+  static_assert(sizeof(TA) == sizeof(TB), "as many in a strip");
+  typedef pmk_gemm_strip<TA> strip;
+  enum { K = strip::K, SIZE = 64 * strip::LD * sizeof(TA) };
+  pmk_strip<TA, 64, K, 256, (ORDER & PMK_A_ALONG_I) != 0> sa;
+  pmk_strip<TB, 64, K, 256, (ORDER & PMK_B_ALONG_J) != 0> sb;
   auto load = [&](int64_t k0) {
     pmk_strip_load(sa, m, k, i0, k0,
                    [&](int64_t i, int64_t kk) { return a(batch, i, kk); });
@@ -176,27 +179,31 @@ PMK_DEV void pmk_mma_tile(float acc[2][2][4], int64_t batch, int64_t m,
   load(0);
   int turn = 0;
   for (int64_t k0 = 0; k0 < k; k0 += K, turn ^= 1) {
-    T *to = smem + turn * 2 * SIZE;
-    pmk_mma_put(to, sa);
-    pmk_mma_put(to + SIZE, sb);
+    TA *left = (TA *)(pmk_smem() + turn * 2 * SIZE);
+    TB *right = (TB *)(pmk_smem() + turn * 2 * SIZE + SIZE);
+    pmk_mma_put(left, sa);
+    pmk_mma_put(right, sb);
     pmk_sync(); /* also: nobody reads the other pair any more */
     if (k0 + K < k) load(k0 + K);
-    pmk_mma_multiply(acc, to, to + SIZE);
+    pmk_mma_multiply(acc, left, right);
   }
 }
 
-template <class T, int ORDER = PMK_B_ALONG_J, class A, class B, class E>
+/* Elements of A are of type TA, those of B of TB. */
+template <class TA, class TB, int ORDER = PMK_B_ALONG_J, class A, class B,
+          class E>
 PMK_DEV void pmk_gemm_mma(int64_t batch, int64_t m, int64_t n, int64_t k, A a,
                           B b, E e) {
   typedef pmk_tile_gemm_mma tile;
-  static_assert(tile::SHARED == 4 * 64 * PMK_MMA_LD * sizeof(T), "tiles.def");
+  static_assert(4 * 64 * pmk_gemm_strip<TA>::LD * sizeof(TA) <= tile::SHARED,
+                "tiles.def");
   int lane = PMK_TID % 32, y = PMK_TID / 128, x = PMK_TID / 32 % 4;
   int64_t j0 = (int64_t)PMK_BX * tile::N;
   for (int64_t z = PMK_BZ; z < batch; z += PMK_GZ)
     for (int64_t i0 = (int64_t)PMK_BY * tile::M; i0 < m;
          i0 += (int64_t)PMK_GY * tile::M) {
-      float acc[2][2][4] = {};
-      pmk_mma_tile<T, ORDER>(acc, z, m, n, k, i0, j0, a, b);
+      typename pmk_dot<TA>::sum acc[2][2][4] = {};
+      pmk_mma_tile<TA, TB, ORDER>(acc, z, m, n, k, i0, j0, a, b);
       PMK_UNROLL
       for (int r = 0; r < 2; r++) {
         PMK_UNROLL

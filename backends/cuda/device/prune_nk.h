@@ -1,22 +1,26 @@
-/* Products with weights in the format nk: w[n][k rounded up to 8]. */
+/* Products with weights in the format nk: w[n][k rounded up to 8, of bytes to
+ * 16]. x is of what they are multiplied by (pmk_dot). */
 #ifndef PRUNE_NK_H
 #define PRUNE_NK_H
 
 #include "prune_few.h"
 #include "prune_pipe.h"
 
-PMK_DEV int64_t pmk_nk_stride(int64_t k) { return (k + 7) / 8 * 8; }
+template <class T> PMK_DEV int64_t pmk_nk_stride(int64_t k) {
+  enum { STEP = sizeof(T) == 1 ? 16 : 8 };
+  return (k + STEP - 1) / STEP * STEP;
+}
 
 /* One element: row j, depth kk. */
 template <class T>
 PMK_DEV T pmk_nk_at(const T *w, int64_t n, int64_t k, int64_t j, int64_t kk) {
   (void)n;
-  return pmk_load(w + j * pmk_nk_stride(k) + kk);
+  return pmk_load(w + j * pmk_nk_stride<T>(k) + kk);
 }
 
 /* ---- few rows ---- */
 
-/* A step is 32 of k, of which a lane 4g + t has the run of eight 8t.. of the
+/* A step is 64 bytes of k, of which a lane 4g + t has the 16 from 16t on of the
  * rows g, g+8, g+16, g+24 of w and g, g+8 of x. It takes its own runs as its
  * part of the fragments: that is another order of k, the same for both
  * operands, and saves the way through shared memory. */
@@ -25,18 +29,18 @@ struct pmk_few_nk_step {
 };
 
 /* The rows of a lane. */
-template <class T, bool ALL> struct pmk_few_nk_rows {
+template <class T, class X, bool ALL> struct pmk_few_nk_rows {
   const T *w[4];
-  pmk_row<T, ALL> x[2];
+  pmk_row<X, ALL> x[2];
   int stride; /* of w */
 };
-template <class T, bool ALL>
-PMK_DEV pmk_few_nk_rows<T, ALL> pmk_few_nk_lane(const T *w, int64_t n,
-                                                const pmk_rows<T, ALL> &x,
-                                                int64_t i0, int64_t j0) {
-  pmk_few_nk_rows<T, ALL> l;
+template <class T, class X, bool ALL>
+PMK_DEV pmk_few_nk_rows<T, X, ALL> pmk_few_nk_lane(const T *w, int64_t n,
+                                                   const pmk_rows<X, ALL> &x,
+                                                   int64_t i0, int64_t j0) {
+  pmk_few_nk_rows<T, X, ALL> l;
   int g = PMK_TID % 32 / 4;
-  l.stride = (int)pmk_nk_stride(x.k);
+  l.stride = (int)pmk_nk_stride<T>(x.k);
   PMK_UNROLL
   for (int r = 0; r < 4; r++) {
     int64_t j = j0 + r * 8 + g;
@@ -48,10 +52,10 @@ PMK_DEV pmk_few_nk_rows<T, ALL> pmk_few_nk_lane(const T *w, int64_t n,
   return l;
 }
 
-template <class T, bool ALL>
+template <class T, class X, bool ALL>
 PMK_DEV void pmk_few_nk_load(pmk_few_nk_step &s,
-                             const pmk_few_nk_rows<T, ALL> &l, int k0) {
-  int kk = k0 + PMK_TID % 4 * 8;
+                             const pmk_few_nk_rows<T, X, ALL> &l, int k0) {
+  int kk = k0 + PMK_TID % 4 * pmk_chunk<T>::N;
   PMK_UNROLL
   for (int r = 0; r < 4; r++)
     s.w[r] = kk < l.stride ? pmk_stream16(l.w[r] + kk) : pmk_v4{};
@@ -60,9 +64,9 @@ PMK_DEV void pmk_few_nk_load(pmk_few_nk_step &s,
     s.x[h] = pmk_row_load(l.x[h], kk);
 }
 
-template <class T>
-PMK_DEV void pmk_few_nk_multiply(pmk_few_sums &sums, const pmk_few_nk_step &s,
-                                 bool two) {
+template <class T, class X, class S>
+PMK_DEV void pmk_few_nk_multiply(pmk_few_sums<S> &sums,
+                                 const pmk_few_nk_step &s, bool two) {
   PMK_UNROLL
   for (int half = 0; half < 4; half += 2) {
     PMK_UNROLL
@@ -70,22 +74,22 @@ PMK_DEV void pmk_few_nk_multiply(pmk_few_sums &sums, const pmk_few_nk_step &s,
       const pmk_v4 *w = s.w + r * 2;
       uint32_t a[4] = {w[0].u[half], w[1].u[half], w[0].u[half + 1],
                        w[1].u[half + 1]};
-      pmk_mma<T>(sums.at[r][0], a, s.x[0].u + half);
-      if (two) pmk_mma<T>(sums.at[r][1], a, s.x[1].u + half);
+      pmk_mma<T, X>(sums.at[r][0], a, s.x[0].u + half);
+      if (two) pmk_mma<T, X>(sums.at[r][1], a, s.x[1].u + half);
     }
   }
 }
 
 /* A warp's part of a tile: every eighth step, of which the next ones are on
- * their way. Past k there are zeros. */
-template <class T, bool ALL>
-PMK_DEV pmk_few_sums pmk_few_nk_sums(const T *w, int64_t n,
-                                     const pmk_rows<T, ALL> &x, int64_t i0,
-                                     int64_t j0) {
-  enum { STEP = 32, TURN = STEP * PMK_FEW_WARPS, AHEAD = ALL ? 2 : 1 };
-  pmk_few_nk_rows<T, ALL> lane = pmk_few_nk_lane(w, n, x, i0, j0);
+ * their way: of bytes one, for more do not fit into registers. Past k there are
+ * zeros. */
+template <class T, class X, bool ALL>
+PMK_DEV auto pmk_few_nk_sums(const T *w, int64_t n, const pmk_rows<X, ALL> &x,
+                             int64_t i0, int64_t j0) {
+  enum { STEP = 64 / sizeof(T), TURN = STEP * PMK_FEW_WARPS, AHEAD = ALL && sizeof(T) == 2 ? 2 : 1 };
+  pmk_few_nk_rows<T, X, ALL> lane = pmk_few_nk_lane(w, n, x, i0, j0);
   int k0 = PMK_TID / 32 * STEP;
-  pmk_few_sums sums = {};
+  pmk_few_sums<typename pmk_dot<T>::sum> sums = {};
   bool two = x.m - i0 > 8;
   pmk_few_nk_step s[AHEAD];
   PMK_UNROLL
@@ -94,15 +98,15 @@ PMK_DEV pmk_few_sums pmk_few_nk_sums(const T *w, int64_t n,
   for (; k0 < x.k; k0 += AHEAD * TURN) {
     PMK_UNROLL
     for (int d = 0; d < AHEAD; d++) {
-      pmk_few_nk_multiply<T>(sums, s[d], two);
+      pmk_few_nk_multiply<T, X>(sums, s[d], two);
       pmk_few_nk_load(s[d], lane, k0 + (d + AHEAD) * TURN);
     }
   }
   return sums;
 }
 
-template <class T, class E>
-PMK_DEV void pmk_few_nk(const T *x, int64_t ldx, const T *w, int64_t m,
+template <class T, class X, class E>
+PMK_DEV void pmk_few_nk(const X *x, int64_t ldx, const T *w, int64_t m,
                         int64_t n, int64_t k, E e) {
   pmk_with_rows(x, ldx, m, k, [&](auto rows) {
     pmk_few_tiles(
@@ -116,18 +120,21 @@ PMK_DEV void pmk_few_nk(const T *x, int64_t ldx, const T *w, int64_t m,
 
 /* ---- many rows ---- */
 
-/* A warp has WM rows of x and WN of w of a tile; a stage is 32 of k. */
+/* A warp has WM rows of x and WN of w of a tile; a stage is 64 bytes of k. */
 template <class T, class TILE, int WM, int WN> struct pmk_linear_nk_of {
   enum {
-    X = TILE::M * 64, /* bytes of x in a stage */
-    STAGE = X + TILE::N * 64,
+    X_SIZE = TILE::M * 64, /* bytes of x in a stage */
+    STAGE = X_SIZE + TILE::N * 64,
     STAGES = 4,
     COLUMNS = TILE::N / WN, /* of warps */
+    STEP = 64 / sizeof(T),  /* of k, in a stage */
   };
+  typedef typename pmk_dot<T>::x X;
+  typedef typename pmk_dot<T>::sum S;
   static_assert((int)STAGE * STAGES == (int)TILE::SHARED, "tiles.def");
   static_assert(TILE::M / WM * COLUMNS * 32 == (int)TILE::THREADS, "tiles.def");
 
-  PMK_DEV_MEMBER void multiply(float acc[WM / 16][WN / 8][4],
+  PMK_DEV_MEMBER void multiply(S acc[WM / 16][WN / 8][4],
                                const unsigned char *from) {
     int warp = PMK_TID / 32, y = warp / COLUMNS * WM, x = warp % COLUMNS * WN;
     PMK_UNROLL
@@ -135,20 +142,20 @@ template <class T, class TILE, int WM, int WN> struct pmk_linear_nk_of {
       uint32_t b[WN / 8][2];
       PMK_UNROLL
       for (int j = 0; j < WN / 8; j += 2)
-        pmk_fragment_b64(b[j], from + X, x + j * 8, c);
+        pmk_fragment_b64(b[j], from + X_SIZE, x + j * 8, c);
       PMK_UNROLL
       for (int i = 0; i < WM / 16; i++) {
         uint32_t a[4];
         pmk_fragment_a64(a, from, y + i * 16, c);
         PMK_UNROLL
         for (int j = 0; j < WN / 8; j++)
-          pmk_mma<T>(acc[i][j], a, b[j]);
+          pmk_mma<X, T>(acc[i][j], a, b[j]);
       }
     }
   }
 
   template <class E>
-  PMK_DEV_MEMBER void store(float acc[WM / 16][WN / 8][4], int64_t m, int64_t n,
+  PMK_DEV_MEMBER void store(S acc[WM / 16][WN / 8][4], int64_t m, int64_t n,
                             int64_t i0, int64_t j0, E e) {
     int warp = PMK_TID / 32, lane = PMK_TID % 32;
     PMK_UNROLL
@@ -168,17 +175,18 @@ template <class T, class TILE, int WM, int WN> struct pmk_linear_nk_of {
   template <class R, class E>
   PMK_DEV_MEMBER void all(const R &x, const T *w, int64_t n, E e) {
     /* The zeros after k are copied, too: x has none there. */
-    int stride = (int)pmk_nk_stride(x.k);
+    int stride = (int)pmk_nk_stride<T>(x.k);
     int64_t j0 = (int64_t)PMK_BX * TILE::N;
     pmk_weights<T> columns = {w, stride, n, stride};
     for (int64_t i0 = (int64_t)PMK_BY * TILE::M; i0 < x.m;
          i0 += (int64_t)PMK_GY * TILE::M) {
-      float acc[WM / 16][WN / 8][4] = {};
+      S acc[WM / 16][WN / 8][4] = {};
       pmk_pipe<STAGES, STAGE>(
-          (x.k + 31) / 32,
+          (x.k + STEP - 1) / STEP,
           [&](unsigned char *to, int step) {
-            pmk_copy64<TILE::M, TILE::THREADS>(to, x, i0, step * 32, PMK_TID);
-            pmk_copy64<TILE::N, TILE::THREADS>(to + X, columns, j0, step * 32,
+            pmk_copy64<TILE::M, TILE::THREADS>(to, x, i0, step * STEP,
+                                            PMK_TID);
+            pmk_copy64<TILE::N, TILE::THREADS>(to + X_SIZE, columns, j0, step * STEP,
                                                PMK_TID);
           },
           [&](const unsigned char *from, int) { multiply(acc, from); });
@@ -187,15 +195,15 @@ template <class T, class TILE, int WM, int WN> struct pmk_linear_nk_of {
   }
 };
 
-template <class T, class E>
-PMK_DEV void pmk_linear_nk(const T *x, int64_t ldx, const T *w, int64_t m,
+template <class T, class X, class E>
+PMK_DEV void pmk_linear_nk(const X *x, int64_t ldx, const T *w, int64_t m,
                            int64_t n, int64_t k, E e) {
   pmk_with_rows(x, ldx, m, k, [&](auto rows) {
     pmk_linear_nk_of<T, pmk_tile_linear_nk, 64, 32>::all(rows, w, n, e);
   });
 }
-template <class T, class E>
-PMK_DEV void pmk_linear_nk_small(const T *x, int64_t ldx, const T *w, int64_t m,
+template <class T, class X, class E>
+PMK_DEV void pmk_linear_nk_small(const X *x, int64_t ldx, const T *w, int64_t m,
                                  int64_t n, int64_t k, E e) {
   pmk_with_rows(x, ldx, m, k, [&](auto rows) {
     pmk_linear_nk_of<T, pmk_tile_linear_nk_small, 32, 32>::all(rows, w, n, e);

@@ -37,7 +37,7 @@ template <class T, class R> struct pmk_nm24_sm90 {
   /* This lane's word for the group's tile r. */
   PMK_DEV_INSIDE uint32_t word(int r, int step) const {
     int64_t j = j0 + group() * 128 + r * 64 + PMK_TID / 32 % 4 * 16;
-    return pmk_nm24_lane(w, j, step * 64);
+    return pmk_nm24_lane(w, j, step * 64).at[0];
   }
   PMK_DEV_INSIDE void multiply(float sums[2][64], int step,
                                const uint32_t *e) const {
@@ -99,7 +99,7 @@ PMK_DEV void pmk_nm24_sm90_tiles(const R &x, const T *w, int64_t n, E e) {
       pmk_turned_put<tile>(sums[c / 16] + c % 16 * 4, c % 16 * 8,
                            PMK_TID / 128 * 128 + c / 16 * 64 +
                                PMK_TID / 32 % 4 * 16);
-    pmk_turned_store<tile>(x.m, n, i0, j0, e);
+    pmk_turned_store<tile, float>(x.m, n, i0, j0, e);
   }
 }
 #endif

@@ -1,4 +1,4 @@
-/* Activations of 16-bit floats, row by row, 16 bytes at a time. Rows may begin
+/* Activations of 16-bit floats or bytes, row by row, 16 bytes at a time. Rows may begin
  * anywhere and be of any length: what cannot be read 16 bytes at a time is read
  * element by element, what is outside is zero. Which of the two is decided once
  * for a kernel, so that the usual one is a few instructions. */
@@ -7,9 +7,15 @@
 
 #include "pmk.h"
 
-/* ALL: every row begins at a multiple of 16 bytes, k is one of eight. */
+/* Elements that one access reads. */
+template <class T> struct pmk_chunk {
+  static_assert(sizeof(T) <= 2, "of 16 bits or less");
+  enum { N = 16 / sizeof(T) };
+};
+
+/* ALL: every row begins at a multiple of 16 bytes and is as long as one. */
 template <class T, bool ALL> struct pmk_rows {
-  static_assert(sizeof(T) == 2, "eight elements in 16 bytes");
+  enum { RUN = pmk_chunk<T>::N };
   const T *x;
   int64_t ld, m;
   int k;
@@ -18,7 +24,8 @@ template <class T, bool ALL> struct pmk_rows {
 /* f(rows), for whichever kind of rows they are. */
 template <class T, class F>
 PMK_DEV void pmk_with_rows(const T *x, int64_t ld, int64_t m, int64_t k, F f) {
-  if ((((uint64_t)x | (uint64_t)ld * sizeof(T) | (uint64_t)k * 2) & 15) == 0)
+  if ((((uint64_t)x | (uint64_t)ld * sizeof(T) | (uint64_t)k * sizeof(T)) &
+       15) == 0)
     f(pmk_rows<T, true>{x, ld, m, (int)k});
   else
     f(pmk_rows<T, false>{x, ld, m, (int)k});
@@ -35,7 +42,8 @@ PMK_DEV pmk_row<T, ALL> pmk_row_of(const pmk_rows<T, ALL> &r, int64_t i) {
   return {r.x + (i < r.m ? i : r.m - 1) * r.ld, r.k};
 }
 
-/* Elements kk .. kk+7, those that are there; kk is a multiple of 8. */
+/* A run of elements from kk on, those that are there; kk is a multiple of as
+ * many. */
 template <class T>
 PMK_DEV pmk_v4 pmk_row_load(const pmk_row<T, true> &r, int kk) {
   return kk < r.k ? pmk_load16(r.p + kk) : pmk_v4{};
@@ -45,10 +53,13 @@ PMK_DEV pmk_v4 pmk_row_load(const pmk_row<T, false> &r, int kk) {
   pmk_v4 v = {};
   /* Few registers: they are those of the other kind, too. */
   PMK_UNROLL_1
-  for (int e = kk; e < kk + 8; e += 2) {
-    uint32_t two = e < r.k ? pmk_load(r.p + e).bits : 0;
-    if (e + 1 < r.k) two |= (uint32_t)pmk_load(r.p + e + 1).bits << 16;
-    v = {{v.u[1], v.u[2], v.u[3], two}};
+  for (int e = kk; e < kk + pmk_chunk<T>::N; e += pmk_chunk<T>::N / 4) {
+    uint32_t word = 0;
+    PMK_UNROLL_1
+    for (int i = pmk_chunk<T>::N / 4 - 1; i >= 0; i--)
+      word = word << 4 * (int)sizeof(T) << 4 * (int)sizeof(T) |
+             (e + i < r.k ? pmk_bits(pmk_load(r.p + e + i)) : 0);
+    v = {{v.u[1], v.u[2], v.u[3], word}};
   }
   return v;
 }
@@ -68,6 +79,7 @@ PMK_DEV void pmk_rows_copy(unsigned char *to, const pmk_rows<T, false> &r,
 
 /* Rows of weights, which are always whole: a block reads its own. */
 template <class T> struct pmk_weights {
+  enum { RUN = pmk_chunk<T>::N };
   const T *w;
   int64_t ld, n;
   int k;
@@ -96,7 +108,7 @@ PMK_DEV void pmk_copy64(unsigned char *to, const R &r, int64_t i0, int kk,
   PMK_UNROLL
   for (int q = 0; q < ROWS * 4 / THREADS; q++) {
     int i = (q * THREADS + thread) / 4, c = thread % 4;
-    pmk_rows_copy(to + pmk_at64(i, c), r, i0 + i, kk + c * 8);
+    pmk_rows_copy(to + pmk_at64(i, c), r, i0 + i, kk + c * R::RUN);
   }
 }
 template <int ROWS, int THREADS, class R>
@@ -106,25 +118,25 @@ PMK_DEV void pmk_copy128(unsigned char *to, const R &r, int64_t i0, int kk,
   PMK_UNROLL
   for (int q = 0; q < ROWS * 8 / THREADS; q++) {
     int i = (q * THREADS + thread) / 8, c = thread % 8;
-    pmk_rows_copy(to + pmk_at128(i, c), r, i0 + i, kk + c * 8);
+    pmk_rows_copy(to + pmk_at128(i, c), r, i0 + i, kk + c * R::RUN);
   }
 }
 
-/* A fragment of a[16x16] (pmk_mma, or pmk_mma_sp: 16 kept of 32) from rows
+/* A fragment of 16 rows (pmk_mma, or what pmk_mma_sp keeps of them) from rows
  * r0.. and chunks c0, c0+1 of a tile with rows of 64 bytes. */
 PMK_DEV void pmk_fragment_a64(uint32_t *a, const unsigned char *tile, int r0,
                               int c0) {
   int lane = PMK_TID % 32;
   pmk_ldsm4(a, pmk_saddr(tile + pmk_at64(r0 + lane % 16, c0 + lane / 16)));
 }
-/* Two fragments of b[16x8]: rows r0.., r0+8.. of the tile are columns of b. */
+/* Two of the right: rows r0.., r0+8.. of the tile are columns of b. */
 PMK_DEV void pmk_fragment_b64(uint32_t *b, const unsigned char *tile, int r0,
                               int c0) {
   int lane = PMK_TID % 32;
   pmk_ldsm4(b, pmk_saddr(tile + pmk_at64(r0 + lane / 16 * 8 + lane % 8,
                                          c0 + lane / 8 % 2)));
 }
-/* A fragment of b[32x8] from rows r0.. and chunks c0 .. c0+3. */
+/* One of the right for pmk_mma_sp, from rows r0.. and chunks c0 .. c0+3. */
 PMK_DEV void pmk_fragment_b128(uint32_t *b, const unsigned char *tile, int r0,
                                int c0) {
   int lane = PMK_TID % 32;

@@ -14,9 +14,10 @@ template <class TILE> struct pmk_turned {
 
 /* A fragment of sums whose columns are rows i.. of the tile of results, and
  * whose rows are columns j.. */
-template <class TILE>
-PMK_DEV void pmk_turned_put(const float *sums, int i, int j) {
-  float *to = (float *)pmk_smem();
+template <class TILE, class S>
+PMK_DEV void pmk_turned_put(const S *sums, int i, int j) {
+  static_assert(sizeof(S) == 4, "tiles.def");
+  S *to = (S *)pmk_smem();
   int lane = PMK_TID % 32;
   PMK_UNROLL
   for (int q = 0; q < 4; q++)
@@ -25,10 +26,10 @@ PMK_DEV void pmk_turned_put(const float *sums, int i, int j) {
 }
 
 /* All threads of the block come here when they have put theirs. */
-template <class TILE, class E>
+template <class TILE, class S, class E>
 PMK_DEV void pmk_turned_store(int64_t m, int64_t n, int64_t i0, int64_t j0,
                               E e) {
-  const float *sums = (const float *)pmk_smem();
+  const S *sums = (const S *)pmk_smem();
   pmk_sync();
   for (int o = PMK_TID; o < TILE::M * TILE::N; o += TILE::THREADS) {
     int i = o / TILE::N, j = o % TILE::N;

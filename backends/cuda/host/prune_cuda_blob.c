@@ -89,7 +89,8 @@ static const char *check_nk(const prune_cuda_record *r,
                             const unsigned char *data) {
   (void)data;
   if (!fits(r)) return "its dims are too large";
-  int64_t row = times(pcu_round_up(r->k, 8), (int64_t)pcu_type_size(r->type));
+  int64_t size = (int64_t)pcu_type_size(r->type);
+  int64_t row = times(pcu_round_up(r->k, size == 1 ? 16 : 8), size);
   int64_t bytes = times(r->n, row);
   return bytes < 0 || (uint64_t)bytes != r->size
              ? "its size is not that of its rows"
@@ -104,9 +105,10 @@ static bool ascending(unsigned nibble) {
 static const char *check_nm24(const prune_cuda_record *r,
                               const unsigned char *data) {
   if (!fits(r)) return "its dims are too large";
-  int64_t elements = times(pcu_round_up(r->n, 16), pcu_round_up(r->k, 64));
-  int64_t values =
-      elements < 0 ? -1 : times(elements / 2, (int64_t)pcu_type_size(r->type));
+  int64_t size = (int64_t)pcu_type_size(r->type);
+  int64_t deep = pcu_round_up(r->k, size == 1 ? 128 : 64);
+  int64_t elements = times(pcu_round_up(r->n, 16), deep);
+  int64_t values = elements < 0 ? -1 : times(elements / 2, size);
   if (values < 0 || (uint64_t)values + (uint64_t)elements / 8 != r->size)
     return "its size is not that of 2:4";
   const unsigned char *places = data + values;

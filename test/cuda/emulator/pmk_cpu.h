@@ -249,68 +249,109 @@ PMK_DEV void pmk_ldsm4(uint32_t *r, uint32_t address) {
   memcpy(r, mine.out, sizeof mine.out);
 }
 
-template <class T> PMK_DEV float pmk_half_of(uint32_t pair, int high) {
-  return pmk_float(T{(uint16_t)(high ? pair >> 16 : pair)});
+/* Element i of a register, as what sums are of. */
+template <class T>
+PMK_DEV typename pmk_dot<T>::sum pmk_element(uint32_t word, int i) {
+  uint32_t bits = word >> i * 8 * (int)sizeof(T);
+  T v;
+  memcpy(&v, &bits, sizeof v);
+  if constexpr (sizeof(T) == 1)
+    return v;
+  else
+    return pmk_float(v);
+}
+PMK_DEV float pmk_plus_product(float sum, float a, float b) { return sum + a * b; }
+/* Sums of integers wrap. */
+PMK_DEV int32_t pmk_plus_product(int32_t sum, int32_t a, int32_t b) {
+  return (int32_t)((uint32_t)sum + (uint32_t)(a * b));
 }
 /* d[16x8] of all lanes += a[16][k] b[8][k]. */
-PMK_DEV void pmk_accumulate(pmk_operands *lane, const float *a, const float *b,
-                            int k) {
+template <class S>
+PMK_DEV void pmk_accumulate(pmk_operands *lane, const S *a, const S *b, int k) {
   for (int l = 0; l < 32; l++)
     for (int i = 0; i < 4; i++) {
-      const float *row = a + ((l >> 2) + (i >> 1) * 8) * k;
-      const float *column = b + ((l & 3) * 2 + (i & 1)) * k;
+      const S *row = a + ((l >> 2) + (i >> 1) * 8) * k;
+      const S *column = b + ((l & 3) * 2 + (i & 1)) * k;
+      S sum;
+      memcpy(&sum, &lane[l].d[i], sizeof sum);
       for (int e = 0; e < k; e++)
-        lane[l].d[i] += row[e] * column[e];
+        sum = pmk_plus_product(sum, row[e], column[e]);
+      memcpy(&lane[l].d[i], &sum, sizeof sum);
     }
 }
 
-template <class T>
-PMK_DEV void pmk_mma(float *d, const uint32_t *a, const uint32_t *b) {
+/* Elements of a register; of half a row of an operand. */
+template <class T> struct pmk_wide {
+  enum { V = 4 / sizeof(T), HALF = 4 * V };
+};
+/* The right operand: a row of PARTS halves for each of its columns. */
+template <class T, int PARTS, class S>
+PMK_DEV void pmk_right(const pmk_operands *lane, S *full) {
+  enum { V = pmk_wide<T>::V, HALF = pmk_wide<T>::HALF };
+  for (int l = 0; l < 32; l++)
+    for (int r = 0; r < PARTS; r++)
+      for (int i = 0; i < V; i++)
+        full[(l >> 2) * PARTS * HALF + r * HALF + (l & 3) * V + i] =
+            pmk_element<T>(lane[l].b[r], i);
+}
+
+template <class A, class B = A, class S>
+PMK_DEV void pmk_mma(S *d, const uint32_t *a, const uint32_t *b) {
+  enum { V = pmk_wide<A>::V, HALF = pmk_wide<A>::HALF };
   pmk_operands &mine = pmk_mine();
   uint32_t turn = pmk_emu.warp[pmk_emu.current >> 5].meetings & 1;
   memcpy(mine.a, a, sizeof mine.a);
   memcpy(mine.b, b, 2 * sizeof *b);
   memcpy(mine.d, d, sizeof mine.d);
   pmk_meet(PMK_OP_MMA, [turn](pmk_warp &w) {
-    float full_a[16 * 16], full_b[8 * 16];
-    for (int l = 0; l < 32; l++) {
-      const pmk_operands &o = w.lane[turn][l];
-      int g = l >> 2, t = l & 3;
-      for (int i = 0; i < 8; i++)
-        full_a[(g + (i >> 1 & 1) * 8) * 16 + t * 2 + (i & 1) + (i >> 2) * 8] =
-            pmk_half_of<T>(o.a[i >> 1], i & 1);
-      for (int i = 0; i < 4; i++)
-        full_b[g * 16 + t * 2 + (i & 1) + (i >> 1) * 8] =
-            pmk_half_of<T>(o.b[i >> 1], i & 1);
-    }
-    pmk_accumulate(w.lane[turn], full_a, full_b, 16);
+    S full_a[16 * 2 * HALF], full_b[8 * 2 * HALF];
+    for (int l = 0; l < 32; l++)
+      for (int r = 0; r < 4; r++)
+        for (int i = 0; i < V; i++)
+          full_a[((l >> 2) + (r & 1) * 8) * 2 * HALF + (r >> 1) * HALF +
+                 (l & 3) * V + i] =
+              pmk_element<A>(w.lane[turn][l].a[r], i);
+    pmk_right<B, 2>(w.lane[turn], full_b);
+    pmk_accumulate(w.lane[turn], full_a, full_b, 2 * HALF);
   });
   memcpy(d, mine.d, sizeof mine.d);
 }
 
-/* Where in a row of 32 the two elements of each register of a lie, by the
- * words that the lanes 2f and 2f+1 of every four give. */
+/* What is said of the groups that register r of lane l has elements of: a
+ * nibble for each. Of 16 bits lanes 2f and 2f+1 of every four say it, a half
+ * word each for the rows g and g + 8; of 8 bits a word is about half a row. */
 template <class T>
-PMK_DEV void pmk_spread(const pmk_operands *lane, int f, float *full_a) {
-  memset(full_a, 0, 16 * 32 * sizeof *full_a);
+PMK_DEV uint32_t pmk_said(const pmk_operands *lane, int f, int l, int r) {
+  int first = l & ~3, t = l & 3, half = r >> 1;
+  int row = (r & 1) ^ (int)pmk_mistaken(PMK_ROWS_SWAPPED);
+  int other = pmk_mistaken(PMK_OTHER_LANES);
+  if (sizeof(T) == 1)
+    return lane[first + (half ^ other) * 2 + row].e >> 8 * t & 255;
+  return lane[first + (f ^ other) * 2 + half].e >> (16 * row + 4 * t) & 15;
+}
+/* The left operand: where in a row its elements lie. */
+template <class T, class S>
+PMK_DEV void pmk_spread(const pmk_operands *lane, int f, S *full) {
+  enum { V = pmk_wide<T>::V, HALF = pmk_wide<T>::HALF };
+  memset(full, 0, 16 * 4 * HALF * sizeof *full);
   for (int l = 0; l < 32; l++)
-    for (int i = 0; i < 4; i++) {
-      int g = l >> 2, t = l & 3, half = i >> 1, low = i & 1;
-      int swapped = pmk_mistaken(PMK_ROWS_SWAPPED);
-      int pair = f ^ (int)pmk_mistaken(PMK_OTHER_LANES);
-      uint32_t e =
-          lane[g * 4 + pair * 2 + half].e >> (16 * (low ^ swapped) + 4 * t) &
-          15;
-      int first = (int)(e & 3), second = (int)(e >> 2);
-      if (first >= second) pmk_fail("metadata %x is not ordered", e);
-      float *row = full_a + (g + low * 8) * 32 + half * 16 + t * 4;
-      row[first] = pmk_half_of<T>(lane[l].a[i], 0);
-      row[second] = pmk_half_of<T>(lane[l].a[i], 1);
+    for (int r = 0; r < 4; r++) {
+      uint32_t e = pmk_said<T>(lane, f, l, r);
+      S *row = full + ((l >> 2) + (r & 1) * 8) * 4 * HALF + (r >> 1) * 2 * HALF;
+      for (int i = 0; i < V; i += 2, e >>= 4) {
+        int first = (int)(e & 3), second = (int)(e >> 2 & 3);
+        if (first >= second) pmk_fail("metadata %x is not ordered", e);
+        S *four = row + (l & 3) * V * 2 + i * 2;
+        four[first] = pmk_element<T>(lane[l].a[r], i);
+        four[second] = pmk_element<T>(lane[l].a[r], i + 1);
+      }
     }
 }
-template <class T, int F>
-PMK_DEV void pmk_mma_sp(float *d, const uint32_t *a, const uint32_t *b,
+template <class A, int F, class B = A, class S>
+PMK_DEV void pmk_mma_sp(S *d, const uint32_t *a, const uint32_t *b,
                         uint32_t e) {
+  static_assert(F == 0 || (F == 1 && sizeof(A) == 2), "a selector");
+  enum { HALF = pmk_wide<A>::HALF };
   pmk_operands &mine = pmk_mine();
   uint32_t turn = pmk_emu.warp[pmk_emu.current >> 5].meetings & 1;
   memcpy(mine.a, a, sizeof mine.a);
@@ -318,13 +359,10 @@ PMK_DEV void pmk_mma_sp(float *d, const uint32_t *a, const uint32_t *b,
   memcpy(mine.d, d, sizeof mine.d);
   mine.e = e;
   pmk_meet(PMK_OP_MMA_SP, [turn](pmk_warp &w) {
-    float full_a[16 * 32], full_b[8 * 32];
-    pmk_spread<T>(w.lane[turn], F, full_a);
-    for (int l = 0; l < 32; l++)
-      for (int i = 0; i < 8; i++)
-        full_b[(l >> 2) * 32 + (l & 3) * 2 + (i & 1) + (i >> 1) * 8] =
-            pmk_half_of<T>(w.lane[turn][l].b[i >> 1], i & 1);
-    pmk_accumulate(w.lane[turn], full_a, full_b, 32);
+    S full_a[16 * 4 * HALF], full_b[8 * 4 * HALF];
+    pmk_spread<A>(w.lane[turn], F, full_a);
+    pmk_right<B, 4>(w.lane[turn], full_b);
+    pmk_accumulate(w.lane[turn], full_a, full_b, 4 * HALF);
   });
   memcpy(d, mine.d, sizeof mine.d);
 }

@@ -33,7 +33,7 @@ struct pmk_copy {
 /* What one lane gives to and gets from an operation of its warp. */
 struct pmk_operands {
   uint32_t a[4], b[4], out[4], e, address;
-  float d[4];
+  uint32_t d[4]; /* sums, of whatever type */
 };
 
 struct pmk_warp {

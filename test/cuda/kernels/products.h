@@ -24,17 +24,20 @@ struct kernel {
   test_type type;
   const char *format;
   bool batched;
+  bool turned = false; /* x is the right operand */
 };
 
-#define ROW(name, run, tile, type, format, batched)                      \
+#define ROW(name, run, tile, type, format, ...)                          \
   {                                                                      \
     name, run, pmk_tile_##tile::M, pmk_tile_##tile::N,                   \
         pmk_tile_##tile::THREADS, pmk_tile_##tile::SHARED, type, format, \
-        batched                                                          \
+        __VA_ARGS__                                                      \
   }
 #define ROWS(name, format)                                       \
   ROW(#name "<f16>", name##_f16, name, TEST_F16, format, false), \
       ROW(#name "<bf16>", name##_bf16, name, TEST_BF16, format, false)
+#define ROW_I8(name, format) \
+  ROW(#name "<i8>", name##_i8, name, TEST_U8, format, false)
 const kernel kernels[] = {
     ROWS(few_nk, "nk"),
     ROWS(few_nm24, "nm24"),
@@ -51,7 +54,28 @@ const kernel kernels[] = {
         true),
     ROW("gemm_mma<f16>", gemm_mma_f16, gemm_mma, TEST_F16, "nk", true),
     ROW("gemm_mma<bf16>", gemm_mma_bf16, gemm_mma, TEST_BF16, "nk", true),
+    ROW_I8(few_nk, "nk"),
+    ROW_I8(few_nm24, "nm24"),
+    ROW_I8(linear_nk, "nk"),
+    ROW_I8(linear_nk_small, "nk"),
+    ROW_I8(linear_nm24, "nm24"),
+    ROW_I8(linear_nm24_small, "nm24"),
+    ROW("gemm_mma<u8, i8>", gemm_mma_u8i8, gemm_mma, TEST_U8, "nm24", true),
+    ROW("gemm_mma<i8, u8>", gemm_mma_i8u8, gemm_mma, TEST_U8, "nm24",
+        true, true),
+    ROW("gemm_mma<i8, i8>", gemm_mma_i8i8, gemm_mma, TEST_I8, "nm24", true),
 };
+
+bool is_bytes(test_type t) { return t == TEST_U8 || t == TEST_I8; }
+size_t width_of(test_type t) {
+  return t == TEST_F32 ? 4 : is_bytes(t) ? 1 : 2;
+}
+/* An element of x, or (of type TEST_I8) of weights. */
+float value_of(test_type t, source &r) {
+  if (t == TEST_U8) return (float)r.next(256);
+  if (t == TEST_I8) return (float)r.next(256) - 128;
+  return r.value();
+}
 
 /* Some rows are empty; where the format wants it, two of four are there. */
 std::vector<float> weights(const kernel &f, const shape &s, source &r) {
@@ -62,7 +86,8 @@ std::vector<float> weights(const kernel &f, const shape &s, source &r) {
     for (int64_t i = 0, there = 0; i < s.k; i++) {
       if (i % 4 == 0) there = 0;
       bool take = dense || (r.next(2) && (!pairs || there < 2));
-      float v = take && j % 7 != 5 ? r.value() : r.next(2) ? -0.0f : 0.0f;
+      float some = is_bytes(f.type) ? value_of(TEST_I8, r) : r.value();
+      float v = take && j % 7 != 5 ? some : r.next(2) ? -0.0f : 0.0f;
       there += v != 0;
       w[(size_t)(j * s.k + i)] = v;
     }
@@ -71,11 +96,13 @@ std::vector<float> weights(const kernel &f, const shape &s, source &r) {
 
 /* Elements of a type, with NaNs where nothing may be read. */
 std::vector<unsigned char> stored(test_type t, const std::vector<float> &v) {
-  size_t width = t == TEST_F32 ? 4 : 2;
+  size_t width = width_of(t);
   std::vector<unsigned char> out(v.size() * width);
   for (size_t i = 0; i < v.size(); i++) {
     uint16_t h = t == TEST_F16 ? pmk_f32_to_f16(v[i]) : pmk_f32_to_bf16(v[i]);
-    if (t == TEST_F32)
+    if (is_bytes(t))
+      out[i] = isnan(v[i]) ? 77 : (unsigned char)(int)v[i];
+    else if (t == TEST_F32)
       memcpy(&out[i * width], &v[i], width);
     else
       memcpy(&out[i * width], &h, width);
@@ -100,7 +127,7 @@ problem make(const kernel &f, const shape &s, uint32_t seed) {
   for (size_t i = 0; i < rows; i++)
     for (int64_t e = 0; e < s.k; e++)
       p.x[(size_t)s.skew + i * (size_t)s.ld + (size_t)e] =
-          r.next(16) ? r.value() : -0.0f;
+          r.next(16) ? value_of(f.type, r) : -0.0f;
   p.w = weights(f, s, r);
   void *packed = test_pack(f.format, f.type, p.w.data(), s.k, s.n, &size);
   if (!packed) {
@@ -115,8 +142,11 @@ problem make(const kernel &f, const shape &s, uint32_t seed) {
   return p;
 }
 
-/* The largest error in units of what sums of so many may be off by. */
-double error_of(const problem &p, const float *out) {
+/* The largest error in units of what sums of so many may be off by; those of
+ * integers may not. */
+double error_of(const kernel &f, const problem &p, const void *data) {
+  const float *out = (const float *)data;
+  const int32_t *whole = (const int32_t *)data;
   const shape &s = p.s;
   double worst = 0;
   for (int64_t i = 0; i < s.m * s.batch; i++)
@@ -129,6 +159,7 @@ double error_of(const problem &p, const float *out) {
         size += fabs(v);
       }
       double off = fabs((double)out[i * s.n + j] - sum) / (size * 0x1p-22);
+      if (is_bytes(f.type)) off = whole[i * s.n + j] == sum ? 0 : 2;
       if (!(off <= worst)) worst = off; /* NaN too */
     }
   return worst;
@@ -138,20 +169,21 @@ double error_of(const problem &p, const float *out) {
 const char *run(const kernel &f, const problem &p, int order) {
   static char message[400];
   const shape &s = p.s;
-  size_t width = f.type == TEST_F32 ? 4 : 2;
+  size_t width = width_of(f.type);
   pmk_args a = {{p.bx->get() + (size_t)s.skew * width, p.bw->get(),
                  p.out->get(), nullptr},
                 {s.m, s.n, s.k, s.ld, s.batch},
                 nullptr};
   void *params[1] = {&a};
   memset(p.out->get(), 0xff, (size_t)(s.m * s.batch * s.n) * sizeof(float));
-  unsigned gy = (unsigned)((s.m + f.rows - 1) / f.rows);
+  int64_t across = f.turned ? s.m : s.n, down = f.turned ? s.n : s.m;
+  unsigned gy = (unsigned)((down + f.rows - 1) / f.rows);
   pmk_schedule(order);
-  if (pmk_emulate(f.run, (unsigned)((s.n + f.columns - 1) / f.columns),
+  if (pmk_emulate(f.run, (unsigned)((across + f.columns - 1) / f.columns),
                   s.short_grid ? 1 : gy, s.short_grid ? 1 : (unsigned)s.batch,
                   (unsigned)f.threads, (size_t)f.shared, params))
     return pmk_error();
-  double off = error_of(p, (const float *)(const void *)p.out->get());
+  double off = error_of(f, p, p.out->get());
   if (off <= 1) return nullptr;
   snprintf(message, sizeof message, "off by %g of what sums may be", off);
   return message;
@@ -184,6 +216,7 @@ const shape telling[] = {
     {40, 70, 1160, 1, 1161, 3, true},
     {150, 130, 330, 1, 331, 0, true},
     {150, 130, 330, 1, 336, 0, true},
+    {150, 130, 336, 1, 336, 0, true},
 };
 
 void mistakes_of_products(mistakes &m) {

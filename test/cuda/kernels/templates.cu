@@ -34,6 +34,24 @@ PRODUCTS(linear_nm24_small)
 PRODUCTS(linear_nm24_sm90)
 PRODUCTS(linear_bitmap)
 
+/* Weights of bytes: sums are integers. */
+#define PRODUCT_I8(name)                                                       \
+  PMK_KERNEL(name##_i8, LAUNCH(name)) {                                        \
+    int32_t *out = (int32_t *)a.p[2];                                          \
+    int64_t n = a.s[1];                                                        \
+    pmk_##name((const uint8_t *)a.p[0], a.s[3], (const int8_t *)a.p[1],        \
+               a.s[0], n, a.s[2],                                              \
+               [&](int64_t, int64_t i, int64_t j, int32_t v) {                 \
+                 pmk_put(out + i * n + j, v);                                  \
+               });                                                             \
+  }
+PRODUCT_I8(few_nk)
+PRODUCT_I8(few_nm24)
+PRODUCT_I8(linear_nk)
+PRODUCT_I8(linear_nk_small)
+PRODUCT_I8(linear_nm24)
+PRODUCT_I8(linear_nm24_small)
+
 /* As models have them: sizes of weights are constants, from which compilers make
  * other code. */
 #define KNOWN(name)                                                            \
@@ -64,21 +82,38 @@ PMK_DEV void gemm_f32(const pmk_args &a, W w) {
         pmk_put(out + (b * m + i) * n + j, v);
       });
 }
-template <int ORDER, class T>
-PMK_DEV void gemm_mma(const pmk_args &a, const T *x, const T *w) {
-  float *out = (float *)a.p[2];
+/* X: which of the operands x is; weights of int8_t by the format nm24. */
+enum { LEFT, RIGHT };
+template <class T> PMK_DEV T weight(const T *w, int64_t n, int64_t k,
+                                    int64_t j, int64_t kk) {
+  return pmk_nk_at(w, n, k, j, kk);
+}
+PMK_DEV int8_t weight(const int8_t *w, int64_t n, int64_t k, int64_t j,
+                      int64_t kk) {
+  return pmk_nm24_at(w, n, k, j, kk);
+}
+template <int ORDER, int X, class TX, class TW>
+PMK_DEV void gemm_mma(const pmk_args &a, const TX *x, const TW *w) {
+  typedef typename pmk_dot<TX>::sum sum;
+  sum *out = (sum *)a.p[2];
   int64_t m = a.s[0], n = a.s[1], k = a.s[2], ld = a.s[3];
-  pmk_gemm_mma<T, ORDER>(
-      a.s[4], m, n, k,
-      [&](int64_t b, int64_t i, int64_t kk) {
-        return pmk_load(x + (b * m + i) * ld + kk);
-      },
-      [&](int64_t, int64_t kk, int64_t j) {
-        return pmk_nk_at(w, n, k, j, kk);
-      },
-      [&](int64_t b, int64_t i, int64_t j, float v) {
-        pmk_put(out + (b * m + i) * n + j, v);
-      });
+  auto row = [&](int64_t b, int64_t i, int64_t kk) {
+    return pmk_load(x + (b * m + i) * ld + kk);
+  };
+  auto column = [&](int64_t j, int64_t kk) { return weight(w, n, k, j, kk); };
+  auto store = [&](int64_t b, int64_t i, int64_t j, sum v) {
+    pmk_put(out + (b * m + i) * n + j, v);
+  };
+  if constexpr (X == LEFT)
+    pmk_gemm_mma<TX, TW, ORDER>(
+        a.s[4], m, n, k, row,
+        [&](int64_t, int64_t kk, int64_t j) { return column(j, kk); }, store);
+  else
+    pmk_gemm_mma<TW, TX, ORDER>(
+        a.s[4], n, m, k,
+        [&](int64_t, int64_t j, int64_t kk) { return column(j, kk); },
+        [&](int64_t b, int64_t kk, int64_t i) { return row(b, i, kk); },
+        [&](int64_t b, int64_t j, int64_t i, sum v) { store(b, i, j, v); });
 }
 
 #define GEMM_F32(kernel, ORDER, at)                                            \
@@ -89,15 +124,18 @@ PMK_DEV void gemm_mma(const pmk_args &a, const T *x, const T *w) {
       return at(w, n, k, j, kk);                                               \
     });                                                                        \
   }
-#define GEMM_MMA(kernel, ORDER, T)                                             \
-  PMK_KERNEL(kernel, LAUNCH(gemm_mma)) {                             \
-    gemm_mma<ORDER>(a, (const T *)a.p[0], (const T *)a.p[1]);                  \
+#define GEMM_MMA(kernel, ORDER, X, TX, TW)                                     \
+  PMK_KERNEL(kernel, LAUNCH(gemm_mma)) {                                       \
+    gemm_mma<ORDER, X>(a, (const TX *)a.p[0], (const TW *)a.p[1]);             \
   }
 GEMM_F32(gemm_f32_nk, 0, pmk_nk_at)
 GEMM_F32(gemm_f32_nm24, PMK_B_ALONG_J, pmk_nm24_at)
 GEMM_F32(gemm_f32_bitmap, PMK_A_ALONG_I, pmk_bitmap_at)
-GEMM_MMA(gemm_mma_f16, PMK_A_ALONG_I, pmk_f16)
-GEMM_MMA(gemm_mma_bf16, PMK_B_ALONG_J, pmk_bf16)
+GEMM_MMA(gemm_mma_f16, PMK_A_ALONG_I, LEFT, pmk_f16, pmk_f16)
+GEMM_MMA(gemm_mma_bf16, PMK_B_ALONG_J, LEFT, pmk_bf16, pmk_bf16)
+GEMM_MMA(gemm_mma_u8i8, PMK_A_ALONG_I, LEFT, uint8_t, int8_t)
+GEMM_MMA(gemm_mma_i8u8, PMK_B_ALONG_J, RIGHT, uint8_t, int8_t)
+GEMM_MMA(gemm_mma_i8i8, 0, LEFT, int8_t, int8_t)
 
 /* Attention: q, k, v, out; batch, queries, keys, columns of q, of v, zero_hidden.
  * Scores are scaled, and hidden where keys come after their query. */
