@@ -65,6 +65,12 @@ bool prn_dim_is_const(prn_dim d, int64_t *out_value) {
   return true;
 }
 
+bool prn_dim_is_multiple(prn_ctx *ctx, prn_dim d, int64_t by) {
+  prn_dim b = prn_dim_const(ctx, by);
+  return prn_dim_known(d) &&
+         prn_dim_mul(ctx, prn_dim_floordiv(ctx, d, b), b) == d;
+}
+
 int prn_dim_cmp(prn_dim a, prn_dim b) {
   if (a == b) return 0;
   if (a->kind != b->kind) return a->kind < b->kind ? -1 : 1;

@@ -266,9 +266,9 @@ static prn_cu_variant *packed(prn_cu *c, const prn_op *op, uint32_t b,
   prn_cu_text_begin(&t, c, op);
   prn_cu_open(&t, "pmk_%s<%s>(%s, %s, %s, %s, %s, %s,", name,
               prn_cu_memory_type(prn_op_operand(op, b)->type->dtype),
-              prn_cu_pointer(&t, A),
-              prn_cu_dim(&t, a->strides[a->rank - 2]), prn_cu_pointer(&t, b),
-              prn_cu_dim(&t, s.m), prn_cu_dim(&t, s.n), prn_cu_dim(&t, s.k));
+              prn_cu_pointer(&t, A), prn_cu_dim(&t, a->strides[a->rank - 2]),
+              prn_cu_pointer(&t, b), prn_cu_dim(&t, s.m), prn_cu_dim(&t, s.n),
+              prn_cu_dim(&t, s.k));
   epilogue(&t);
   return end(&t, &s, name);
 }
@@ -378,8 +378,7 @@ static void ways(prn_cu *c, const prn_op *op, uint32_t b, range rows) {
             (range){larger(many.from, SPARSE_LIBRARY), many.to});
   by_template(c, op, b, small, (range){many.from, smaller(many.to, most)}, 0);
   if (prn_cu_tile_of(small) && many.to <= most) return;
-  if (!bytes)
-    by_template(c, op, b, prn_cu_str(c, "%s_sm90", linear), many, 90);
+  if (!bytes) by_template(c, op, b, prn_cu_str(c, "%s_sm90", linear), many, 90);
   by_template(c, op, b, linear, many, 0);
 }
 

@@ -4,11 +4,11 @@
  *   u32 which[N / 16][K / 64][32]
  *
  * with n and k rounded up to N and K, multiples of 16 and 64 (of bytes 128).
- * What is added is zero. A tile of 16 by 64 has 32 words with a nibble for every
- * four k, i0 | i1 << 2 with i0 < i1 the positions kept. Word 4 (r % 8) + q is
- * about row r of its k 16 q to 16 q + 15, in the low half for r < 8 and in the
- * high half for r >= 8. Of bytes, word 4 (r % 8) + 2 h + (r >= 8) is about row r
- * of its k 32 h to 32 h + 31.
+ * What is added is zero. A tile of 16 by 64 has 32 words with a nibble for
+ * every four k, i0 | i1 << 2 with i0 < i1 the positions kept. Word 4 (r % 8) +
+ * q is about row r of its k 16 q to 16 q + 15, in the low half for r < 8 and in
+ * the high half for r >= 8. Of bytes, word 4 (r % 8) + 2 h + (r >= 8) is about
+ * row r of its k 32 h to 32 h + 31.
  *
  * A group with less than two keeps a zero beside: positions must differ and
  * ascend, whatever is stored. -0.0 is a zero. */
@@ -74,8 +74,7 @@ static bool is_24(const prn_packing *p) {
 
 static bool nm24_size(const prn_packing *p, int64_t *bytes) {
   int64_t n, k, count, values;
-  if (!prn_packing_is_matrix(p) ||
-      !prn_pack_has_values(p->dtype) ||
+  if (!prn_packing_is_matrix(p) || !prn_pack_has_values(p->dtype) ||
       !prn_add_i64(p->n, ROWS - 1, &n) ||
       !prn_add_i64(p->k, 2 * DEPTH - 1, &k) ||
       !prn_mul_i64(n / ROWS * ROWS, deep(p), &count) ||
@@ -133,8 +132,7 @@ static void put_which(const prn_packing *p, float *strip, prn_pack_put *put,
         for (int64_t i = 0; i < DEPTH; i += 4) {
           int at[2];
           positions(strip + r * depth + k0 + i, at);
-          say(words, p->dtype == PRN_I8, r, i,
-              (uint32_t)(at[0] | at[1] << 2));
+          say(words, p->dtype == PRN_I8, r, i, (uint32_t)(at[0] | at[1] << 2));
         }
       put(user, words, sizeof words);
     }

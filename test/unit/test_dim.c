@@ -171,6 +171,26 @@ static void normal_form(void **state) {
   prn_ctx_destroy(ctx);
 }
 
+static void multiples(void **state) {
+  static const struct {
+    const char *text;
+    int64_t by;
+    bool is;
+  } rows[] = {{"24", 8, true},         {"20", 8, false},
+              {"0", 8, true},          {"384*s", 8, true},
+              {"4*s", 8, false},       {"s", 8, false},
+              {"8*s+16", 8, true},     {"8*s+4", 8, false},
+              {"8*a*b+16*a", 8, true}, {"floordiv(s, 2)", 2, false},
+              {"?", 8, false},         {"s", 1, true}};
+  (void)state;
+  prn_ctx *ctx = prn_ctx_create();
+  for (size_t i = 0; i < PRN_COUNT(rows); i++) {
+    prn_dim d = prn_parse_dim(ctx, NULL, prn_str_from(rows[i].text));
+    assert_int_equal(prn_dim_is_multiple(ctx, d, rows[i].by), rows[i].is);
+  }
+  prn_ctx_destroy(ctx);
+}
+
 static void bounded(void **state) {
   prn_ctx *ctx = prn_ctx_create();
   prn_dim two = prn_dim_const(ctx, 2), d = prn_dim_sym(ctx, PRN_STR("a"));
@@ -216,11 +236,9 @@ static void evaluation_fails(void **state) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(random_expressions),
-      cmocka_unit_test(normal_form),
-      cmocka_unit_test(bounded),
-      cmocka_unit_test(substitution),
-      cmocka_unit_test(evaluation_fails),
+      cmocka_unit_test(random_expressions), cmocka_unit_test(normal_form),
+      cmocka_unit_test(multiples),          cmocka_unit_test(bounded),
+      cmocka_unit_test(substitution),       cmocka_unit_test(evaluation_fails),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -26,33 +26,32 @@ PMK_DEV float pmk_float(pmk_bf16 v) {
 }
 PMK_DEV float pmk_float(float v) { return v; }
 
-/* From float to a type of storage, to nearest even. */
-template <class T> struct pmk_storage;
+/* From a value that is computed with to a type of storage: floats to nearest
+ * even. */
+template <class T> struct pmk_storage {
+  PMK_DEV_MEMBER T of(T v) { return v; }
+};
 template <> struct pmk_storage<pmk_f16> {
   PMK_DEV_MEMBER pmk_f16 of(float v) { return {pmk_f32_to_f16(v)}; }
 };
 template <> struct pmk_storage<pmk_bf16> {
   PMK_DEV_MEMBER pmk_bf16 of(float v) { return {pmk_f32_to_bf16(v)}; }
 };
-template <> struct pmk_storage<float> {
-  PMK_DEV_MEMBER float of(float v) { return v; }
+template <> struct pmk_storage<pmk_i1> {
+  PMK_DEV_MEMBER pmk_i1 of(bool v) { return {(uint8_t)(v ? 1 : 0)}; }
 };
+/* And back. */
+template <class T> PMK_DEV T pmk_value(T v) { return v; }
+PMK_DEV float pmk_value(pmk_f16 v) { return pmk_float(v); }
+PMK_DEV float pmk_value(pmk_bf16 v) { return pmk_float(v); }
+PMK_DEV bool pmk_value(pmk_i1 v) { return v.byte != 0; }
 
-/* Elements in global memory as values that scalar code computes with. */
-template <class T> PMK_DEV T pmk_get(const T *p) { return pmk_load(p); }
-PMK_DEV float pmk_get(const pmk_f16 *p) { return pmk_float(pmk_load(p)); }
-PMK_DEV float pmk_get(const pmk_bf16 *p) { return pmk_float(pmk_load(p)); }
-PMK_DEV bool pmk_get(const pmk_i1 *p) { return pmk_load(p).byte != 0; }
-
-template <class T> PMK_DEV void pmk_put(T *p, T v) { pmk_store(p, v); }
-PMK_DEV void pmk_put(pmk_f16 *p, float v) {
-  pmk_store(p, pmk_storage<pmk_f16>::of(v));
+/* Elements in global memory as values. */
+template <class T> PMK_DEV auto pmk_get(const T *p) {
+  return pmk_value(pmk_load(p));
 }
-PMK_DEV void pmk_put(pmk_bf16 *p, float v) {
-  pmk_store(p, pmk_storage<pmk_bf16>::of(v));
-}
-PMK_DEV void pmk_put(pmk_i1 *p, bool v) {
-  pmk_store(p, pmk_i1{(uint8_t)(v ? 1 : 0)});
+template <class T, class V> PMK_DEV void pmk_put(T *p, V v) {
+  pmk_store(p, pmk_storage<T>::of(v));
 }
 
 /* Some thread met what the caller must be told of. */

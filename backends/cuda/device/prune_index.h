@@ -5,6 +5,7 @@
 #ifndef PRUNE_INDEX_H
 #define PRUNE_INDEX_H
 
+#include "prune_run.h"
 #include "prune_scalar.h"
 
 enum { PMK_WARP = 32 };

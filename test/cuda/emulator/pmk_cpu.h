@@ -91,12 +91,18 @@ PMK_DEV uint32_t pmk_dot4(uint32_t a, uint32_t b, uint32_t c) {
 
 /* ---- memory ---- */
 
-template <class T> PMK_DEV T pmk_load(const T *p) {
+/* What moves at once begins at a multiple of its size. */
+template <class T> PMK_DEV void pmk_check_place(const T *p) {
   pmk_check(p, sizeof *p);
+  if ((uintptr_t)p % alignof(T))
+    pmk_fail("%zu bytes at %p, not aligned", sizeof *p, (const void *)p);
+}
+template <class T> PMK_DEV T pmk_load(const T *p) {
+  pmk_check_place(p);
   return *p;
 }
 template <class T> PMK_DEV void pmk_store(T *p, T v) {
-  pmk_check(p, sizeof *p);
+  pmk_check_place(p);
   *p = v;
 }
 PMK_DEV pmk_v4 pmk_load16(const void *p) {

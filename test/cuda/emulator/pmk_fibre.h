@@ -266,7 +266,7 @@ static bool pmk_can_run(const pmk_thread &t) {
 }
 
 /* Lets a thread go on until it waits or is done. */
-static void pmk_run(int i) {
+static void pmk_resume(int i) {
   pmk_thread &t = pmk_emu.thread[i];
   if (!t.started) {
     t.started = true;
@@ -303,7 +303,7 @@ static bool pmk_round(int round) {
       for (int l = 0; l < 32 && q + l < pmk_emu.threads; l++) {
         int i = pmk_pick(q + l, round);
         if (!pmk_can_run(pmk_emu.thread[i])) continue;
-        pmk_run(i);
+        pmk_resume(i);
         if (pmk_emu.failed) return false;
         moved = again = true;
       }
