@@ -128,6 +128,11 @@ const char *prn_cu_offset(prn_cu_text *t, unsigned rank, const prn_dim *strides,
 void prn_cu_split(prn_cu_text *t, const char *item, const char *prefix,
                   unsigned rank, const prn_dim *dims, const char **out);
 prn_dim prn_cu_product(prn_cu *c, unsigned n, const prn_dim *dims);
+/* Neighbours along the last of these dimensions are neighbours in memory, and
+ * where its length is a multiple of `size`, so many of them always begin at a
+ * multiple of that. */
+bool prn_cu_has_runs(prn_cu *c, unsigned rank, const prn_dim *strides,
+                     prn_dim offset, int64_t size);
 
 /* The C++ type of an element in memory, and of its value. */
 const char *prn_cu_memory_type(prn_dtype t);

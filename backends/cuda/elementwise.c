@@ -74,18 +74,6 @@ static bool is_const(prn_dim d, int64_t c) {
   return prn_dim_is_const(d, &v) && v == c;
 }
 
-/* Neighbours along the last dimension are neighbours in memory, and every run
- * of `size` of them begins at a multiple of that. */
-static bool has_runs(const prn_cu *c, const prn_nest *n, unsigned v,
-                     const prn_type *type, int64_t size) {
-  if (!is_const(n->strides[v][n->rank - 1], 1) ||
-      !prn_dim_is_multiple(c->ctx, type->offset, size))
-    return false;
-  for (unsigned i = 0; i + 1 < n->rank; i++)
-    if (!prn_dim_is_multiple(c->ctx, n->strides[v][i], size)) return false;
-  return true;
-}
-
 /* Neighbours along the last dimension are the same element. */
 static bool is_repeated(const prn_nest *n, unsigned v) {
   return is_const(n->strides[v][n->rank - 1], 0);
@@ -94,7 +82,7 @@ static bool is_repeated(const prn_nest *n, unsigned v) {
 /* How many neighbours a thread can take: so many that one access has 16 bytes
  * of the narrowest operand and no run more than 32; 1 where views do not
  * allow it. */
-static int64_t run_of(const prn_cu *c, const prn_op *op, const prn_nest *n) {
+static int64_t run_of(prn_cu *c, const prn_op *op, const prn_nest *n) {
   enum { MOST = 8, WORD = 4, BYTES = 32 };
   uint32_t ins = (uint32_t)prn_op_int(op, "ins", 0);
   for (int64_t size = MOST; n->rank > 0 && size > 1; size /= 2) {
@@ -103,7 +91,8 @@ static int64_t run_of(const prn_cu *c, const prn_op *op, const prn_nest *n) {
       const prn_type *t = prn_op_operand(op, i)->type;
       int64_t bytes = size * prn_dtype_width(t->dtype);
       fits = (i < ins && is_repeated(n, i)) ||
-             (has_runs(c, n, i, t, size) && bytes >= WORD && bytes <= BYTES);
+             (prn_cu_has_runs(c, n->rank, n->strides[i], t->offset, size) &&
+              bytes >= WORD && bytes <= BYTES);
     }
     if (fits) return size;
   }

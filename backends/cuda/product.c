@@ -420,6 +420,32 @@ const prn_cu_kind prn_cu_matmul = {check_matmul, emit_matmul};
 
 enum { Q, K, V, RESULT, SCORES };
 
+/* Whether rows of operand i can be read eight elements at a time. */
+static bool has_chunks(prn_cu *c, const prn_op *op, unsigned i) {
+  enum { CHUNK = 8 };
+  const prn_type *t = prn_op_operand(op, i)->type;
+  unsigned rank = (unsigned)t->rank;
+  return prn_cu_is_half(t->dtype) &&
+         prn_dim_is_multiple(c->ctx, t->dims[rank - 1], CHUNK) &&
+         prn_cu_has_runs(c, rank, t->strides, t->offset, CHUNK);
+}
+
+/* An accessor of Q, K or V: addresses of chunks where there are any. */
+static void rows_of(prn_cu_text *t, unsigned i, const char *row) {
+  const prn_dtype as = prn_op_operand(t->op, Q)->type->dtype;
+  const char *lead[PRN_CU_RANK];
+  if (!has_chunks(t->c, t->op, i) ||
+      prn_op_operand(t->op, i)->type->dtype != as) {
+    accessor(t, i, RESULT, row, "e", as);
+    return;
+  }
+  prn_cu_open(t, "[&](pmk_i b, pmk_i %s, pmk_i e) {", row);
+  split_lead(t, RESULT, lead);
+  const char *offset = prn_cu_at(t, i, lead, row, "e");
+  prn_cu_line(t, "return pmk_address(%s);", prn_cu_address(t, i, offset));
+  prn_cu_close(t, "},");
+}
+
 /* What is done to the score of query i and key j. */
 static void score(prn_cu_text *t) {
   const prn_block *body = prn_op_block(t->op, "body");
@@ -463,9 +489,9 @@ static void emit_attention(prn_cu *c, const prn_op *op) {
       prn_cu_dim(&t, o->dims[r - 2]), prn_cu_dim(&t, k->dims[k->rank - 2]),
       prn_cu_dim(&t, q->dims[q->rank - 1]), prn_cu_dim(&t, o->dims[r - 1]),
       prn_op_int(op, "zero_hidden", 0) ? "true" : "false");
-  accessor(&t, Q, RESULT, "i", "e", q->dtype);
-  accessor(&t, K, RESULT, "j", "e", q->dtype);
-  accessor(&t, V, RESULT, "j", "e", q->dtype);
+  rows_of(&t, Q, "i");
+  rows_of(&t, K, "j");
+  rows_of(&t, V, "j");
   score(&t);
   prn_cu_open(&t, "[&](pmk_i b, pmk_i i, pmk_i e, float x) {");
   split_lead(&t, RESULT, lead);

@@ -118,6 +118,16 @@ prn_dim prn_cu_product(prn_cu *c, unsigned n, const prn_dim *dims) {
   return r;
 }
 
+bool prn_cu_has_runs(prn_cu *c, unsigned rank, const prn_dim *strides,
+                     prn_dim offset, int64_t size) {
+  if (rank == 0 || !is_const(strides[rank - 1], 1) ||
+      !prn_dim_is_multiple(c->ctx, offset, size))
+    return false;
+  for (unsigned i = 0; i + 1 < rank; i++)
+    if (!prn_dim_is_multiple(c->ctx, strides[i], size)) return false;
+  return true;
+}
+
 /* One position at most. */
 static bool is_single(prn_dim d) { return is_const(d, 0) || is_const(d, 1); }
 

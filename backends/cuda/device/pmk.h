@@ -46,6 +46,9 @@ PMK_DEV float pmk_value(pmk_f16 v) { return pmk_float(v); }
 PMK_DEV float pmk_value(pmk_bf16 v) { return pmk_float(v); }
 PMK_DEV bool pmk_value(pmk_i1 v) { return v.byte != 0; }
 
+/* An address, as accessors give it that are asked for several elements. */
+template <class T> PMK_DEV const T *pmk_address(const T *p) { return p; }
+
 /* Elements in global memory as values. */
 template <class T> PMK_DEV auto pmk_get(const T *p) {
   return pmk_value(pmk_load(p));

@@ -163,6 +163,15 @@ PMK_DEV void pmk_ldsm4(uint32_t *r, uint32_t address) {
                : "memory");
 }
 
+/* The same of matrices that are turned: elements g of rows 2t, 2t+1. */
+PMK_DEV void pmk_ldsm4_turned(uint32_t *r, uint32_t address) {
+  asm volatile("ldmatrix.sync.aligned.m8n8.x4.trans.shared.b16 "
+               "{%0, %1, %2, %3}, [%4];"
+               : "=r"(r[0]), "=r"(r[1]), "=r"(r[2]), "=r"(r[3])
+               : "r"(address)
+               : "memory");
+}
+
 /* Left and right operands, sums; of which 16 bytes of a row are one product's. */
 #define PMK_MMA(A, B, shape, twice, sum, name, c)                              \
   template <> struct pmk_mma_of<A, B> {                                        \

@@ -7,6 +7,9 @@
  * up, both sums are scaled. Results of more columns than a block keeps are
  * computed in parts, each with its own scores.
  *
+ * Q, K and V are accessors: they give elements, or (of 16-bit floats) the
+ * addresses of the first of eight that lie side by side.
+ *
  * A score of -infinity hides a key. A row whose keys are all hidden gives NaN,
  * or 0 where zero_hidden says so. NaNs come through. */
 #ifndef PRUNE_ATTENTION_H
@@ -139,7 +142,7 @@ PMK_DEV void pmk_attention_f32(int64_t b, int64_t mq, int64_t nk, int64_t d,
 /* Tiles in shared memory have rows of 64 elements and 8 more: the eight that
  * ldmatrix reads together begin in different banks. Queries: [2][64 i][e] for
  * two parts of e, so that up to 128 stay there; keys: [64 j][e]; values:
- * [128 e][64 j], turned as they come. */
+ * [2][64 j][e] for two parts of e. */
 enum {
   PMK_ATT_LD = 64 + 8,
   PMK_ATT_TILE = 64 * PMK_ATT_LD,
@@ -150,34 +153,40 @@ static_assert(5 * PMK_ATT_TILE * 2 == (int)pmk_tile_attention_mma::SHARED,
               "tiles.def");
 
 /* A tile of 64 lines by 64 steps, zeros outside of lines and steps: get(line,
- * step) from line0 and step0 on. Two steps side by side are stored at once. */
-template <class T, class G>
-PMK_DEV void pmk_att_load(T *to, int64_t lines, int64_t steps, int64_t line0,
-                          int64_t step0, G get) {
-  PMK_UNROLL_4
-  for (int r = 0; r < 64 * 32 / 128; r++) {
-    int at = r * 128 + PMK_TID, line = at / 32, step = at % 32 * 2;
-    int64_t i = line0 + line, e = step0 + step;
-    T low = {}, high = {};
-    if (i < lines && e < steps) low = get(i, e);
-    if (i < lines && e + 1 < steps) high = get(i, e + 1);
-    *(uint32_t *)(to + line * PMK_ATT_LD + step) = pmk_pair(low, high);
+ * step) from line0 and step0 on. An accessor that gives elements is asked for
+ * two steps side by side, which are stored at once; one that gives addresses
+ * for the first of eight, which are copied in the background: there eight
+ * divides the steps, and they lie side by side at a multiple of 16 bytes. */
+template <class T> struct pmk_att_tile {
+  T *to;
+  int64_t lines, steps, line0, step0;
+
+  template <class G> PMK_DEV_INSIDE void load(G get) const {
+    fill(get, (decltype(get(0, 0)) *)nullptr);
   }
-}
-/* The same turned: get(step, line), neighbours of which are lines. */
-template <class T, class G>
-PMK_DEV void pmk_att_turn(T *to, int64_t lines, int64_t steps, int64_t line0,
-                          int64_t step0, G get) {
-  PMK_UNROLL_4
-  for (int r = 0; r < 64 * 32 / 128; r++) {
-    int at = r * 128 + PMK_TID, line = at % 64, step = at / 64 * 2;
-    int64_t i = line0 + line, e = step0 + step;
-    T low = {}, high = {};
-    if (i < lines && e < steps) low = get(e, i);
-    if (i < lines && e + 1 < steps) high = get(e + 1, i);
-    *(uint32_t *)(to + line * PMK_ATT_LD + step) = pmk_pair(low, high);
+
+private:
+  template <class G> PMK_DEV_INSIDE void fill(G get, T *) const {
+    PMK_UNROLL_4
+    for (int r = 0; r < 64 * 32 / 128; r++) {
+      int at = r * 128 + PMK_TID, line = at / 32, step = at % 32 * 2;
+      int64_t i = line0 + line, e = step0 + step;
+      T low = {}, high = {};
+      if (i < lines && e < steps) low = get(i, e);
+      if (i < lines && e + 1 < steps) high = get(i, e + 1);
+      *(uint32_t *)(to + line * PMK_ATT_LD + step) = pmk_pair(low, high);
+    }
   }
-}
+  template <class G> PMK_DEV_INSIDE void fill(G get, const T **) const {
+    PMK_UNROLL
+    for (int r = 0; r < 64 * 8 / 128; r++) {
+      int at = r * 128 + PMK_TID, line = at / 8, step = at % 8 * 8;
+      int64_t i = line0 + line, e = step0 + step;
+      pmk_cp16_common(pmk_saddr(to + line * PMK_ATT_LD + step), get(i, e),
+                      i < lines && e < steps ? 16 : 0);
+    }
+  }
+};
 
 /* What a warp has: 16 queries. Lane 4g + t: of rows g and g + 8. */
 struct pmk_att {
@@ -241,7 +250,8 @@ PMK_DEV void pmk_att_weigh(float scores[8][4], pmk_att &t, int64_t b,
 }
 
 /* sums[16][128] += weights[16][64] v[64][128]: fragments of sums of scores are
- * fragments of the left operand. */
+ * fragments of the left operand, those of the values are turned as they are
+ * read. */
 template <class T>
 PMK_DEV void pmk_att_mean(pmk_att &t, float weights[8][4], const T *v,
                           bool two) {
@@ -249,6 +259,7 @@ PMK_DEV void pmk_att_mean(pmk_att &t, float weights[8][4], const T *v,
   typedef pmk_storage<T> to;
   PMK_UNROLL
   for (int j = 0; j < 8; j += 2) {
+    const T *rows = v + (j * 8 + lane % 16) * PMK_ATT_LD + lane / 16 * 8;
     uint32_t a[4], b[4];
     PMK_UNROLL
     for (int q = 0; q < 4; q++) {
@@ -258,9 +269,8 @@ PMK_DEV void pmk_att_mean(pmk_att &t, float weights[8][4], const T *v,
     PMK_UNROLL
     for (int n = 0; n < 16; n += 2) {
       if (n >= 8 && !two) continue;
-      pmk_ldsm4(b,
-                pmk_saddr(v + (n * 8 + lane / 16 * 8 + lane % 8) * PMK_ATT_LD +
-                          j * 8 + lane / 8 % 2 * 8));
+      pmk_ldsm4_turned(b,
+                       pmk_saddr(rows + n / 8 * PMK_ATT_TILE + n % 8 * 8));
       pmk_mma<T>(t.sums[n], a, b);
       pmk_mma<T>(t.sums[n + 1], a, b + 2);
     }
@@ -301,15 +311,20 @@ PMK_DEV void pmk_attention_mma(int64_t b, int64_t mq, int64_t nk, int64_t d,
     for (int64_t d0 = 0; d0 == 0 || d0 < d; d0 += 64) {
       T *queries = smem + d0 / 64 % 2 * PMK_ATT_TILE;
       if (j0 == 0 || !stay)
-        pmk_att_load(queries, mq, d, i0, d0,
-                     [&](int64_t i, int64_t x) { return q(b, i, x); });
-      pmk_att_load(smem + PMK_ATT_K, nk, d, j0, d0,
-                   [&](int64_t j, int64_t x) { return k(b, j, x); });
+        pmk_att_tile<T>{queries, mq, d, i0, d0}.load(
+            [&](int64_t i, int64_t x) { return q(b, i, x); });
+      pmk_att_tile<T>{smem + PMK_ATT_K, nk, d, j0, d0}.load(
+          [&](int64_t j, int64_t x) { return k(b, j, x); });
+      pmk_cp_commit();
       for (int h = 0; h < 1 + two && d0 == 0; h++)
-        pmk_att_turn(smem + PMK_ATT_V + h * PMK_ATT_TILE, dv, nk, e0 + h * 64,
-                     j0, [&](int64_t j, int64_t x) { return v(b, j, x); });
+        pmk_att_tile<T>{smem + PMK_ATT_V + h * PMK_ATT_TILE, nk, dv, j0,
+                        e0 + h * 64}
+            .load([&](int64_t j, int64_t x) { return v(b, j, x); });
+      pmk_cp_commit();
+      pmk_cp_wait<1>(); /* values come while scores are made */
       pmk_sync();
       pmk_att_scores(scores, queries, smem + PMK_ATT_K);
+      pmk_cp_wait<0>();
       pmk_sync(); /* the next part of the keys comes there */
     }
     pmk_att_weigh(scores, t, b, mq, nk, i0, j0, score);

@@ -203,7 +203,14 @@ PMK_DEV pmk_operands &pmk_mine() {
   return w.lane[w.meetings & 1][pmk_lane()];
 }
 
-enum { PMK_OP_SYNC, PMK_OP_SHFL, PMK_OP_LDSM, PMK_OP_MMA, PMK_OP_MMA_SP };
+enum {
+  PMK_OP_SYNC,
+  PMK_OP_SHFL,
+  PMK_OP_LDSM,
+  PMK_OP_LDSM_TURNED,
+  PMK_OP_MMA,
+  PMK_OP_MMA_SP
+};
 
 PMK_DEV void pmk_warp_sync(const char *file = __builtin_FILE(),
                            int line = __builtin_LINE()) {
@@ -237,22 +244,37 @@ PMK_DEV uint32_t pmk_prefix(uint32_t v) {
 
 /* ---- products of a warp ---- */
 
-PMK_DEV void pmk_ldsm4(uint32_t *r, uint32_t address) {
+/* Element e of a row of eight whose address a lane gave. */
+PMK_DEV uint32_t pmk_row16(const pmk_operands &o, int e) {
+  uint16_t v;
+  memcpy(&v, pmk_shared16(o.address) + e * 2, sizeof v);
+  return v;
+}
+template <bool TURNED> PMK_DEV void pmk_ldsm4_of(uint32_t *r, uint32_t address) {
   pmk_operands &mine = pmk_mine();
   uint32_t turn = pmk_emu.warp[pmk_emu.current >> 5].meetings & 1;
   bool other = pmk_mistaken(PMK_OTHER_STEP) && pmk_lane() >= 16;
   mine.address = other ? address ^ 32 : address;
-  pmk_meet(PMK_OP_LDSM, [turn](pmk_warp &w) {
+  pmk_meet(TURNED ? PMK_OP_LDSM_TURNED : PMK_OP_LDSM, [turn](pmk_warp &w) {
     for (int l = 0; l < 32; l++)
       pmk_check_arrived(w.lane[turn][l].address, -1);
     for (int m = 0; m < 4; m++)
-      for (int l = 0; l < 32; l++)
-        memcpy(&w.lane[turn][l].out[m],
-               pmk_shared16(w.lane[turn][m * 8 + (l >> 2)].address) +
-                   (l & 3) * 4,
-               4);
+      for (int l = 0; l < 32; l++) {
+        const pmk_operands *row = &w.lane[turn][m * 8];
+        int g = l >> 2, t = (l & 3) * 2;
+        uint32_t low = TURNED ? pmk_row16(row[t], g) : pmk_row16(row[g], t);
+        uint32_t high =
+            TURNED ? pmk_row16(row[t + 1], g) : pmk_row16(row[g], t + 1);
+        w.lane[turn][l].out[m] = low | high << 16;
+      }
   });
   memcpy(r, mine.out, sizeof mine.out);
+}
+PMK_DEV void pmk_ldsm4(uint32_t *r, uint32_t address) {
+  pmk_ldsm4_of<false>(r, address);
+}
+PMK_DEV void pmk_ldsm4_turned(uint32_t *r, uint32_t address) {
+  pmk_ldsm4_of<true>(r, address);
 }
 
 /* Element i of a register, as what sums are of. */

@@ -20,6 +20,7 @@ struct attention_kernel {
   int rows, threads, shared;
   test_type type;
   double tolerance; /* weights are rounded to the type before they are used */
+  bool runs = false; /* rows begin and end at multiples of eight */
 };
 
 const attention_kernel attention_kernels[] = {
@@ -32,6 +33,12 @@ const attention_kernel attention_kernels[] = {
     {"attention<bf16>", attention_bf16, pmk_tile_attention_mma::M,
      pmk_tile_attention_mma::THREADS, pmk_tile_attention_mma::SHARED, TEST_BF16,
      5e-3},
+    {"attention<f16>, runs", attention_runs_f16, pmk_tile_attention_mma::M,
+     pmk_tile_attention_mma::THREADS, pmk_tile_attention_mma::SHARED, TEST_F16,
+     6e-4, true},
+    {"attention<bf16>, runs", attention_runs_bf16, pmk_tile_attention_mma::M,
+     pmk_tile_attention_mma::THREADS, pmk_tile_attention_mma::SHARED, TEST_BF16,
+     5e-3, true},
 };
 
 struct attention_case {
@@ -45,9 +52,13 @@ std::unique_ptr<buffer> memory(test_type t, const std::vector<float> &v) {
   return std::unique_ptr<buffer>(new buffer(bytes.size(), bytes.data()));
 }
 
-attention_case make(const attention_kernel &f, const heads &h, uint32_t seed) {
+attention_case make(const attention_kernel &f, heads h, uint32_t seed) {
   attention_case c;
   source r(seed);
+  if (f.runs) {
+    h.d = (h.d + 7) / 8 * 8;
+    h.dv = (h.dv + 7) / 8 * 8;
+  }
   c.h = h;
   c.q.resize((size_t)(h.batch * h.queries * h.d));
   c.k.resize((size_t)(h.batch * h.keys * h.d));

@@ -139,12 +139,12 @@ GEMM_MMA(gemm_mma_i8i8, 0, LEFT, int8_t, int8_t)
 
 /* Attention: q, k, v, out; batch, queries, keys, columns of q, of v, zero_hidden.
  * Scores are scaled, and hidden where keys come after their query. */
-#define ATTENTION(name, T, type)                                               \
-  PMK_KERNEL(name, LAUNCH(attention_##type)) {                       \
-    attention<T>(a);                                                           \
+#define ATTENTION(name, T, type, GET)                                          \
+  PMK_KERNEL(name, LAUNCH(attention_##type)) {                                 \
+    attention<T>(a, [](const T *p) { return GET; });                           \
   }
 
-template <class T> PMK_DEV void attention(const pmk_args &a) {
+template <class T, class G> PMK_DEV void attention(const pmk_args &a, G get) {
   const T *q = (const T *)a.p[0], *k = (const T *)a.p[1];
   const T *v = (const T *)a.p[2];
   float *out = (float *)a.p[3];
@@ -152,13 +152,13 @@ template <class T> PMK_DEV void attention(const pmk_args &a) {
   pmk_attention<T>(
       a.s[0], mq, nk, d, dv, a.s[5] != 0,
       [&](int64_t b, int64_t i, int64_t e) {
-        return pmk_load(q + (b * mq + i) * d + e);
+        return get(q + (b * mq + i) * d + e);
       },
       [&](int64_t b, int64_t j, int64_t e) {
-        return pmk_load(k + (b * nk + j) * d + e);
+        return get(k + (b * nk + j) * d + e);
       },
       [&](int64_t b, int64_t j, int64_t e) {
-        return pmk_load(v + (b * nk + j) * dv + e);
+        return get(v + (b * nk + j) * dv + e);
       },
       [&](int64_t, int64_t i, int64_t j, float s) {
         return causal && j >= i ? -PMK_INFINITY : s * 0.125f;
@@ -167,6 +167,9 @@ template <class T> PMK_DEV void attention(const pmk_args &a) {
         pmk_put(out + (b * mq + i) * dv + e, x);
       });
 }
-ATTENTION(attention_float, float, f32)
-ATTENTION(attention_f16, pmk_f16, mma)
-ATTENTION(attention_bf16, pmk_bf16, mma)
+ATTENTION(attention_float, float, f32, pmk_load(p))
+ATTENTION(attention_f16, pmk_f16, mma, pmk_load(p))
+ATTENTION(attention_bf16, pmk_bf16, mma, pmk_load(p))
+/* d and dv are multiples of eight. */
+ATTENTION(attention_runs_f16, pmk_f16, mma, pmk_address(p))
+ATTENTION(attention_runs_bf16, pmk_bf16, mma, pmk_address(p))
