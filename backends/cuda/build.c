@@ -28,6 +28,9 @@ static const prn_cu_kind *kind_of(const prn_op *op) {
     KIND(softmax)
     KIND(norm)
     KIND(attention)
+    KIND(lstm)
+    KIND(gru)
+    KIND(rnn)
 #undef KIND
   default:
     return NULL;
@@ -110,14 +113,38 @@ static prn_status check(const prn_cu *c, const prn_op *op) {
   return kind->check ? kind->check(op) : PRN_OK;
 }
 
+static prn_status check_if(const prn_op *op, unsigned depth) {
+  const prn_type *t = prn_op_operand(op, 0)->type;
+  if (depth == PRN_CU_GUARDS)
+    return prn_op_error(op, "branches are nested more than %d deep",
+                        (int)PRN_CU_GUARDS);
+  if (t->dtype == PRN_BOOL) return PRN_OK;
+  return prn_op_error(op, "expected a condition of type i1");
+}
+
 /* Everything that cannot be compiled, not only the first. */
+static prn_status check_block(const prn_cu *c, const prn_block *b,
+                              unsigned depth) {
+  prn_status status = PRN_OK;
+  PRN_EACH_OP(op, b) {
+    if (!prn_op_is(op, PRN_OP_mem_if)) {
+      if (check(c, op) != PRN_OK) status = PRN_FAIL;
+    } else if (check_if(op, depth) != PRN_OK) {
+      status = PRN_FAIL;
+    } else {
+      for (uint32_t k = 0; k < op->num_blocks; k++)
+        if (check_block(c, op->blocks[k], depth + 1) != PRN_OK)
+          status = PRN_FAIL;
+    }
+  }
+  return status;
+}
+
 static prn_status check_all(const prn_cu *c, const prn_block *b) {
   prn_status status = check_attrs(c, c->func);
   for (uint32_t i = 0; i < b->num_args; i++)
     if (check_sizes(c, c->func, b->args[i]->type) != PRN_OK) status = PRN_FAIL;
-  PRN_EACH_OP(op, b)
-    if (check(c, op) != PRN_OK) status = PRN_FAIL;
-  return status;
+  return check_block(c, b, 0) == PRN_OK ? status : PRN_FAIL;
 }
 
 /* ---- symbols ---- */
@@ -157,6 +184,22 @@ static void add_expand(prn_cu *c) {
 
 /* ---- the program ---- */
 
+/* Of a mem.if, kernels of both branches are launched, of which those of one
+ * return at once. */
+static void emit_block(prn_cu *c, const prn_block *b) {
+  PRN_EACH_OP(op, b) {
+    const prn_cu_kind *kind = kind_of(op);
+    if (kind) kind->emit(c, op);
+    if (!prn_op_is(op, PRN_OP_mem_if)) continue;
+    prn_cu_guard *g = &c->guards[c->num_guards++];
+    *g = (prn_cu_guard){prn_op_operand(op, 0), true};
+    emit_block(c, prn_op_block(op, "then"));
+    g->is = false;
+    emit_block(c, prn_op_block(op, "else"));
+    c->num_guards--;
+  }
+}
+
 prn_status prn_cu_build(prn_cu *c, prn_module *m, const char *prefix) {
   memset(c, 0, sizeof *c);
   c->ctx = m->ctx;
@@ -166,10 +209,7 @@ prn_status prn_cu_build(prn_cu *c, prn_module *m, const char *prefix) {
   c->body = prn_op_block(c->func, "body");
   list_symbols(c);
   PRN_TRY(check_all(c, c->body));
-  PRN_EACH_OP(op, c->body) {
-    const prn_cu_kind *kind = kind_of(op);
-    if (kind) kind->emit(c, op);
-  }
+  emit_block(c, c->body);
   add_expand(c);
   return PRN_OK;
 }

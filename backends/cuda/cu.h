@@ -34,9 +34,19 @@ typedef struct prn_cu_variant {
   const char *why;
 } prn_cu_variant;
 
-enum { PRN_CU_VARIANTS = 8 };
+/* A mem.if that something is in: it is done where the condition, a view of one
+ * element, is so. */
+typedef struct prn_cu_guard {
+  const prn_value *condition;
+  bool is;
+} prn_cu_guard;
+
+enum { PRN_CU_VARIANTS = 8, PRN_CU_GUARDS = 8 };
 typedef struct prn_cu_step {
   const prn_op *op;
+  /* Their pointers are behind those of the operands. */
+  prn_cu_guard guards[PRN_CU_GUARDS];
+  uint32_t num_guards;
   prn_cu_variant variants[PRN_CU_VARIANTS];
   uint32_t num_variants;
   bool has_product;
@@ -68,7 +78,9 @@ typedef struct prn_cu {
   prn_map function_of; /* text -> number + 1 */
   prn_cu_step *steps;
   uint32_t num_steps, cap_steps;
-  uint32_t num_pointers; /* most operands of a step */
+  uint32_t num_pointers; /* most operands and guards of a step */
+  prn_cu_guard guards[PRN_CU_GUARDS]; /* of what is being emitted */
+  uint32_t num_guards;
 } prn_cu;
 
 /* ---- expressions (expr.c) ---- */
@@ -169,7 +181,8 @@ typedef struct prn_cu_kind {
 extern const prn_cu_kind prn_cu_map, prn_cu_reduce, prn_cu_arg_reduce,
     prn_cu_cumsum, prn_cu_gather, prn_cu_gather_elements, prn_cu_scatter,
     prn_cu_sort, prn_cu_pad, prn_cu_dims, prn_cu_matmul, prn_cu_conv,
-    prn_cu_pool, prn_cu_softmax, prn_cu_norm, prn_cu_attention;
+    prn_cu_pool, prn_cu_softmax, prn_cu_norm, prn_cu_attention, prn_cu_lstm,
+    prn_cu_gru, prn_cu_rnn;
 
 /* The constant a view comes from, looking through mem.view; or NULL. */
 const prn_op *prn_cu_constant(const prn_value *v);

@@ -66,12 +66,20 @@ static void pointer(prn_cu *c, const prn_value *v, prn_strbuf *b) {
                  prn_cu_size(c, offset));
 }
 
+static uint32_t num_pointers(const prn_cu_step *s) {
+  return s->op->num_operands + s->num_guards;
+}
+
 static void pointers(prn_cu *c, uint32_t s, prn_strbuf *b) {
-  const prn_op *op = c->steps[s].op;
+  const prn_cu_step *step = &c->steps[s];
+  uint32_t operands = step->op->num_operands;
   prn_strbuf_fmt(b, "static const prune_cuda_pointer pointers%u[] = {", s);
-  for (uint32_t i = 0; i < op->num_operands; i++) {
+  for (uint32_t i = 0; i < num_pointers(step); i++) {
     prn_strbuf_cstr(b, i % 2 ? " " : "\n    ");
-    pointer(c, prn_op_operand(op, i), b);
+    pointer(c,
+            i < operands ? prn_op_operand(step->op, i)
+                         : step->guards[i - operands].condition,
+            b);
     prn_strbuf_char(b, ',');
   }
   prn_strbuf_cstr(b, "\n};\n");
@@ -138,8 +146,8 @@ static void steps(prn_cu *c, const prn_cu_blob *blob, prn_strbuf *b) {
     prn_strbuf_cstr(b, "    {");
     literal(b, prn_cu_step_name(step->op));
     prn_strbuf_fmt(b, ", \"mem.%.*s\", pointers%u, %u, variants%u, %u, ",
-                   PRN_STR_ARG(step->op->opname->name), s,
-                   step->op->num_operands, s, step->num_variants);
+                   PRN_STR_ARG(step->op->opname->name), s, num_pointers(step),
+                   s, step->num_variants);
     if (step->has_product)
       prn_strbuf_fmt(b, "&product%u},\n", s);
     else

@@ -317,7 +317,9 @@ static void library(prn_cu *c, const prn_op *op, unsigned how, range rows) {
   prn_cu_gemm product;
   bool after;
   prn_dim one = prn_dim_const(c->ctx, 1);
-  if (rows.from > rows.to || !prn_cu_library_product(op, &product, &after))
+  /* A library asks no condition. */
+  if (rows.from > rows.to || c->num_guards > 0 ||
+      !prn_cu_library_product(op, &product, &after))
     return;
   prn_cu_variant *v = after ? finish(c, op) : NULL;
   prn_cu_step *s = prn_cu_step_for(c, op);

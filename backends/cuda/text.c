@@ -251,7 +251,15 @@ void prn_cu_text_begin(prn_cu_text *t, prn_cu *c, const prn_op *op) {
   t->op = op;
   t->indent = 1;
   t->wide = needs_wide(op);
-  if (op->num_operands > c->num_pointers) c->num_pointers = op->num_operands;
+  uint32_t pointers = op->num_operands + c->num_guards;
+  if (pointers > c->num_pointers) c->num_pointers = pointers;
+}
+
+/* In a branch that is not taken a kernel does nothing. */
+static void put_guards(const prn_cu_text *t, prn_strbuf *b) {
+  for (uint32_t i = 0; i < t->c->num_guards; i++)
+    prn_strbuf_fmt(b, "  if (%spmk_get((const pmk_i1 *)a.p[%u])) return;\n",
+                   t->c->guards[i].is ? "!" : "", t->op->num_operands + i);
 }
 
 /* The operands that the text mentions. */
@@ -291,6 +299,8 @@ prn_cu_step *prn_cu_step_for(prn_cu *c, const prn_op *op) {
   prn_cu_step *s = &c->steps[c->num_steps++];
   memset(s, 0, sizeof *s);
   s->op = op;
+  memcpy(s->guards, c->guards, sizeof s->guards);
+  s->num_guards = c->num_guards;
   return s;
 }
 
@@ -302,6 +312,7 @@ prn_cu_variant *prn_cu_text_end(prn_cu_text *t, uint32_t threads,
   /* The number of threads is part of what makes a function. */
   prn_strbuf_fmt(&text, "/* %u threads */\n  typedef %s pmk_i;\n", threads,
                  t->wide ? "int64_t" : "int32_t");
+  put_guards(t, &text);
   declare_pointers(t, &text);
   prn_strbuf_str(&text, prn_strbuf_view(&t->head));
   prn_strbuf_str(&text, prn_strbuf_view(&t->body));

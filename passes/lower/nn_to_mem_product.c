@@ -9,7 +9,8 @@
 enum { MAX_EXTRAS = 32 };
 
 static prn_value *packed(prn_to_mem *s, const prn_tensor *t, bool transposed) {
-  prn_op *c = prn_to_mem_packed(s, NULL, t, transposed, "panels");
+  const char *format = s->target->rows ? "nk" : "panels";
+  prn_op *c = prn_to_mem_packed(s, NULL, t, transposed, format);
   return prn_op_result(c, 0);
 }
 
@@ -239,7 +240,7 @@ static prn_value *recurrence(prn_to_mem *s, prn_op *op) {
   return NULL;
 }
 
-/* Gates and state of every batch row. */
+/* Gates and state of every batch row; GPUs keep them elsewhere. */
 static prn_value *cell_scratch(prn_to_mem *s, const prn_value *h,
                                int64_t vectors) {
   prn_dim dims[2] = {
@@ -264,7 +265,7 @@ static prn_status emit_cell(prn_to_mem *s, prn_op *op, prn_opcode code,
   if (inner) views[n++] = *inner;
   for (uint32_t i = 0; i + 1 < op->num_results; i++)
     views[n++] = prn_to_mem_operand(s, op, STATES + i);
-  views[n++] = cell_scratch(s, views[3], vectors);
+  if (!s->target->rows) views[n++] = cell_scratch(s, views[3], vectors);
   prn_op *cell = prn_to_mem_op(s, code, views, n, NULL);
   for (size_t i = 0; i < PRN_COUNT(attrs); i++)
     prn_to_mem_attr(op, cell, attrs[i]);

@@ -89,9 +89,12 @@ static void scan(plan *p, prn_block *b) {
       if (x->first == UINT32_MAX) x->first = p->at;
       x->last = p->at;
     }
-    if (prn_op_is(op, PRN_OP_mem_if))
-      for (uint32_t k = 0; k < op->num_blocks; k++)
-        scan(p, op->blocks[k]);
+    if (!prn_op_is(op, PRN_OP_mem_if)) continue;
+    for (uint32_t k = 0; k < op->num_blocks; k++)
+      scan(p, op->blocks[k]);
+    /* On a GPU every kernel of both branches looks at the condition. */
+    uint32_t condition = index_of(p, prn_op_operand(op, 0));
+    if (condition) p->pieces[condition - 1].last = p->at;
   }
 }
 

@@ -1,7 +1,7 @@
 """Node cases of onnx through the CUDA backend, emulated.
 
     cuda_nodes.py --mocks=DIR --emulator=DIR [--every=N] [--from=N]
-                  [--only=TEXT] [--show]
+                  [--only=TEXT,...] [--show]
 
 Every Nth case whose inputs and outputs are tensors of numbers, but for those
 that stand in onnx_nodes.expect: compiled with prunec --target=cuda
@@ -63,7 +63,8 @@ def main():
     p.add_argument("--only", default="")
     p.add_argument("--show", action="store_true")
     args = p.parse_args()
-    cases = [c for c in node_cases() if args.only in c.name]
+    cases = [c for c in node_cases()
+             if any(text in c.name for text in args.only.split(","))]
     without = expected()
     cases = [c for c in cases[args.first::args.every]
              if is_plain(c) and c.name not in without]
