@@ -56,6 +56,11 @@ PRN_NODISCARD bool prn_dim_broadcast(prn_ctx *ctx, prn_dim a, prn_dim b,
                                      prn_dim *out);
 
 bool prn_dim_is_const(prn_dim d, int64_t *out_value);
+/* Whether d is the constant `value`. */
+static inline bool prn_dim_is(prn_dim d, int64_t value) {
+  int64_t v;
+  return prn_dim_is_const(d, &v) && v == value;
+}
 /* Whether d is a multiple of `by`, whatever its symbols are. */
 bool prn_dim_is_multiple(prn_ctx *ctx, prn_dim d, int64_t by);
 static inline bool prn_dim_known(prn_dim d) {

@@ -12,11 +12,6 @@ uint32_t prn_nest_indices(const prn_block *body) {
   return set;
 }
 
-static bool is_const(prn_dim d, int64_t c) {
-  int64_t v;
-  return prn_dim_is_const(d, &v) && v == c;
-}
-
 void prn_nest_move(prn_nest *n, unsigned from, unsigned to) {
   prn_dim d = n->dims[from];
   int a = n->axis[from];
@@ -56,7 +51,7 @@ static void order(prn_nest *n, unsigned begin, unsigned end) {
     }
   }
   for (unsigned i = begin; i + 1 < end; i++)
-    if (is_const(out[i], 1) && !is_const(out[end - 1], 1))
+    if (prn_dim_is(out[i], 1) && !prn_dim_is(out[end - 1], 1))
       prn_nest_move(n, i, end - 1);
 }
 
@@ -99,7 +94,7 @@ void prn_nest_init(prn_ctx *ctx, prn_nest *n, const prn_type *const *types,
     back++;
   }
   for (unsigned i = n->rank; i-- > 0;)
-    if (is_const(n->dims[i], 1) && !in(keep, n->axis[i])) drop_axis(n, i);
+    if (prn_dim_is(n->dims[i], 1) && !in(keep, n->axis[i])) drop_axis(n, i);
   unsigned front = 0;
   while (front < n->rank && !in(last, n->axis[front]))
     front++;

@@ -128,8 +128,7 @@ static bool each_place(solver *s, const prn_relation_alt *alt, visit_fn *fn) {
 
 /* An operand of size 1 broadcasts and says nothing. */
 static bool broadcasts(const prn_relation_place *p, prn_dim size) {
-  int64_t v;
-  return !p->slot->is_result && prn_dim_is_const(size, &v) && v == 1;
+  return !p->slot->is_result && prn_dim_is(size, 1);
 }
 
 static bool unify(prn_dim *known, prn_dim found) {

@@ -69,14 +69,9 @@ static void emit_each(prn_cu *c, const prn_op *op, const prn_nest *n) {
 
 /* ---- map: runs of neighbours ---- */
 
-static bool is_const(prn_dim d, int64_t c) {
-  int64_t v;
-  return prn_dim_is_const(d, &v) && v == c;
-}
-
 /* Neighbours along the last dimension are the same element. */
 static bool is_repeated(const prn_nest *n, unsigned v) {
-  return is_const(n->strides[v][n->rank - 1], 0);
+  return prn_dim_is(n->strides[v][n->rank - 1], 0);
 }
 
 /* How many neighbours a thread can take: so many that one access has 16 bytes
@@ -192,7 +187,7 @@ static unsigned outer_rank(const prn_nest *n, uint32_t axes) {
 
 /* Neighbouring elements are added up: by the lanes of a warp. */
 static bool across_lanes(const prn_nest *n, unsigned outer) {
-  return outer < n->rank && is_const(n->strides[0][n->rank - 1], 1);
+  return outer < n->rank && prn_dim_is(n->strides[0][n->rank - 1], 1);
 }
 
 static void emit_reduce(prn_cu *c, const prn_op *op) {

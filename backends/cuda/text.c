@@ -92,18 +92,13 @@ const char *prn_cu_dim(prn_cu_text *t, prn_dim d) {
   return name;
 }
 
-static bool is_const(prn_dim d, int64_t c) {
-  int64_t v;
-  return prn_dim_is_const(d, &v) && v == c;
-}
-
 const char *prn_cu_offset(prn_cu_text *t, unsigned rank, const prn_dim *strides,
                           const char *const *index) {
   const char *sum = NULL;
   for (unsigned i = 0; i < rank; i++) {
-    if (is_const(strides[i], 0) || strcmp(index[i], "0") == 0) continue;
+    if (prn_dim_is(strides[i], 0) || strcmp(index[i], "0") == 0) continue;
     const char *term =
-        is_const(strides[i], 1)
+        prn_dim_is(strides[i], 1)
             ? index[i]
             : prn_cu_str(t->c, "%s * %s", index[i], prn_cu_dim(t, strides[i]));
     sum = sum ? prn_cu_str(t->c, "%s + %s", sum, term) : term;
@@ -120,7 +115,7 @@ prn_dim prn_cu_product(prn_cu *c, unsigned n, const prn_dim *dims) {
 
 bool prn_cu_has_runs(prn_cu *c, unsigned rank, const prn_dim *strides,
                      prn_dim offset, int64_t size) {
-  if (rank == 0 || !is_const(strides[rank - 1], 1) ||
+  if (rank == 0 || !prn_dim_is(strides[rank - 1], 1) ||
       !prn_dim_is_multiple(c->ctx, offset, size))
     return false;
   for (unsigned i = 0; i + 1 < rank; i++)
@@ -129,7 +124,9 @@ bool prn_cu_has_runs(prn_cu *c, unsigned rank, const prn_dim *strides,
 }
 
 /* One position at most. */
-static bool is_single(prn_dim d) { return is_const(d, 0) || is_const(d, 1); }
+static bool is_single(prn_dim d) {
+  return prn_dim_is(d, 0) || prn_dim_is(d, 1);
+}
 
 void prn_cu_split(prn_cu_text *t, const char *item, const char *prefix,
                   unsigned rank, const prn_dim *dims, const char **out) {

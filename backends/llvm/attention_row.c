@@ -15,11 +15,6 @@ enum {
 };
 enum { KEYS = 512, WIDE = 8 }; /* keys of a block; vectors at once */
 
-static bool is_const(prn_dim d, int64_t c) {
-  int64_t v;
-  return prn_dim_is_const(d, &v) && v == c;
-}
-
 static int64_t last_size(const prn_op *op, unsigned operand) {
   const prn_type *t = prn_op_operand(op, operand)->type;
   int64_t n;
@@ -28,11 +23,11 @@ static int64_t last_size(const prn_op *op, unsigned operand) {
 
 bool prn_attention_row_fit(const prn_op *op) {
   const prn_type *out = prn_op_operand(op, OUT)->type;
-  if (!is_const(out->dims[out->rank - 2], 1)) return false;
+  if (!prn_dim_is(out->dims[out->rank - 2], 1)) return false;
   for (unsigned o = K; o <= V; o++) {
     const prn_type *t = prn_op_operand(op, o)->type;
-    if (!is_const(t->strides[t->rank - 1], 1) &&
-        !is_const(t->strides[t->rank - 2], 1))
+    if (!prn_dim_is(t->strides[t->rank - 1], 1) &&
+        !prn_dim_is(t->strides[t->rank - 2], 1))
       return false;
   }
   return true;

@@ -42,19 +42,14 @@ static unsigned view(const prn_kernel *k, const prn_nest *n, unsigned operand) {
   return operand == PRN_ROWS_BIAS && present(k, PRN_ROWS_SCALE);
 }
 
-static bool is_const(prn_dim d, int64_t c) {
-  int64_t v;
-  return prn_dim_is_const(d, &v) && v == c;
-}
-
 bool prn_columns_fit(const prn_kernel *k) {
   if (rank(k) < 2) return false;
   prn_nest n = nest_of(k);
   unsigned last = n.rank - 1;
   const prn_dim *x = n.strides[n.views - 2], *out = n.strides[n.views - 1];
   if (n.rank < 2 || n.axis[last] != (int)rank(k) - 1) return false;
-  return is_const(x[last - 1], 1) && is_const(out[last - 1], 1) &&
-         !is_const(x[last], 1);
+  return prn_dim_is(x[last - 1], 1) && prn_dim_is(out[last - 1], 1) &&
+         !prn_dim_is(x[last], 1);
 }
 
 /* ---- items ---- */

@@ -26,16 +26,11 @@ static const prn_conv_way *way_of(const prn_target *t, const prn_op *op) {
 
 /* ---- sizes ---- */
 
-static bool is_const(prn_dim d, int64_t c) {
-  int64_t v;
-  return prn_dim_is_const(d, &v) && v == c;
-}
-
 bool prn_conv_dense_from(prn_ctx *ctx, const prn_type *t, int32_t begin,
                          prn_dim unit) {
   prn_dim step = unit;
   for (int32_t i = t->rank - 1; i >= begin; i--) {
-    if (is_const(t->dims[i], 1)) continue;
+    if (prn_dim_is(t->dims[i], 1)) continue;
     if (t->strides[i] != step) return false;
     step = prn_dim_mul(ctx, step, t->dims[i]);
   }
@@ -45,7 +40,7 @@ bool prn_conv_dense_from(prn_ctx *ctx, const prn_type *t, int32_t begin,
 /* The last dimension that is not 1. */
 static int32_t innermost(const prn_type *t) {
   int32_t last = t->rank - 1;
-  while (last > 2 && is_const(t->dims[last], 1))
+  while (last > 2 && prn_dim_is(t->dims[last], 1))
     last--;
   return last;
 }
@@ -59,8 +54,8 @@ prn_v prn_conv_row_stride(const prn_kernel *k, unsigned operand) {
 }
 
 bool prn_conv_unit_width(const prn_type *t) {
-  return is_const(t->strides[t->rank - 1], 1) ||
-         is_const(t->dims[t->rank - 1], 1);
+  return prn_dim_is(t->strides[t->rank - 1], 1) ||
+         prn_dim_is(t->dims[t->rank - 1], 1);
 }
 
 bool prn_conv_is_f32(const prn_op *op) {

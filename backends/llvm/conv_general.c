@@ -10,11 +10,6 @@
 
 enum { ROWS = 192 }; /* output channels of one item */
 
-static bool is_const(prn_dim d, int64_t c) {
-  int64_t v;
-  return prn_dim_is_const(d, &v) && v == c;
-}
-
 /* Channels unfolded at a time. */
 static int64_t channels_at_once(const prn_op *op) {
   int64_t n = PRN_GEMM_KB / prn_conv_taps(op);
@@ -39,7 +34,7 @@ static bool pointwise(prn_ctx *ctx, const prn_op *op) {
   const prn_attr *pads = prn_op_attr(op, "pads");
   if (prn_conv_taps(op) != 1) return false;
   for (size_t i = 0; i < n; i++)
-    if (s[i] != 1 || !is_const(pads->list[i]->dim, 0)) return false;
+    if (s[i] != 1 || !prn_dim_is(pads->list[i]->dim, 0)) return false;
   const prn_type *x = prn_conv_type(op, PRN_CONV_X),
                  *out = prn_conv_type(op, PRN_CONV_OUT);
   for (int32_t i = 2; i < x->rank; i++)
@@ -134,7 +129,7 @@ static bool product_fits(const prn_target *t, const prn_op *op) {
   if (!prn_conv_is_f32(op) ||
       !prn_conv_dense_from(ctx, w, 1, prn_dim_const(ctx, 1)))
     return false;
-  bool depthwise = is_const(w->dims[1], 1) && group > 1 &&
+  bool depthwise = prn_dim_is(w->dims[1], 1) && group > 1 &&
                    prn_dim_is_const(w->dims[0], &o) && o / group <= 4;
   return !depthwise;
 }

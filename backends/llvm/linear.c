@@ -29,15 +29,10 @@ static unsigned rank(const prn_op *op) {
   return (unsigned)prn_op_operand(op, OUT)->type->rank;
 }
 
-static bool is_const(prn_dim d, int64_t c) {
-  int64_t v;
-  return prn_dim_is_const(d, &v) && v == c;
-}
-
 /* Neighbours along the last dimension are side by side. */
 static bool unit(const prn_type *t) {
-  return is_const(t->strides[t->rank - 1], 1) ||
-         is_const(t->dims[t->rank - 1], 1);
+  return prn_dim_is(t->strides[t->rank - 1], 1) ||
+         prn_dim_is(t->dims[t->rank - 1], 1);
 }
 
 /* Of the columns and the sums, for weights of this type. */

@@ -15,17 +15,12 @@ static unsigned num_ins(const prn_op *op) {
   return (unsigned)prn_op_int(op, "ins", 0);
 }
 
-static bool is_const(prn_dim d, int64_t c) {
-  int64_t v;
-  return prn_dim_is_const(d, &v) && v == c;
-}
-
 /* The input is read in tiles along dimension a. */
 static bool turned(const prn_kernel *k, const prn_nest *n, unsigned input,
                    unsigned a) {
   const prn_dim *s = n->strides[input], last = s[n->rank - 1];
   prn_t t = prn_elem_memory(k->g, k->v[input].type->dtype);
-  return is_const(s[a], 1) && !is_const(last, 1) && !is_const(last, 0) &&
+  return prn_dim_is(s[a], 1) && !prn_dim_is(last, 1) && !prn_dim_is(last, 0) &&
          LLVMABISizeOfType(k->g->target->layout, t) == 4;
 }
 
@@ -34,7 +29,7 @@ static bool turned(const prn_kernel *k, const prn_nest *n, unsigned input,
 static bool tile(const prn_kernel *k, prn_nest *n) {
   unsigned ins = num_ins(k->op), best = n->rank, most = 0;
   if (n->rank < 2 || k->g->target->lanes < 2 ||
-      !is_const(n->strides[n->views - 1][n->rank - 1], 1))
+      !prn_dim_is(n->strides[n->views - 1][n->rank - 1], 1))
     return false;
   for (unsigned a = 0; a + 1 < n->rank; a++) {
     unsigned count = 0;

@@ -25,15 +25,10 @@ static bool tiled(const prn_op *op) {
          (dtype(op, OUT) == PRN_F32 || prn_op_block(op, "body"));
 }
 
-static bool is_const(prn_dim d, int64_t c) {
-  int64_t v;
-  return prn_dim_is_const(d, &v) && v == c;
-}
-
 /* C can be computed in place. */
 static bool direct(const prn_op *op) {
   const prn_type *t = prn_op_operand(op, OUT)->type;
-  return t->dtype == PRN_F32 && is_const(t->strides[t->rank - 1], 1);
+  return t->dtype == PRN_F32 && prn_dim_is(t->strides[t->rank - 1], 1);
 }
 
 /* The family for weights with zeros, or NULL. */
@@ -80,7 +75,7 @@ static prn_status check(const prn_op *op) {
     if (!tiled(op)) return prn_op_error(op, "packed weights need f32 operands");
     PRN_TRY(check_packing(op));
     for (int32_t i = 0; i + 2 < b->rank; i++)
-      if (!is_const(b->strides[i], 0) && !is_const(b->dims[i], 1))
+      if (!prn_dim_is(b->strides[i], 0) && !prn_dim_is(b->dims[i], 1))
         return prn_op_error(op, "batches of packed weights are not supported");
   }
   if (!prn_op_block(op, "body") && dtype(op, A) != dtype(op, OUT))

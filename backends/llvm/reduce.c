@@ -17,11 +17,6 @@ typedef struct plan {
   bool across;   /* lanes are results */
 } plan;
 
-static bool is_const(prn_dim d, int64_t c) {
-  int64_t v;
-  return prn_dim_is_const(d, &v) && v == c;
-}
-
 static uint32_t reduced_axes(const prn_op *op) {
   size_t n;
   const int64_t *axes = prn_op_ints(op, "axes", &n);
@@ -43,8 +38,8 @@ static plan plan_of(const prn_kernel *k) {
   while (p.kept < n->rank && !(axes >> n->axis[p.kept] & 1))
     p.kept++;
   const prn_dim *in = n->strides[0];
-  bool side_by_side = p.kept < n->rank && is_const(in[n->rank - 1], 1);
-  p.across = p.kept > 0 && !side_by_side && is_const(in[p.kept - 1], 1);
+  bool side_by_side = p.kept < n->rank && prn_dim_is(in[n->rank - 1], 1);
+  p.across = p.kept > 0 && !side_by_side && prn_dim_is(in[p.kept - 1], 1);
   return p;
 }
 

@@ -76,11 +76,6 @@ static bool same_size(prn_dim a, prn_dim b) {
   return prn_dim_known(a) && prn_dim_known(b) && prn_dim_cmp(a, b) == 0;
 }
 
-static bool is_number(prn_dim d, int64_t value) {
-  int64_t v;
-  return prn_dim_is_const(d, &v) && v == value;
-}
-
 /* x, of operand size `from`, broadcasts to `to` in the result. */
 static void tie_broadcast(prn_couple *c, const prn_op *op, prn_space *x,
                           prn_space *to) {
@@ -88,7 +83,7 @@ static void tie_broadcast(prn_couple *c, const prn_op *op, prn_space *x,
     prn_couple_freeze(x ? x : to, op, takes_whole);
   } else if (same_size(x->size, to->size)) {
     prn_couple_tie(c, op, x, to);
-  } else if (!is_number(x->size, 1)) {
+  } else if (!prn_dim_is(x->size, 1)) {
     prn_couple_freeze(x, op, takes_whole);
     prn_couple_freeze(to, op, takes_whole);
   }
@@ -148,7 +143,7 @@ static prn_space *product_of(prn_couple *c, const prn_op *op,
 
 static void tie_rest(prn_couple *c, const prn_op *op, prn_space *x, int32_t at,
                      factors *f) {
-  if (x && is_number(x->size, 1)) return;
+  if (x && prn_dim_is(x->size, 1)) return;
   if (at >= (int32_t)PRN_COUNT(f->rest)) {
     prn_couple_freeze(x, op, takes_whole);
     return;
@@ -181,7 +176,7 @@ static void tie_place(prn_couple *c, const prn_op *op,
     break;
   case PRN_RELATION_PRODUCT: {
     prn_space *y = product_of(c, op, p->dim, f);
-    if (x && y && is_number(x->size, 1) && !is_number(y->size, 1) &&
+    if (x && y && prn_dim_is(x->size, 1) && !prn_dim_is(y->size, 1) &&
         !p->slot->is_result)
       return; /* broadcast */
     if (!x || !y) freeze_names(p->dim, op, f);

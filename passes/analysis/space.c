@@ -15,14 +15,9 @@ static prn_space *make(prn_spaces *s, prn_space_kind kind, prn_dim size,
   return x;
 }
 
-static bool is_one(prn_dim d) {
-  int64_t v;
-  return prn_dim_is_const(d, &v) && v == 1;
-}
-
 prn_space *prn_space_atom(prn_spaces *s, prn_dim size) {
-  return make(s, is_one(size) ? PRN_SPACE_PRODUCT : PRN_SPACE_ATOM, size, NULL,
-              0);
+  return make(s, prn_dim_is(size, 1) ? PRN_SPACE_PRODUCT : PRN_SPACE_ATOM, size,
+              NULL, 0);
 }
 
 /* Factors of 1 are left out. */
@@ -32,16 +27,11 @@ prn_space *prn_space_product(prn_spaces *s, prn_space *const *parts,
   prn_dim size = prn_dim_const(s->ctx, 1);
   uint32_t used = 0;
   for (uint32_t i = 0; i < n; i++) {
-    if (is_one(parts[i]->size)) continue;
+    if (prn_dim_is(parts[i]->size, 1)) continue;
     size = prn_dim_mul(s->ctx, size, parts[i]->size);
     some[used++] = parts[i];
   }
   return used == 1 ? some[0] : make(s, PRN_SPACE_PRODUCT, size, some, used);
-}
-
-static bool is_zero(prn_dim d) {
-  int64_t v;
-  return prn_dim_is_const(d, &v) && v == 0;
 }
 
 /* Empty terms are left out: no space is a part of itself. */
@@ -50,7 +40,7 @@ prn_space *prn_space_sum(prn_spaces *s, prn_space *const *parts, uint32_t n) {
   prn_dim size = prn_dim_const(s->ctx, 0);
   uint32_t used = 0;
   for (uint32_t i = 0; i < n; i++) {
-    if (is_zero(parts[i]->size)) continue;
+    if (prn_dim_is(parts[i]->size, 0)) continue;
     size = prn_dim_add(s->ctx, size, parts[i]->size);
     some[used++] = parts[i];
   }
@@ -200,7 +190,7 @@ static bool factor(prn_spaces *s, prn_space *x, prn_dim inner, prn_space **out,
   uint32_t n = l.n; /* factors that are outer ones */
   prn_dim rest = inner, q;
   bool ok = true;
-  for (; ok && n && !is_one(rest); n--) {
+  for (; ok && n && !prn_dim_is(rest, 1); n--) {
     prn_space *last = l.at[n - 1];
     if (divide(s, rest, last->size, &q)) {
       rest = q;
@@ -210,7 +200,7 @@ static bool factor(prn_spaces *s, prn_space *x, prn_dim inner, prn_space **out,
       if (ok) n++; /* the new outer one stays outside */
     }
   }
-  ok = ok && is_one(rest);
+  ok = ok && prn_dim_is(rest, 1);
   if (ok) *out = prn_space_product(s, l.at, n);
   if (ok) *in = prn_space_product(s, l.at + n, l.n - n);
   prn_free(l.at);

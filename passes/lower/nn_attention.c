@@ -4,11 +4,6 @@
 
 enum { MAX_HEAD = 1024, MAX_EXTRAS = 24, MAX_INLINED = 40, SMALL = 1 << 16 };
 
-static bool is_const(prn_dim d, int64_t c) {
-  int64_t v;
-  return prn_dim_is_const(d, &v) && v == c;
-}
-
 static bool small_head(prn_dim d) {
   int64_t v;
   return prn_dim_is_const(d, &v) && v > 0 && v <= MAX_HEAD;
@@ -162,9 +157,9 @@ static prn_op *computed_by(const prn_value *x) {
     if (less < 0) return NULL;
     for (int32_t i = 0; i < x->type->rank; i++) {
       bool repeats = prn_op_is(x->def, PRN_OP_nn_broadcast);
-      if (i < less ? !repeats && !is_const(x->type->dims[i], 1)
+      if (i < less ? !repeats && !prn_dim_is(x->type->dims[i], 1)
                    : x->type->dims[i] != y->type->dims[i - less] &&
-                         !(repeats && is_const(y->type->dims[i - less], 1)))
+                         !(repeats && prn_dim_is(y->type->dims[i - less], 1)))
         return NULL;
     }
     x = y;
@@ -174,8 +169,8 @@ static prn_op *computed_by(const prn_value *x) {
 
 /* One element for each pair of a query and a key. */
 static bool is_square(const prn_type *t) {
-  return t->rank >= 2 && !is_const(t->dims[t->rank - 1], 1) &&
-         !is_const(t->dims[t->rank - 2], 1);
+  return t->rank >= 2 && !prn_dim_is(t->dims[t->rank - 1], 1) &&
+         !prn_dim_is(t->dims[t->rank - 2], 1);
 }
 
 /* The map computes a large mask from positions and from what does not belong
@@ -192,7 +187,7 @@ static bool worth(const prn_op *map, const prn_op *a) {
   PRN_EACH_OP(op, prn_op_block(map, "body")) {
     ops++;
     if (prn_op_is(op, PRN_OP_nn_index) &&
-        is_const(t->dims[prn_op_int(op, "dim", 0)], 1))
+        prn_dim_is(t->dims[prn_op_int(op, "dim", 0)], 1))
       return false;
   }
   return ops <= MAX_INLINED &&
@@ -272,7 +267,7 @@ static prn_value *unrepeated(const prn_value *x) {
     return NULL;
   prn_value *z = prn_op_operand(y->def, 0);
   const prn_dim *e = z->type->dims;
-  bool once = z->type->rank == 5 && is_const(e[2], 1) && !is_const(d[2], 1);
+  bool once = z->type->rank == 5 && prn_dim_is(e[2], 1) && !prn_dim_is(d[2], 1);
   for (int32_t i = 0; once && i < 5; i++)
     once = i == 2 || e[i] == d[i];
   return once ? z : NULL;
@@ -285,7 +280,7 @@ static prn_value *cut_heads(prn_nn *b, prn_value *x, const prn_dim *heads,
   const prn_type *t = x->type;
   prn_dim dims[5], one = prn_dim_const(b->ctx, 1);
   if (t->rank < 3) return x;
-  bool shared = is_const(t->dims[t->rank - 3], 1);
+  bool shared = prn_dim_is(t->dims[t->rank - 3], 1);
   if (!shared && t->dims[t->rank - 3] != *heads) return NULL;
   dims[0] = t->rank == 4 ? t->dims[0] : one;
   dims[1] = shared ? one : kv;

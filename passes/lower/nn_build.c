@@ -335,10 +335,8 @@ prn_value *prn_nn_slice(prn_nn *b, prn_value *x, const prn_type *type,
   size_t rank = (size_t)type->rank;
   type = prn_nn_plain(b->ctx, type);
   bool same = prn_nn_plain(b->ctx, x->type) == type;
-  for (size_t i = 0; same && i < rank; i++) {
-    int64_t v;
-    same = prn_dim_is_const(starts[i], &v) && v == 0 && steps[i] == 1;
-  }
+  for (size_t i = 0; same && i < rank; i++)
+    same = prn_dim_is(starts[i], 0) && steps[i] == 1;
   if (same) return x;
   prn_value *r = prn_nn_make(b, PRN_OP_nn_slice, &x, 1, type);
   prn_op_set_attr(r->def, "starts", prn_nn_dim_list(b->ctx, starts, rank));

@@ -138,11 +138,10 @@ static prn_value *match_formula(prn_nn *b, prn_op *op) {
 
 /* w varies along the normalised dimensions only. */
 static bool fits_tail(const prn_type *w, const prn_type *x, int32_t axis) {
-  int64_t v;
   if (w->rank > x->rank || w->dtype != x->dtype) return false;
   for (int32_t i = 0; i < w->rank; i++) {
     int32_t at = i + x->rank - w->rank;
-    bool one = prn_dim_is_const(w->dims[i], &v) && v == 1;
+    bool one = prn_dim_is(w->dims[i], 1);
     if (!one && (at < axis || w->dims[i] != x->dims[at])) return false;
   }
   return true;

@@ -49,11 +49,6 @@ prn_value *prn_to_mem_result_rows(prn_to_mem *s, const prn_value *v,
 
 /* ---- results in the order of their operands ---- */
 
-static bool is_one(prn_dim d) {
-  int64_t v;
-  return prn_dim_is_const(d, &v) && v == 1;
-}
-
 /* Rows of side-by-side columns, as prn_to_mem_alloc_rows makes them: what a
  * row-major order would be but for the pitch, or columns before rows. */
 static bool in_rows(const prn_to_mem *s, const prn_type *t) {
@@ -61,7 +56,7 @@ static bool in_rows(const prn_to_mem *s, const prn_type *t) {
   bool last = true, pitched = false;
   for (int32_t i = t->rank; i-- > 0;) {
     int64_t stride;
-    if (is_one(t->dims[i])) continue;
+    if (prn_dim_is(t->dims[i], 1)) continue;
     if (prn_dim_is_const(t->strides[i], &stride) && stride <= 0) return false;
     if (last && t->strides[i] != step) return true;
     last = false;
@@ -83,7 +78,7 @@ static bool is_model(const prn_to_mem *s, const prn_type *x,
   for (int32_t i = 0; i < t->rank; i++) {
     int64_t stride;
     if (x->dims[i] != t->dims[i]) return false;
-    if (is_one(t->dims[i]) || !prn_dim_is_const(x->strides[i], &stride))
+    if (prn_dim_is(t->dims[i], 1) || !prn_dim_is_const(x->strides[i], &stride))
       continue;
     if (stride <= 0) return false;
     unit = unit || stride == 1;
@@ -122,7 +117,7 @@ static bool columns_merge(const prn_to_mem *s, const prn_type *t,
                           uint32_t rows) {
   prn_dim step = prn_dim_const(s->ctx, 1);
   for (int32_t i = t->rank; i-- > 0;) {
-    if (is_row(rows, i) || is_one(t->dims[i])) continue;
+    if (is_row(rows, i) || prn_dim_is(t->dims[i], 1)) continue;
     if (t->strides[i] != step) return false;
     step = prn_dim_mul(s->ctx, step, t->dims[i]);
   }

@@ -94,11 +94,6 @@ prn_op *prn_to_mem_packed(prn_to_mem *s, const prn_op *op, const prn_tensor *t,
 
 /* ---- which products are linear ---- */
 
-static bool is_const(prn_dim d, int64_t c) {
-  int64_t v;
-  return prn_dim_is_const(d, &v) && v == c;
-}
-
 const prn_tensor *prn_to_mem_filter(const prn_op *op) {
   const prn_tensor *t = prn_value_constant(prn_op_operand(op, 1));
   bool fits = t && prn_tensor_count(t) > 0 &&
@@ -115,8 +110,8 @@ const prn_tensor *prn_to_mem_pointwise(const prn_op *op) {
   size_t n;
   const int64_t *strides = prn_op_ints(op, "strides", &n);
   for (int32_t i = 2; i < x->rank; i++)
-    if (!is_const(w->type->dims[i], 1) || strides[i - 2] != 1 ||
-        !is_const(pads->list[i - 2]->dim, 0) || x->dims[i] != out->dims[i])
+    if (!prn_dim_is(w->type->dims[i], 1) || strides[i - 2] != 1 ||
+        !prn_dim_is(pads->list[i - 2]->dim, 0) || x->dims[i] != out->dims[i])
       return NULL;
   return x->rank > 2 ? w : NULL;
 }
@@ -184,7 +179,7 @@ static prn_value *as_matrix(prn_to_mem *s, prn_value *x, uint32_t rows) {
       strides[n++] = t->strides[i];
     } else {
       columns = prn_dim_mul(s->ctx, columns, t->dims[i]);
-      if (!is_const(t->dims[i], 1)) step = t->strides[i];
+      if (!prn_dim_is(t->dims[i], 1)) step = t->strides[i];
     }
   }
   dims[n] = columns;
@@ -196,8 +191,8 @@ static prn_value *as_matrix(prn_to_mem *s, prn_value *x, uint32_t rows) {
 /* Steps of 0 along all columns. */
 static bool repeats(const prn_type *t, uint32_t rows) {
   for (int32_t i = 0; i < t->rank; i++)
-    if (!(rows >> i & 1) && !is_const(t->dims[i], 1) &&
-        !is_const(t->strides[i], 0))
+    if (!(rows >> i & 1) && !prn_dim_is(t->dims[i], 1) &&
+        !prn_dim_is(t->strides[i], 0))
       return false;
   return true;
 }

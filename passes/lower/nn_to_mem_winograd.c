@@ -83,8 +83,7 @@ static int64_t panel_of(int64_t k, int64_t n, int64_t group) {
 /* Rows of pixels side by side, as the kernel loads them. */
 static prn_value *unit_rows(prn_to_mem *s, prn_value *x) {
   const prn_type *t = x->type;
-  int64_t v;
-  if (prn_dim_is_const(t->strides[3], &v) && v == 1) return x;
+  if (prn_dim_is(t->strides[3], 1)) return x;
   return prn_to_mem_as_rows(s, x, 3);
 }
 

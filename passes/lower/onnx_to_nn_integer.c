@@ -150,13 +150,8 @@ static prn_value *sums_of(prn_o2n *e, const matrix *m, int32_t trailing) {
 
 /* ---- the product ---- */
 
-static bool is_one(prn_dim d) {
-  int64_t v;
-  return prn_dim_is_const(d, &v) && v == 1;
-}
-
 static bool one_element(const prn_type *t) {
-  return t->rank == 0 || (t->rank == 1 && is_one(t->dims[0]));
+  return t->rank == 0 || (t->rank == 1 && prn_dim_is(t->dims[0], 1));
 }
 
 /* A convolution that is a matrix product at every position. */
@@ -165,7 +160,7 @@ static bool is_pointwise(const prn_op *op, const prn_type *x, const prn_type *w,
   size_t n;
   const int64_t *strides = prn_op_ints(op, "strides", &n);
   for (int32_t i = 2; i < x->rank; i++)
-    if (!is_one(w->dims[i]) || x->dims[i] != y->dims[i] ||
+    if (!prn_dim_is(w->dims[i], 1) || x->dims[i] != y->dims[i] ||
         (strides && strides[i - 2] != 1))
       return false;
   return true;

@@ -1,14 +1,9 @@
 #include "passes/lower/views.h"
 
-static bool is_one(prn_dim d) {
-  int64_t v;
-  return prn_dim_is_const(d, &v) && v == 1;
-}
-
 bool prn_view_is_dense(prn_ctx *ctx, const prn_type *v) {
   prn_dim step = prn_dim_const(ctx, 1);
   for (int32_t i = v->rank - 1; i >= 0; i--) {
-    if (is_one(v->dims[i])) continue;
+    if (prn_dim_is(v->dims[i], 1)) continue;
     if (v->strides[i] != step) return false;
     step = prn_dim_mul(ctx, step, v->dims[i]);
   }
@@ -53,7 +48,7 @@ const prn_type *prn_view_broadcast(prn_ctx *ctx, const prn_type *v,
   if (lead < 0) return NULL;
   for (int32_t i = 0; i < rank; i++) {
     prn_dim size = i < lead ? NULL : v->dims[i - lead], common;
-    if (!size || (is_one(size) && !is_one(dims[i]))) {
+    if (!size || (prn_dim_is(size, 1) && !prn_dim_is(dims[i], 1))) {
       strides[i] = prn_dim_const(ctx, 0);
     } else if (size == dims[i]) {
       strides[i] = v->strides[i - lead];
@@ -121,12 +116,12 @@ static const prn_type *reshape_strided(prn_ctx *ctx, const prn_type *v,
   prn_dim strides[PRN_VIEW_MAX_RANK];
   int32_t at = 0;
   for (int32_t i = 0; i < v->rank; i++) {
-    if (is_one(v->dims[i])) continue;
+    if (prn_dim_is(v->dims[i], 1)) continue;
     old.dims[old.n] = v->dims[i];
     old.strides[old.n++] = v->strides[i];
   }
   for (int32_t ni = 0; ni < rank;) {
-    if (is_one(dims[ni])) {
+    if (prn_dim_is(dims[ni], 1)) {
       strides[ni++] = prn_dim_const(ctx, 1);
       continue;
     }
