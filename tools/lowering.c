@@ -28,9 +28,11 @@ static void common_text(const prn_lowering *how, uint32_t dialects,
     prn_strbuf_cstr(b, "]},");
   }
   if (dialects & PRN_DIALECT_ONNX)
-    prn_strbuf_cstr(b, "infer-shapes,canonicalize,fold-constants,unroll-loops,"
-                       "resolve-sequences{defaults=true,outputs=true},cse,dce,"
-                       "lower-onnx-to-nn,");
+    prn_strbuf_cstr(b,
+                    "infer-shapes,canonicalize,fold-constants,unroll-loops,"
+                    "resolve-sequences{defaults=true,outputs=true},cse,dce,");
+  if (dialects & PRN_DIALECT_ONNX)
+    prn_strbuf_fmt(b, "lower-onnx-to-nn%s,", how->gpu ? "{float8=true}" : "");
   const char *type = how->precision ? how->precision : "f32";
   if (dialects & (PRN_DIALECT_ONNX | PRN_DIALECT_NN))
     prn_strbuf_fmt(b, "nn-widen,nn-simplify,nn-precision{type=%s},nn-fuse,",

@@ -1,5 +1,6 @@
 /* Scalar code (bodies of nn operators) as C++; the functions it calls are in
- * device/prune_scalar.h. 16-bit floats are computed with as f32 and rounded. */
+ * device/prune_scalar.h. Floats of 16 and of 8 bits are computed with as
+ * f32 and rounded. */
 #include <math.h>
 #include <string.h>
 
@@ -16,7 +17,10 @@ static const char *operand(const emission *e, const prn_op *op, uint32_t i) {
   return prn_ptrmap_get(&e->names, prn_op_operand(op, i));
 }
 
-static bool is_half(prn_dtype t) { return t == PRN_F16 || t == PRN_BF16; }
+/* Computed with as f32, and rounded. */
+static bool is_rounded(prn_dtype t) {
+  return t == PRN_F16 || t == PRN_BF16 || t == PRN_F8E4M3FN || t == PRN_F8E5M2;
+}
 
 const char *prn_cu_float(prn_cu *c, double v, bool is_double) {
   if (isnan(v)) return is_double ? "pmk_nan<double>()" : "pmk_nan<float>()";
@@ -103,7 +107,7 @@ static bool is_idle_cast(const prn_op *op) {
   prn_dtype to = op->results[0].type->dtype;
   if (!prn_str_is(prn_str_from(prn_cu_value_type(from)), prn_cu_value_type(to)))
     return false;
-  return !is_half(to) ||
+  return !is_rounded(to) ||
          (prn_value_has_one_use(&op->results[0]) &&
           prn_op_is(op->results[0].uses->owner, PRN_OP_nn_yield));
 }
@@ -126,7 +130,7 @@ void prn_cu_body(prn_cu_text *t, const prn_block *b, const char *const *args,
       continue;
     }
     const char *v = value_of(&e, op);
-    if (is_half(d) && !prn_op_is(op, PRN_OP_nn_constant))
+    if (is_rounded(d) && !prn_op_is(op, PRN_OP_nn_constant))
       v = prn_cu_str(t->c, "pmk_round<%s>(%s)", prn_cu_memory_type(d), v);
     const char *name = prn_cu_str(t->c, "v%u", t->num_locals++);
     prn_cu_line(t, "const %s %s = %s;", prn_cu_value_type(d), name, v);

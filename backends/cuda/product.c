@@ -32,6 +32,7 @@ prn_cu_variant *prn_cu_tile_end(prn_cu_text *t, const prn_cu_tile *tile,
 
 bool prn_cu_is_half(prn_dtype t) { return t == PRN_F16 || t == PRN_BF16; }
 bool prn_cu_is_byte(prn_dtype t) { return t == PRN_U8 || t == PRN_I8; }
+bool prn_cu_is_f8(prn_dtype t) { return t == PRN_F8E4M3FN || t == PRN_F8E5M2; }
 
 /* ---- accessors ---- */
 
@@ -174,6 +175,7 @@ static prn_cu_variant *end(prn_cu_text *t, const shape *s, const char *name) {
 
 bool prn_cu_has_template(prn_dtype a, prn_dtype b) {
   if (prn_cu_is_byte(a)) return prn_cu_is_byte(b);
+  if (prn_cu_is_f8(a)) return a == b;
   return (prn_cu_is_half(a) || a == PRN_F32) &&
          (prn_cu_is_half(b) || b == PRN_F32);
 }
@@ -245,6 +247,7 @@ static void general(prn_cu *c, const prn_op *op) {
   prn_dtype a = prn_op_operand(op, A)->type->dtype;
   prn_dtype b = prn_op_operand(op, B)->type->dtype;
   const char *pack = packing(c, op, B);
+  if (prn_cu_is_f8(a)) a = PRN_F16; /* which holds both */
   if (!prn_cu_is_byte(a)) b = a;
   prn_cu_text_begin(&t, c, op);
   prn_cu_gemm_open(&t, a, b, &s);
@@ -371,8 +374,9 @@ static void ways(prn_cu *c, const prn_op *op, uint32_t b, range rows) {
   range few = {rows.from, smaller(rows.to, FEW)};
   range many = {larger(rows.from, FEW + 1), rows.to};
   int64_t most = small_rows(c, op, linear);
+  prn_dtype a = prn_op_operand(op, A)->type->dtype;
+  bool bytes = prn_cu_is_byte(a) || prn_cu_is_f8(a);
   by_template(c, op, b, prn_cu_str(c, "few_%s", pack), few, 0);
-  bool bytes = prn_cu_is_byte(prn_op_operand(op, A)->type->dtype);
   if (prn_str_is(PRN_STR("nk"), pack) && !bytes)
     library(c, op, PRUNE_CUDA_CUBLASLT, many);
   if (prn_str_is(PRN_STR("nm24"), pack) && !bytes)
@@ -391,7 +395,8 @@ static void emit_matmul(prn_cu *c, const prn_op *op) {
     by_element(c, op);
     return;
   }
-  bool fits = prn_cu_is_half(a) ? a == b : a == PRN_U8 && b == PRN_I8;
+  bool fits = prn_cu_is_half(a) || prn_cu_is_f8(a) ? a == b
+                                                   : a == PRN_U8 && b == PRN_I8;
   if (!packing(c, op, B) || !is_matrix(c, op) || !fits) {
     general(c, op);
     return;

@@ -17,7 +17,9 @@ prn_cu_variant *prn_cu_tile_end(prn_cu_text *t, const prn_cu_tile *tile,
                                 prn_dim grid_x);
 
 bool prn_cu_is_half(prn_dtype t);
+/* Integers of a byte; floats of a byte. */
 bool prn_cu_is_byte(prn_dtype t);
+bool prn_cu_is_f8(prn_dtype t);
 /* How constant operand b of op is packed; "dense" when it is no constant. */
 prn_str prn_cu_packing(const prn_op *op, uint32_t b);
 /* Whether there are templates that multiply these. */

@@ -159,6 +159,10 @@ const char *prn_cu_memory_type(prn_dtype t) {
     return "pmk_f16";
   case PRN_BF16:
     return "pmk_bf16";
+  case PRN_F8E4M3FN:
+    return "pmk_e4m3";
+  case PRN_F8E5M2:
+    return "pmk_e5m2";
   case PRN_BOOL:
     return "pmk_i1";
   default:
@@ -168,6 +172,8 @@ const char *prn_cu_memory_type(prn_dtype t) {
 
 const char *prn_cu_value_type(prn_dtype t) {
   switch (t) {
+  case PRN_F8E4M3FN:
+  case PRN_F8E5M2:
   case PRN_F16:
   case PRN_BF16:
   case PRN_F32:

@@ -50,14 +50,19 @@ void prn_pack_values(prn_dtype t, const float *v, int64_t n, void *out) {
     memcpy(out, v, (size_t)n * sizeof *v);
     return;
   }
+  bool halves = t == PRN_F16 || t == PRN_BF16;
   for (int64_t i = 0; t == PRN_I8 && i < n; i += 4)
     store_quad(v + i, (char *)out + i);
-  for (int64_t i = 0; t != PRN_I8 && i < n; i += 2)
+  for (int64_t i = 0; halves && i < n; i += 2)
     store_pair(t, v + i, (char *)out + i * 2);
+  for (int64_t i = 0; t != PRN_I8 && !halves && i < n; i++)
+    if (!prn_element_from_f64(t, (double)v[i], out, i))
+      ((char *)out)[i] = 0; /* it holds every float */
 }
 
 bool prn_pack_has_values(prn_dtype t) {
-  return t == PRN_F32 || t == PRN_F16 || t == PRN_BF16 || t == PRN_I8;
+  return t == PRN_F32 || t == PRN_F16 || t == PRN_BF16 || t == PRN_I8 ||
+         t == PRN_F8E4M3FN || t == PRN_F8E5M2;
 }
 
 static bool cells_size(const prn_packing *p, int64_t cell, int64_t *bytes) {

@@ -2,13 +2,13 @@
  *
  *   T values[n][k rounded up to 8, of bytes to 16]
  *
- * of f16, bf16, f32 or i8, the rest of a row zeros: every row begins at a
+ * of f16, bf16, f32, i8 or f8, the rest of a row zeros: every row begins at a
  * multiple of 16 bytes and is read 16 bytes at a time. */
 #include "ir/pack/formats.h"
 #include "ir/support/arena.h"
 
 static int64_t step_of(const prn_packing *p) {
-  return p->dtype == PRN_I8 ? 16 : 8;
+  return prn_dtype_bits(p->dtype) == 8 ? 16 : 8;
 }
 static int64_t stride_of(const prn_packing *p) {
   int64_t step = step_of(p);

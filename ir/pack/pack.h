@@ -61,7 +61,7 @@ void prn_packing_rows(const prn_packing *p, int64_t n0, int64_t rows,
 void prn_pack_cell(prn_dtype t, const float *v, void *out);
 /* The same for n of them; n is even, of i8 a multiple of four. */
 void prn_pack_values(prn_dtype t, const float *v, int64_t n, void *out);
-/* Whether t is one of these types: f32, f16, bf16, i8. */
+/* Whether t is one of these types: f32, f16, bf16, i8, f8E4M3FN, f8E5M2. */
 bool prn_pack_has_values(prn_dtype t);
 
 #endif

@@ -16,8 +16,9 @@ typedef struct prn_lower_target {
   bool rows;
 } prn_lower_target;
 
-/* onnx.graph -> nn.func. Runs shape inference itself. */
-PRN_NODISCARD prn_status prn_lower_onnx_to_nn(prn_module *m);
+/* onnx.graph -> nn.func. Runs shape inference itself. float8: products of
+ * dequantised float8 are computed on what is stored. */
+PRN_NODISCARD prn_status prn_lower_onnx_to_nn(prn_module *m, bool float8);
 /* Sets the mark of the graph's inputs whose values, not only sizes, must be
  * known for that, and clears that of the others. */
 void prn_lower_mark_size_inputs(prn_module *m);

@@ -84,7 +84,7 @@ static int choose(const gpu *g, const prn_packing *p, double m, choice *out) {
     if (all[i].decodes && m > decoded_rows) continue;
     double read = all[i].decodes ? decoding : 1;
     double speed = all[i].sparse ? g->sparse : g->dense;
-    if (p->dtype == PRN_I8) speed *= 2;
+    if (prn_dtype_bits(p->dtype) == 8) speed *= 2;
     double us = time_of(g, p, m, (int64_t)((double)bytes * read), speed);
     if (n > 0 && us > margin * dense) continue;
     if (n == 0) dense = us;

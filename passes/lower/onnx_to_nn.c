@@ -515,10 +515,10 @@ static prn_status find_graph(prn_module *m, prn_op **out) {
   return PRN_OK;
 }
 
-prn_status prn_lower_onnx_to_nn(prn_module *m) {
+prn_status prn_lower_onnx_to_nn(prn_module *m, bool float8) {
   prn_map handlers = {0};
   prn_op *graph;
-  prn_o2n e = {.ctx = m->ctx, .handlers = &handlers};
+  prn_o2n e = {.ctx = m->ctx, .handlers = &handlers, .float8 = float8};
   e.b = (prn_nn){.m = m, .ctx = m->ctx};
   PRN_TRY(find_graph(m, &graph));
   PRN_TRY(prn_o2n_prepare(m, graph));
@@ -531,13 +531,15 @@ prn_status prn_lower_onnx_to_nn(prn_module *m) {
   return s;
 }
 
-#define OPTIONS(X)
+#define OPTIONS(X)           \
+  X(BOOL, float8, false, "", \
+    "Multiply dequantised float8 as it is stored, which CUDA kernels can")
 #define STATS(X)
 PRN_PASS_TABLES;
 
 static prn_status run(prn_pass_env *env, prn_module *m) {
-  (void)env;
-  return prn_lower_onnx_to_nn(m);
+  const struct opts *o = env->opts;
+  return prn_lower_onnx_to_nn(m, o->float8);
 }
 
 const prn_pass prn_pass_lower_onnx_to_nn = {

@@ -34,6 +34,7 @@ struct prn_o2n {
   int64_t opset;          /* of the current node's domain */
   size_t errors;          /* nodes that could not be lowered */
   uint64_t draws;         /* nodes that draw without a seed, so far */
+  bool float8;            /* products of float8 stay such */
   const prn_o2n_row *row; /* of the current node */
 };
 
@@ -203,6 +204,6 @@ PRN_NODISCARD prn_status prn_o2n_bytes_product(prn_o2n *e, prn_op *op,
 PRN_NODISCARD prn_status prn_o2n_dequantised_product(prn_o2n *e, prn_op *op,
                                                      prn_value **out);
 /* All that reads q, a DequantizeLinear of weights, is computed so. */
-bool prn_o2n_only_bytes(const prn_op *q);
+bool prn_o2n_only_stored(const prn_o2n *e, const prn_op *q);
 
 #endif

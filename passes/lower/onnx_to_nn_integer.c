@@ -1,4 +1,4 @@
-/* onnx -> nn: products of bytes.
+/* onnx -> nn: products of bytes, and of floats of a byte.
  *
  * A quantised product is a sum over (a - a0)(w - w0) times a scale for each
  * result. With constant weights it is computed on the integers as they come:
@@ -8,7 +8,8 @@
  * where a is made unsigned (moving its zero point along) and v must fit in
  * signed bytes. It is the same whether a model says so with operators on
  * integers (QLinearMatMul, MatMulInteger) or with DequantizeLinear before a
- * product of floats. */
+ * product of floats. Dequantised float8 is multiplied as it is stored where the
+ * backend can, and scaled afterwards. */
 #include <string.h>
 
 #include "passes/lower/onnx_to_nn.h"
@@ -255,16 +256,16 @@ prn_status prn_o2n_bytes_product(prn_o2n *e, prn_op *op, const prn_o2n_bytes *p,
 
 /* ---- products of dequantised operands ---- */
 
-/* The DequantizeLinear behind operand i, of bytes with one scale (and zero
- * point), or as many along `axis` as there are results; NULL: none. */
+/* The DequantizeLinear behind operand i, with one scale (and zero point), or as
+ * many along `axis` as there are results; NULL: none. */
 static const prn_op *dequantize(const prn_op *op, uint32_t i, int32_t axis) {
   const prn_value *v = prn_op_operand(op, i);
   const prn_op *q = v ? v->def : NULL;
   if (!q || !prn_op_is(q, PRN_OP_onnx_DequantizeLinear)) return NULL;
   const prn_type *x = prn_op_operand(q, 0)->type;
   const prn_type *scale = prn_op_operand(q, 1)->type;
-  if (prn_op_int(q, "block_size", 0) || !is_byte(x->dtype) ||
-      scale->dtype != PRN_F32 || v->type->dtype != PRN_F32)
+  if (prn_op_int(q, "block_size", 0) || scale->dtype != PRN_F32 ||
+      v->type->dtype != PRN_F32)
     return NULL;
   if (one_element(scale)) return q;
   int64_t at = prn_op_int(q, "axis", 1);
@@ -273,7 +274,7 @@ static const prn_op *dequantize(const prn_op *op, uint32_t i, int32_t axis) {
              : NULL;
 }
 
-/* Whether op multiplies dequantised bytes by dequantised weights. */
+/* Whether op multiplies something dequantised by something dequantised. */
 static bool read_dequantised(const prn_op *op, prn_o2n_bytes *p,
                              const prn_op **a, const prn_op **w) {
   bool gemm = prn_op_is(op, PRN_OP_onnx_Gemm);
@@ -286,15 +287,43 @@ static bool read_dequantised(const prn_op *op, prn_o2n_bytes *p,
   if (!*a || !*w) return false;
   *p = (prn_o2n_bytes){prn_op_operand(*a, 0), prn_op_operand(*a, 2),
                        prn_op_operand(*w, 0), prn_op_operand(*w, 2), nk};
-  return prn_o2n_takes_bytes(op, p);
+  return true;
 }
 
-bool prn_o2n_only_bytes(const prn_op *q) {
+static bool is_nothing(const prn_value *zero) {
+  const prn_tensor *t = prn_value_constant(zero);
+  return !zero || (t && all_zeros(t));
+}
+
+/* Floats of one byte, which have no zero point, by a constant matrix. */
+static bool takes_float8(const prn_o2n *e, const prn_o2n_bytes *p) {
+  const prn_tensor *w = prn_value_constant(p->w);
+  prn_dtype t = p->a->type->dtype;
+  return e->float8 && w && w->type->rank == 2 && p->a->type->rank >= 2 &&
+         (t == PRN_F8E4M3FN || t == PRN_F8E5M2) && w->type->dtype == t &&
+         prn_tensor_count(w) > 0 && is_nothing(p->a_zero) &&
+         is_nothing(p->w_zero);
+}
+
+static bool is_stored_product(const prn_o2n *e, const prn_op *op,
+                              prn_o2n_bytes *p, const prn_op **a,
+                              const prn_op **w) {
+  return read_dequantised(op, p, a, w) &&
+         (prn_o2n_takes_bytes(op, p) || takes_float8(e, p));
+}
+
+bool prn_o2n_only_stored(const prn_o2n *e, const prn_op *q) {
   const prn_op *a, *w;
   prn_o2n_bytes p;
   PRN_EACH_USE(use, &q->results[0])
-    if (!read_dequantised(use->owner, &p, &a, &w) || w != q) return false;
+    if (!is_stored_product(e, use->owner, &p, &a, &w) || w != q) return false;
   return true;
+}
+
+static prn_value *float8_product(prn_o2n *e, const prn_o2n_bytes *p) {
+  prn_value *w = prn_nn_constant(&e->b, prn_value_constant(p->w));
+  if (p->nk) w = transposed(e, w);
+  return prn_nn_matmul(&e->b, prn_o2n_value(e, p->a), w, PRN_F32);
 }
 
 prn_status prn_o2n_dequantised_product(prn_o2n *e, prn_op *op,
@@ -302,8 +331,11 @@ prn_status prn_o2n_dequantised_product(prn_o2n *e, prn_op *op,
   const prn_op *a, *w;
   prn_o2n_bytes p;
   *out = NULL;
-  if (!read_dequantised(op, &p, &a, &w)) return PRN_OK;
-  PRN_TRY(prn_o2n_bytes_product(e, op, &p, out));
+  if (!is_stored_product(e, op, &p, &a, &w)) return PRN_OK;
+  if (takes_float8(e, &p))
+    *out = float8_product(e, &p);
+  else
+    PRN_TRY(prn_o2n_bytes_product(e, op, &p, out));
   int32_t rank = (*out)->type->rank, axis = is_conv(&p) ? 1 : rank - 1;
   prn_value *of_a = prn_o2n_along(e, prn_o2n_in(e, a, 1), axis, rank);
   prn_value *of_w = prn_o2n_along(e, prn_o2n_in(e, w, 1), axis, rank);

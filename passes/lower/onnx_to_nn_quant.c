@@ -147,7 +147,7 @@ static prn_status lower_dequantize(prn_o2n *e, prn_op *op) {
   if (t->rank > 0 && (block > 0 || prn_op_operand(op, 1)->type->rank > 0))
     PRN_TRY(prn_o2n_axis(op, "axis", 1, t->rank, &axis));
   if (type->dtype == PRN_F32 && read_grid(op, axis, block, &g) &&
-      !prn_o2n_only_bytes(op)) {
+      !prn_o2n_only_stored(e, op)) {
     const prn_tensor *folded;
     PRN_TRY(dequantize_constant(e, type, &g, block > 0, &folded));
     return prn_o2n_set(e, op, 0, prn_nn_constant(&e->b, folded));

@@ -36,6 +36,7 @@ static matrix matrix_create(prn_ctx *ctx, int64_t k, int64_t n, bool nk,
       bool take = j % 5 != 3 && seed >> 28 > 7 && there < of_four;
       float v = (float)((int)(seed >> 20 & 127) - 63);
       if (t != PRN_I8) v /= 32;
+      if (prn_dtype_bits(t) == 8 && t != PRN_I8) v = (float)((int)v * 2);
       v = take ? v : seed >> 27 & 1 ? -0.0f : 0.0f;
       there += !(v == 0);
       x.w[j * k + i] = v;
@@ -86,6 +87,7 @@ static float element(prn_dtype t, const char *values, int64_t i) {
   uint32_t bits;
   float f;
   if (t == PRN_I8) return (float)(signed char)values[i];
+  if (prn_dtype_bits(t) == 8) return (float)prn_element_to_f64(t, values, i);
   if (t == PRN_F32) {
     memcpy(&f, values + i * 4, sizeof f);
     return f;
@@ -120,7 +122,7 @@ static float want(const matrix *x, int64_t j, int64_t i) {
 static void check_nk(const matrix *x) {
   size_t size;
   char *b = packed(x, "nk", &size);
-  int64_t stride = up(x->k, x->p.dtype == PRN_I8 ? 16 : 8);
+  int64_t stride = up(x->k, width_of(x) == 1 ? 16 : 8);
   assert_non_null(b);
   assert_int_equal(size, x->n * stride * width_of(x));
   for (int64_t j = 0; j < x->n; j++)
@@ -206,8 +208,9 @@ typedef void check(const matrix *x);
 static void check_shapes(check *f, int of_four) {
   static const int64_t shapes[][2] = {{1, 1},   {3, 17},  {64, 16},
                                       {63, 15}, {65, 33}, {200, 40}};
-  static const prn_dtype types[] = {PRN_F16, PRN_BF16, PRN_F32, PRN_I8};
-  size_t num = PRN_COUNT(types) - (f == check_bitmap);
+  static const prn_dtype types[] = {PRN_F16, PRN_BF16,     PRN_F32,
+                                    PRN_I8,  PRN_F8E4M3FN, PRN_F8E5M2};
+  size_t num = f == check_nk ? PRN_COUNT(types) : f == check_nm24 ? 4 : 3;
   for (size_t s = 0; s < PRN_COUNT(shapes); s++)
     for (size_t t = 0; t < num; t++)
       for (int nk = 0; nk < 2; nk++) {
@@ -254,6 +257,9 @@ static void refused(void **state) {
   for (size_t i = 0; i < PRN_COUNT(all); i++)
     assert_null(packed(&x, all[i], NULL));
   x.p.dtype = PRN_I8;
+  assert_null(packed(&x, "bitmap", NULL));
+  x.p.dtype = PRN_F8E4M3FN;
+  assert_null(packed(&x, "nm24", NULL));
   assert_null(packed(&x, "bitmap", NULL));
   matrix_destroy(&x);
   prn_ctx_destroy(ctx);

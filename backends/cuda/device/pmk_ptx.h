@@ -26,6 +26,7 @@
 /* ---- conversions ---- */
 
 PMK_DEV float pmk_bits_to_f32(uint32_t b) { return __uint_as_float(b); }
+PMK_DEV uint32_t pmk_f32_to_bits(float f) { return __float_as_uint(f); }
 PMK_DEV float pmk_f16_to_f32(uint16_t h) {
   float f;
   asm("cvt.f32.f16 %0, %1;" : "=f"(f) : "h"(h));
@@ -47,6 +48,26 @@ PMK_DEV int pmk_popcount(uint32_t v) { return __popc(v); }
 /* c + the sum of products of bytes. */
 PMK_DEV uint32_t pmk_dot4(uint32_t a, uint32_t b, uint32_t c) {
   return __dp4a(a, b, c);
+}
+
+/* Two floats of a byte, in the low half, as f16: e5m2 is the upper half of one.
+ * Under the exponent of f16 an e4m3 means its value times 2^-8; what would be
+ * 480 is its NaN. */
+PMK_DEV uint32_t pmk_widen2(pmk_e5m2, uint32_t two) {
+  return __byte_perm(two, 0, 0x1404);
+}
+PMK_DEV uint32_t pmk_widen2(pmk_e4m3, uint32_t two) {
+  uint32_t v;
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 890
+  asm("cvt.rn.f16x2.e4m3x2 %0, %1;" : "=r"(v) : "h"((uint16_t)two));
+#else
+  uint32_t high = __byte_perm(two, 0, 0x1404), low = high & 0x7f007f00;
+  uint32_t nan = (low + 0x01000100) >> 15 & 0x00010001;
+  v = (high & 0x80008000) | low >> 1;
+  asm("mul.f16x2 %0, %0, %1;" : "+r"(v) : "r"(0x5c005c00u));
+  v |= nan * 0x7e00;
+#endif
+  return v;
 }
 
 /* ---- memory ---- */

@@ -25,6 +25,13 @@ struct pmk_f16 {
 struct pmk_bf16 {
   uint16_t bits;
 };
+/* Of a byte: float8e4m3fn, which has no infinity, and float8e5m2. */
+struct pmk_e4m3 {
+  uint8_t bits;
+};
+struct pmk_e5m2 {
+  uint8_t bits;
+};
 struct pmk_i1 {
   uint8_t byte; /* 0 or 1 */
 };

@@ -74,8 +74,8 @@ PMK_DEV void pmk_few_nk_multiply(pmk_few_sums<S> &sums,
       const pmk_v4 *w = s.w + r * 2;
       uint32_t a[4] = {w[0].u[half], w[1].u[half], w[0].u[half + 1],
                        w[1].u[half + 1]};
-      pmk_mma<T, X>(sums.at[r][0], a, s.x[0].u + half);
-      if (two) pmk_mma<T, X>(sums.at[r][1], a, s.x[1].u + half);
+      pmk_multiply<T, X>(sums.at[r][0], a, s.x[0].u + half);
+      if (two) pmk_multiply<T, X>(sums.at[r][1], a, s.x[1].u + half);
     }
   }
 }
@@ -149,7 +149,7 @@ template <class T, class TILE, int WM, int WN> struct pmk_linear_nk_of {
         pmk_fragment_a64(a, from, y + i * 16, c);
         PMK_UNROLL
         for (int j = 0; j < WN / 8; j++)
-          pmk_mma<X, T>(acc[i][j], a, b[j]);
+          pmk_multiply<X, T>(acc[i][j], a, b[j]);
       }
     }
   }

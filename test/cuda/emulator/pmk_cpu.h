@@ -80,6 +80,19 @@ PMK_DEV uint16_t pmk_f32_to_bf16(float f) {
   if (f != f) return 0x7fff;
   return (uint16_t)((b + 0x7fff + (b >> 16 & 1)) >> 16);
 }
+PMK_DEV uint32_t pmk_widen2(pmk_e5m2, uint32_t two) {
+  return (two & 255) << 8 | (two >> 8 & 255) << 24;
+}
+/* Eight exponents further; the one NaN is all ones. */
+PMK_DEV uint16_t pmk_widen(pmk_e4m3 v) {
+  float f = pmk_bits_to_f32((uint32_t)(v.bits & 0x7f) << 20) * 0x1p120f;
+  uint16_t h = (v.bits & 0x7f) == 0x7f ? 0x7e00 : pmk_f32_to_f16(f);
+  return (uint16_t)(h | (v.bits & 0x80) << 8);
+}
+PMK_DEV uint32_t pmk_widen2(pmk_e4m3, uint32_t two) {
+  return pmk_widen({(uint8_t)two}) |
+         (uint32_t)pmk_widen({(uint8_t)(two >> 8)}) << 16;
+}
 #define PMK_INFINITY INFINITY
 PMK_DEV float pmk_exp(float x) { return expf(x); }
 PMK_DEV int pmk_popcount(uint32_t v) { return __builtin_popcount(v); }
@@ -277,16 +290,14 @@ PMK_DEV void pmk_ldsm4_turned(uint32_t *r, uint32_t address) {
   pmk_ldsm4_of<true>(r, address);
 }
 
+template <class T> PMK_DEV T pmk_value(T v);
 /* Element i of a register, as what sums are of. */
 template <class T>
 PMK_DEV typename pmk_dot<T>::sum pmk_element(uint32_t word, int i) {
   uint32_t bits = word >> i * 8 * (int)sizeof(T);
   T v;
   memcpy(&v, &bits, sizeof v);
-  if constexpr (sizeof(T) == 1)
-    return v;
-  else
-    return pmk_float(v);
+  return pmk_value(v);
 }
 PMK_DEV float pmk_plus_product(float sum, float a, float b) { return sum + a * b; }
 /* Sums of integers wrap. */

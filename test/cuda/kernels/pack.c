@@ -15,8 +15,8 @@ static void append(void *user, const void *data, size_t size) {
 
 void *test_pack(const char *format, enum test_type type, const float *w,
                 int64_t k, int64_t n, size_t *size) {
-  static const prn_dtype types[] = {PRN_F16, PRN_BF16, PRN_F32, PRN_I8,
-                                    PRN_I8};
+  static const prn_dtype types[] = {PRN_F16, PRN_BF16, PRN_F32,     PRN_I8,
+                                    PRN_I8,  PRN_F8E4M3FN, PRN_F8E5M2};
   const prn_pack_format *f = prn_pack_find(prn_str_from(format));
   prn_ctx *ctx = prn_ctx_create();
   const int64_t dims[2] = {n, k};

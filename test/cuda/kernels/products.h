@@ -36,6 +36,9 @@ struct kernel {
 #define ROWS(name, format)                                       \
   ROW(#name "<f16>", name##_f16, name, TEST_F16, format, false), \
       ROW(#name "<bf16>", name##_bf16, name, TEST_BF16, format, false)
+#define ROWS_F8(name, format)                                       \
+  ROW(#name "<e4m3>", name##_e4m3, name, TEST_E4M3, format, false), \
+      ROW(#name "<e5m2>", name##_e5m2, name, TEST_E5M2, format, false)
 #define ROW_I8(name, format) \
   ROW(#name "<i8>", name##_i8, name, TEST_U8, format, false)
 const kernel kernels[] = {
@@ -54,6 +57,9 @@ const kernel kernels[] = {
         true),
     ROW("gemm_mma<f16>", gemm_mma_f16, gemm_mma, TEST_F16, "nk", true),
     ROW("gemm_mma<bf16>", gemm_mma_bf16, gemm_mma, TEST_BF16, "nk", true),
+    ROWS_F8(few_nk, "nk"),
+    ROWS_F8(linear_nk, "nk"),
+    ROWS_F8(linear_nk_small, "nk"),
     ROW_I8(few_nk, "nk"),
     ROW_I8(few_nm24, "nm24"),
     ROW_I8(linear_nk, "nk"),
@@ -67,13 +73,16 @@ const kernel kernels[] = {
 };
 
 bool is_bytes(test_type t) { return t == TEST_U8 || t == TEST_I8; }
+bool is_f8(test_type t) { return t == TEST_E4M3 || t == TEST_E5M2; }
 size_t width_of(test_type t) {
-  return t == TEST_F32 ? 4 : is_bytes(t) ? 1 : 2;
+  return t == TEST_F32 ? 4 : is_bytes(t) || is_f8(t) ? 1 : 2;
 }
 /* An element of x, or (of type TEST_I8) of weights. */
 float value_of(test_type t, source &r) {
   if (t == TEST_U8) return (float)r.next(256);
   if (t == TEST_I8) return (float)r.next(256) - 128;
+  /* Exact in floats of a byte, too. */
+  if (is_f8(t)) return ldexpf((float)((int)r.next(15) - 7), (int)r.next(6) - 5);
   return r.value();
 }
 
@@ -86,7 +95,7 @@ std::vector<float> weights(const kernel &f, const shape &s, source &r) {
     for (int64_t i = 0, there = 0; i < s.k; i++) {
       if (i % 4 == 0) there = 0;
       bool take = dense || (r.next(2) && (!pairs || there < 2));
-      float some = is_bytes(f.type) ? value_of(TEST_I8, r) : r.value();
+      float some = value_of(is_bytes(f.type) ? TEST_I8 : f.type, r);
       float v = take && j % 7 != 5 ? some : r.next(2) ? -0.0f : 0.0f;
       there += v != 0;
       w[(size_t)(j * s.k + i)] = v;
@@ -100,7 +109,11 @@ std::vector<unsigned char> stored(test_type t, const std::vector<float> &v) {
   std::vector<unsigned char> out(v.size() * width);
   for (size_t i = 0; i < v.size(); i++) {
     uint16_t h = t == TEST_F16 ? pmk_f32_to_f16(v[i]) : pmk_f32_to_bf16(v[i]);
-    if (is_bytes(t))
+    if (t == TEST_E4M3)
+      out[i] = pmk_storage<pmk_e4m3>::of(v[i]).bits;
+    else if (t == TEST_E5M2)
+      out[i] = pmk_storage<pmk_e5m2>::of(v[i]).bits;
+    else if (is_bytes(t))
       out[i] = isnan(v[i]) ? 77 : (unsigned char)(int)v[i];
     else if (t == TEST_F32)
       memcpy(&out[i * width], &v[i], width);
@@ -221,7 +234,8 @@ const shape telling[] = {
 
 void mistakes_of_products(mistakes &m) {
   for (const kernel &f : kernels) {
-    if (f.type == TEST_BF16) continue; /* the same text as for f16 */
+    /* The same text as for others. */
+    if (f.type == TEST_BF16 || is_f8(f.type)) continue;
     std::vector<attempt> runs;
     for (const shape &s : telling) {
       auto p = std::make_shared<problem>(make(f, s, 5));

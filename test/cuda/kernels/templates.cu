@@ -52,6 +52,11 @@ PRODUCT_I8(linear_nk_small)
 PRODUCT_I8(linear_nm24)
 PRODUCT_I8(linear_nm24_small)
 
+#define PRODUCT_F8(name) PRODUCT(name, e4m3) PRODUCT(name, e5m2)
+PRODUCT_F8(few_nk)
+PRODUCT_F8(linear_nk)
+PRODUCT_F8(linear_nk_small)
+
 /* As models have them: sizes of weights are constants, from which compilers make
  * other code. */
 #define KNOWN(name)                                                            \
