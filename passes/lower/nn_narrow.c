@@ -5,7 +5,8 @@
  * computed from that, up to the outputs; sums, the inside of bodies, softmax
  * and norms stay f32. What no product has touched stays f32, too: positions,
  * masks and tables from which angles are computed would lose what they are
- * made for. Weights keep their type and are rounded when they are packed. */
+ * made for. Weights of matrix products keep their type and are rounded when
+ * they are packed; those of convolutions, which are not, are rounded here. */
 #include "passes/lower/nn_build.h"
 #include "passes/lower/nn_to_mem.h"
 #include "passes/pass.h"
@@ -224,18 +225,37 @@ static prn_op *as_map(narrowing *s, prn_op *op) {
   return map;
 }
 
-/* What is multiplied has one type, but weights, which are rounded later. */
+/* Operand i, which is t, in the type. */
+static void narrow_constant(narrowing *s, prn_op *op, uint32_t i,
+                            const prn_tensor *t) {
+  prn_ctx *ctx = s->m->ctx;
+  int64_t n;
+  if (t->type->dtype != PRN_F32 || !prn_type_count(t->type, &n)) return;
+  double *v = prn_alloc(prn_array_size(sizeof *v, (size_t)n));
+  prn_tensor_read_f64(t, 0, n, v);
+  prn_tensor *narrow = prn_tensor_clone(
+      ctx, prn_nn_tensor(ctx, prn_type_with_dtype(ctx, t->type, s->to), v));
+  narrow->name = t->name;
+  prn_free(v);
+  prn_nn nn = builder(s, op);
+  prn_op_set_operand(op, i, prn_nn_constant(&nn, narrow));
+}
+
+/* What is multiplied has one type, but weights of matrix products, which are
+ * rounded later. */
 static void narrow_factors(narrowing *s, prn_op *op) {
   bool transposed;
   if (prn_op_operand(op, 0)->type->dtype != s->to &&
       prn_op_operand(op, 0)->type->dtype != PRN_F32)
     return;
+  const prn_tensor *filter = prn_op_is(op, PRN_OP_nn_conv)
+                                 ? prn_value_constant(prn_op_operand(op, 1))
+                                 : NULL;
+  if (filter) narrow_constant(s, op, 1, filter);
   for (uint32_t i = 0; i < num_factors(op); i++) {
-    bool weights = i == 1 && !prn_op_is(op, PRN_OP_nn_attention) &&
-                   (prn_op_is(op, PRN_OP_nn_conv)
-                        ? prn_value_constant(prn_op_operand(op, 1)) != NULL
-                        : prn_to_mem_weights(op, &transposed) != NULL);
-    if (!weights) cast_operand(s, op, i, s->to);
+    bool packed = i == 1 && prn_op_is(op, PRN_OP_nn_matmul) &&
+                  prn_to_mem_weights(op, &transposed) != NULL;
+    if (!packed) cast_operand(s, op, i, s->to);
   }
   if (prn_op_is(op, PRN_OP_nn_matmul))
     prn_op_set_attr(
@@ -248,19 +268,9 @@ static void narrow_bias(narrowing *s, prn_op *op, uint32_t i) {
   const prn_tensor *t = prn_value_constant(prn_op_operand(op, i));
   const prn_type *r = op->results[0].type;
   int64_t n, count;
-  if (!t || t->type->dtype != PRN_F32 || !prn_type_count(t->type, &count) ||
-      !prn_dim_is_const(r->dims[r->rank - 1], &n) || count != n)
-    return;
-  double *v = prn_alloc(prn_array_size(sizeof *v, (size_t)n));
-  prn_tensor_read_f64(t, 0, n, v);
-  prn_tensor *narrow = prn_tensor_clone(
-      s->m->ctx,
-      prn_nn_tensor(s->m->ctx, prn_type_with_dtype(s->m->ctx, t->type, s->to),
-                    v));
-  narrow->name = t->name;
-  prn_free(v);
-  prn_nn nn = builder(s, op);
-  prn_op_set_operand(op, i, prn_nn_constant(&nn, narrow));
+  if (t && prn_type_count(t->type, &count) &&
+      prn_dim_is_const(r->dims[r->rank - 1], &n) && count == n)
+    narrow_constant(s, op, i, t);
 }
 
 static void narrow_body(narrowing *s, prn_op *op, uint32_t first,
@@ -327,7 +337,8 @@ const prn_pass prn_pass_nn_narrow = {
     .doc = "After nn-fuse, for the CUDA backend. What products read and give, "
            "and what is computed from it, is stored in 16 bits; sums and all "
            "arithmetic stay f32, and so do inputs, outputs and what no product "
-           "has touched. Weights are rounded when they are packed.",
+           "has touched. Weights of matrix products are rounded when they "
+           "are packed, those of convolutions here.",
     .reads = PRN_DIALECT_NN,
     .writes = PRN_DIALECT_NN,
     PRN_PASS_COMMON,
