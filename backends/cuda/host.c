@@ -89,7 +89,8 @@ static void variants(prn_cu *c, uint32_t s, prn_strbuf *b) {
   static const char *const how[] = {
       [PRUNE_CUDA_KERNEL] = "PRUNE_CUDA_KERNEL",
       [PRUNE_CUDA_CUBLASLT] = "PRUNE_CUDA_CUBLASLT",
-      [PRUNE_CUDA_CUSPARSELT] = "PRUNE_CUDA_CUSPARSELT"};
+      [PRUNE_CUDA_CUSPARSELT] = "PRUNE_CUDA_CUSPARSELT",
+      [PRUNE_CUDA_CUDNN] = "PRUNE_CUDA_CUDNN"};
   const prn_cu_step *step = &c->steps[s];
   prn_strbuf_fmt(b, "static const prune_cuda_variant variants%u[] = {\n", s);
   for (uint32_t i = 0; i < step->num_variants; i++) {
@@ -139,6 +140,7 @@ static void steps(prn_cu *c, const prn_cu_blob *blob, prn_strbuf *b) {
     pointers(c, s, b);
     variants(c, s, b);
     if (c->steps[s].has_product) product(c, s, blob, b);
+    if (c->steps[s].has_conv) prn_cu_conv_table(c, s, blob, b);
   }
   prn_strbuf_cstr(b, "static const prune_cuda_step steps[] = {\n");
   for (uint32_t s = 0; s < c->num_steps; s++) {
@@ -149,7 +151,11 @@ static void steps(prn_cu *c, const prn_cu_blob *blob, prn_strbuf *b) {
                    PRN_STR_ARG(step->op->opname->name), s, num_pointers(step),
                    s, step->num_variants);
     if (step->has_product)
-      prn_strbuf_fmt(b, "&product%u},\n", s);
+      prn_strbuf_fmt(b, "&product%u, ", s);
+    else
+      prn_strbuf_cstr(b, "NULL, ");
+    if (step->has_conv)
+      prn_strbuf_fmt(b, "&conv%u},\n", s);
     else
       prn_strbuf_cstr(b, "NULL},\n");
   }

@@ -296,8 +296,7 @@ typedef struct range {
 static int64_t smaller(int64_t a, int64_t b) { return a < b ? a : b; }
 static int64_t larger(int64_t a, int64_t b) { return a > b ? a : b; }
 
-/* What is done to sums, on those that a library has stored. */
-static prn_cu_variant *finish(prn_cu *c, const prn_op *op) {
+prn_cu_variant *prn_cu_finish(prn_cu *c, const prn_op *op) {
   enum { THREADS = 256 };
   prn_cu_text t;
   const prn_type *o = prn_op_operand(op, OUT)->type;
@@ -324,7 +323,7 @@ static void library(prn_cu *c, const prn_op *op, unsigned how, range rows) {
   if (rows.from > rows.to || c->num_guards > 0 ||
       !prn_cu_library_product(op, &product, &after))
     return;
-  prn_cu_variant *v = after ? finish(c, op) : NULL;
+  prn_cu_variant *v = after ? prn_cu_finish(c, op) : NULL;
   prn_cu_step *s = prn_cu_step_for(c, op);
   s->has_product = true;
   s->product = product;

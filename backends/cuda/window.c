@@ -219,6 +219,7 @@ static void emit_conv(prn_cu *c, const prn_op *op) {
   int64_t outer;
   bool few =
       v.group > 1 && prn_dim_is_const(v.outer, &outer) && outer < FEW_CHANNELS;
+  prn_cu_conv_library(c, op);
   if (few || !prn_cu_has_template(v.w.x->dtype, v.weights->dtype))
     element_by_element(c, op, &v);
   else

@@ -36,6 +36,9 @@ prn_str prn_cu_step_name(const prn_op *op);
 void prn_cu_kernels_text(const prn_cu *c, prn_strbuf *b);
 /* May add sizes to c. */
 void prn_cu_host_text(prn_cu *c, const prn_cu_blob *blob, prn_strbuf *b);
+/* The table of a step's convolution, for libraries (conv_library.c). */
+void prn_cu_conv_table(prn_cu *c, uint32_t step, const prn_cu_blob *blob,
+                       prn_strbuf *b);
 void prn_cu_header_text(const prn_cu *c, prn_strbuf *b);
 void prn_cu_plan_text(const prn_cu *c, const prn_cu_blob *blob, prn_strbuf *b);
 

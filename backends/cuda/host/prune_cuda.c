@@ -4,6 +4,7 @@
  *   prune_cuda_blob.c  whether the weights are what they should be
  *   prune_cuda_plan.c  prepare: how each step is done
  *   prune_cuda_libs.c  products by cuBLASLt and cuSPARSELt
+ *   prune_cuda_dnn.c   convolutions by cuDNN
  *   prune_cuda_run.c   run, check and tune
  *   prune_cuda_text.c  explain, caches, messages */
 #include <string.h>
@@ -28,10 +29,15 @@ static uint32_t num_plans(const prune_cuda_options *o) {
   return o->plans ? o->plans : 4;
 }
 
+/* Libraries can be told of it. */
+static bool has_product(const prune_cuda_step *s) {
+  return s->product || s->conv;
+}
+
 static uint32_t num_products(const prune_cuda_model *m) {
   uint32_t n = 0;
   for (uint32_t i = 0; i < m->num_steps; i++)
-    n += m->steps[i].product != NULL;
+    n += has_product(&m->steps[i]);
   return n;
 }
 
@@ -43,7 +49,7 @@ static void lay_out_slot(const prune_cuda_model *m, pcu_slot *s, piece *p) {
   if (!s) return;
   *s = slot;
   for (uint32_t i = 0; i < m->num_steps; i++)
-    if (m->steps[i].product) slot.choices[i].product = product++;
+    if (has_product(&m->steps[i])) slot.choices[i].product = product++;
 }
 
 /* Bytes of a context, which begins at base unless that is NULL. */
@@ -53,12 +59,15 @@ static size_t lay_out(const prune_cuda_model *m, const prune_cuda_options *o,
   prune_cuda_ctx *c = take(&p, 1, sizeof *c);
   void **functions = take(&p, m->num_kernels, sizeof *functions);
   pcu_packed *packed = take(&p, m->num_records, sizeof *packed);
+  atomic_flag *turn = take(&p, 1, sizeof *turn);
   pcu_slot *slots = take(&p, num_plans(o), sizeof *slots);
   for (uint32_t i = 0; i < num_plans(o); i++)
     lay_out_slot(m, slots ? &slots[i] : NULL, &p);
   if (c) {
     c->functions = functions;
     c->packed = packed;
+    c->dnn_turn = turn;
+    atomic_flag_clear(turn);
     c->slots = slots;
   }
   return p.at;
@@ -326,6 +335,7 @@ static void close_handles(prune_cuda_ctx *c) {
   if (c->lt_handle) (void)c->lt.destroy(c->lt_handle);
   if (c->slt.init && c->why[PCU_SLT] == PCU_TAKEN)
     (void)c->slt.destroy(&c->slt_handle);
+  if (c->dnn_handle) (void)c->dnn.destroy(c->dnn_handle);
   if (c->library) (void)c->cu.unload(c->library);
 }
 

@@ -4,6 +4,7 @@
 #ifndef PRUNE_CUDA_IMPL_H
 #define PRUNE_CUDA_IMPL_H
 
+#include <stdatomic.h>
 #include <stdbool.h>
 
 #include "prune_cuda.h"
@@ -174,6 +175,84 @@ typedef struct pcu_opaque {
      const void *, const void *, const void *, void *, void *,                \
      prune_cuda_stream *, int32_t))
 
+/* cuDNN 9: the graph interface. What is described is made of descriptors, which
+ * are given attributes and then finalised. */
+enum {
+  PCU_DNN_F32 = 0, /* cudnnDataType_t */
+  PCU_DNN_F16 = 2,
+  PCU_DNN_BF16 = 9,
+  PCU_DNN_CROSS_CORRELATION = 1,
+  PCU_DNN_MODE_FALLBACK = 2, /* heuristics */
+  PCU_DNN_MODE_A = 3,
+  PCU_DNN_TENSOR_CORE = 0, /* what is noted of an engine */
+  PCU_DNN_NARROWS_INPUTS = 1,
+  PCU_DNN_NARROWS_SUMS = 2,
+  PCU_DNN_NONDETERMINISTIC = 4,
+  PCU_DNN_NOTES = 10,
+  PCU_DNN_CONV = 1, /* kinds of descriptors */
+  PCU_DNN_ENGINE = 2,
+  PCU_DNN_CONFIG = 3,
+  PCU_DNN_HEURISTICS = 4,
+  PCU_DNN_PLAN = 5,
+  PCU_DNN_CONV_FORWARD = 10,
+  PCU_DNN_GRAPH = 15,
+  PCU_DNN_PACK = 16,
+  PCU_DNN_TENSOR = 17,
+  PCU_DNN_IS_HANDLE = 0, /* types of attributes */
+  PCU_DNN_IS_TYPE = 1,
+  PCU_DNN_IS_INT64 = 3,
+  PCU_DNN_IS_FLOAT = 4,
+  PCU_DNN_IS_POINTER = 6,
+  PCU_DNN_IS_CONV_MODE = 7,
+  PCU_DNN_IS_HEUR_MODE = 8,
+  PCU_DNN_IS_NOTE = 11,
+  PCU_DNN_IS_DESC = 15,
+  PCU_DNN_CONV_TYPE = 100, /* attributes */
+  PCU_DNN_CONV_MODE = 101,
+  PCU_DNN_CONV_DILATIONS = 102,
+  PCU_DNN_CONV_STRIDES = 103,
+  PCU_DNN_CONV_AFTER = 104,
+  PCU_DNN_CONV_BEFORE = 105,
+  PCU_DNN_CONV_SPATIAL = 106,
+  PCU_DNN_HEUR_MODE = 200,
+  PCU_DNN_HEUR_GRAPH = 201,
+  PCU_DNN_HEUR_RESULTS = 202,
+  PCU_DNN_CONFIG_ENGINE = 300,
+  PCU_DNN_PLAN_HANDLE = 400,
+  PCU_DNN_PLAN_CONFIG = 401,
+  PCU_DNN_PLAN_SPACE = 402,
+  PCU_DNN_FORWARD_ALPHA = 700,
+  PCU_DNN_FORWARD_BETA = 701,
+  PCU_DNN_FORWARD_CONV = 702,
+  PCU_DNN_FORWARD_W = 703,
+  PCU_DNN_FORWARD_X = 704,
+  PCU_DNN_FORWARD_Y = 705,
+  PCU_DNN_GRAPH_HANDLE = 800,
+  PCU_DNN_GRAPH_OPS = 801,
+  PCU_DNN_TENSOR_ALIGN = 900,
+  PCU_DNN_TENSOR_TYPE = 901,
+  PCU_DNN_TENSOR_DIMS = 902,
+  PCU_DNN_TENSOR_STEPS = 903,
+  PCU_DNN_TENSOR_ID = 906,
+  PCU_DNN_PACK_IDS = 1000,
+  PCU_DNN_PACK_POINTERS = 1001,
+  PCU_DNN_PACK_SPACE = 1003,
+  PCU_DNN_ENGINE_INDEX = 1301,
+  PCU_DNN_ENGINE_NOTES = 1303
+};
+#define PCU_CUDNN(X)                                       \
+  X(create, "cudnnCreate", (void **))                      \
+  X(destroy, "cudnnDestroy", (void *))                     \
+  X(stream, "cudnnSetStream", (void *, prune_cuda_stream)) \
+  X(desc, "cudnnBackendCreateDescriptor", (int, void **))  \
+  X(desc_free, "cudnnBackendDestroyDescriptor", (void *))  \
+  X(set, "cudnnBackendSetAttribute",                       \
+    (void *, int, int, int64_t, const void *))             \
+  X(finalize, "cudnnBackendFinalize", (void *))            \
+  X(get, "cudnnBackendGetAttribute",                       \
+    (const void *, int, int, int64_t, int64_t *, void *))  \
+  X(execute, "cudnnBackendExecute", (void *, void *, void *))
+
 #define PCU_FIELD(field, symbol, arguments) int(*field) arguments;
 typedef struct pcu_driver {
   PCU_DRIVER(PCU_FIELD)
@@ -185,6 +264,10 @@ typedef struct pcu_blaslt {
 typedef struct pcu_sparselt {
   PCU_SPARSELT(PCU_FIELD)
 } pcu_sparselt;
+typedef struct pcu_cudnn {
+  PCU_CUDNN(PCU_FIELD)
+  size_t (*version)(void);
+} pcu_cudnn;
 #undef PCU_FIELD
 #define PCU_NAME(field, symbol, arguments) const char *field;
 typedef struct pcu_driver_names {
@@ -193,7 +276,7 @@ typedef struct pcu_driver_names {
 #undef PCU_NAME
 extern const pcu_driver_names pcu_driver_symbols;
 
-enum pcu_library { PCU_CUDA, PCU_LT, PCU_SLT, PCU_LIBRARIES };
+enum pcu_library { PCU_CUDA, PCU_LT, PCU_SLT, PCU_DNN, PCU_LIBRARIES };
 
 /* Why a variant is or is not taken. */
 typedef enum pcu_reason {
@@ -225,7 +308,20 @@ enum {
   PCU_LIB_SPACE = 32 << 20
 };
 
-/* A product as a library was told of it. */
+/* The descriptors of a convolution, in the order in which they are made. */
+enum pcu_part {
+  PCU_PART_X,
+  PCU_PART_W,
+  PCU_PART_OUT,
+  PCU_PART_CONV,
+  PCU_PART_FORWARD,
+  PCU_PART_GRAPH,
+  PCU_PART_CONFIG,
+  PCU_PART_PLAN,
+  PCU_PARTS
+};
+
+/* A product or a convolution as a library was told of it. */
 typedef struct pcu_product {
   uint8_t how;  /* KERNEL: nothing was told */
   uint8_t made; /* of cuSPARSELt's structures: matrices, selection, plan */
@@ -233,6 +329,7 @@ typedef struct pcu_product {
   void *desc, *w, *x, *add, *out; /* cuBLASLt; add NULL: as out */
   pcu_lt_algo algo;
   pcu_opaque mats[3], matmul, selection, plan; /* cuSPARSELt */
+  void *parts[PCU_PARTS];                      /* cuDNN */
 } pcu_product;
 
 /* How one step is done for one set of sizes. */
@@ -241,8 +338,10 @@ typedef struct pcu_choice {
   bool cached;                 /* variant and algo come from a cache */
   int32_t codes[PCU_VARIANTS]; /* with REFUSED */
   float micros;                /* 0: not timed */
-  pcu_lt_algo algo;     /* of the library; cuSPARSELt: [0] is its number */
-  pcu_product *product; /* NULL: the step has no product */
+  pcu_lt_algo algo;            /* of the library; cuSPARSELt: [0] is its number;
+                                  cuDNN: heuristics, place, engine */
+  pcu_product *product;        /* NULL: the step has neither product nor
+                                  convolution */
 } pcu_choice;
 
 enum { PCU_EMPTY, PCU_CACHED, PCU_READY };
@@ -267,6 +366,7 @@ struct prune_cuda_ctx {
   pcu_driver cu;
   pcu_blaslt lt;
   pcu_sparselt slt;
+  pcu_cudnn dnn;
   int device, arch, driver_version;
   bool retained;
   void *context, *library, **functions;
@@ -277,6 +377,8 @@ struct prune_cuda_ctx {
   uint64_t versions[PCU_LIBRARIES];
   void *lt_handle;
   pcu_opaque slt_handle;
+  void *dnn_handle;
+  atomic_flag *dnn_turn; /* whose the handle is: one thread at a time */
   pcu_packed *packed;
   pcu_slot *slots;
 };
@@ -345,6 +447,21 @@ prune_cuda_status pcu_multiply(const prune_cuda_ctx *c, const pcu_call *call,
                                const prune_cuda_step *step,
                                const pcu_product *p);
 void pcu_forget_product(const prune_cuda_ctx *c, pcu_product *p);
+/* What an operand's address is a multiple of, in bytes. */
+size_t pcu_alignment(const prune_cuda_pointer *p, const int64_t *sizes);
+/* Bytes of workspace that a library may ask for. */
+size_t pcu_room(const pcu_slot *slot);
+
+/* prune_cuda_dnn.c: the same of convolutions. */
+pcu_reason pcu_plan_conv(const prune_cuda_ctx *c, const pcu_slot *slot,
+                         const prune_cuda_step *step, const pcu_lt_algo *algo,
+                         pcu_product *out, int32_t *code);
+int pcu_conv_algorithms(const prune_cuda_ctx *c, const prune_cuda_step *step,
+                        const pcu_product *p, pcu_lt_algo out[PCU_LT_ALGOS]);
+prune_cuda_status pcu_convolve(const prune_cuda_ctx *c, const pcu_call *call,
+                               const prune_cuda_step *step,
+                               const pcu_product *p);
+void pcu_forget_conv(const prune_cuda_ctx *c, pcu_product *p);
 
 /* prune_cuda_plan.c */
 /* Symbols of the inputs' dims, of which fixed ones are checked. */

@@ -22,7 +22,7 @@ typedef struct shape {
   const unsigned char *w, *bias;
 } shape;
 
-static size_t alignment(const prune_cuda_pointer *p, const int64_t *sizes) {
+size_t pcu_alignment(const prune_cuda_pointer *p, const int64_t *sizes) {
   /* Inputs and outputs are aligned to 16, the rest to more. */
   size_t limit = p->space == PRUNE_CUDA_ARGUMENT ? 16 : PRUNE_CUDA_ALIGN;
   size_t offset = (size_t)sizes[p->offset], align = offset & (~offset + 1);
@@ -40,14 +40,14 @@ static pcu_reason get_shape(const prune_cuda_ctx *c, const pcu_slot *slot,
                  .k = z[p->k],
                  .ldx = z[p->ldx],
                  .ldo = z[p->ldo],
-                 .align_x = alignment(&step->pointers[p->x], z),
-                 .align_out = alignment(&step->pointers[p->out], z),
-                 .align_add = alignment(&step->pointers[p->out], z),
+                 .align_x = pcu_alignment(&step->pointers[p->x], z),
+                 .align_out = pcu_alignment(&step->pointers[p->out], z),
+                 .align_add = pcu_alignment(&step->pointers[p->out], z),
                  .w = c->weights + z[w->offset]};
   if (p->residual) {
     out->adds = true;
     out->ldr = z[p->ldr];
-    out->align_add = alignment(&step->pointers[p->residual - 1], z);
+    out->align_add = pcu_alignment(&step->pointers[p->residual - 1], z);
   }
   if (p->type != 1 && p->type != 10 && p->type != 16) return PCU_LAYOUT;
   if (p->bias >= 0) {
@@ -126,7 +126,7 @@ static int lt_propose(const prune_cuda_ctx *c, const shape *s, size_t space,
   return code;
 }
 
-static size_t room(const pcu_slot *slot) {
+size_t pcu_room(const pcu_slot *slot) {
   return slot->state == PCU_READY ? slot->space - slot->lib : PCU_LIB_SPACE;
 }
 
@@ -159,12 +159,12 @@ static pcu_reason lt_plan(const prune_cuda_ctx *c, const pcu_slot *slot,
                         out->out, algo, &r);
     r.algo = *algo;
   } else {
-    *code = lt_propose(c, &s, room(slot), out, &r, &n);
+    *code = lt_propose(c, &s, pcu_room(slot), out, &r, &n);
     if (!*code && n == 0) return PCU_LAYOUT;
   }
   if (!*code) *code = r.state;
   if (*code) return PCU_REFUSED;
-  if (r.space > room(slot)) return PCU_ROOM;
+  if (r.space > pcu_room(slot)) return PCU_ROOM;
   out->algo = r.algo;
   out->space = r.space;
   return PCU_TAKEN;
@@ -177,7 +177,7 @@ static int lt_algorithms(const prune_cuda_ctx *c, const pcu_slot *slot,
   int found = PCU_LT_ALGOS, n = 0;
   shape s;
   if (lt_shape(c, slot, step, &s) != PCU_TAKEN) return 0;
-  if (lt_propose(c, &s, room(slot), p, results, &found)) return 0;
+  if (lt_propose(c, &s, pcu_room(slot), p, results, &found)) return 0;
   for (int i = 0; i < found; i++)
     if (results[i].state == 0) out[n++] = results[i].algo;
   return n;
@@ -310,7 +310,7 @@ static pcu_reason slt_plan(const prune_cuda_ctx *c, const pcu_slot *slot,
   if (algo) out->algo = *algo;
   *code = lt->space(h, &out->plan, &out->space);
   if (*code) return PCU_REFUSED;
-  return out->space > room(slot) ? PCU_ROOM : PCU_TAKEN;
+  return out->space > pcu_room(slot) ? PCU_ROOM : PCU_TAKEN;
 }
 
 static int slt_algorithms(const prune_cuda_ctx *c, const pcu_product *p,
@@ -324,9 +324,10 @@ static int slt_algorithms(const prune_cuda_ctx *c, const pcu_product *p,
   return n;
 }
 
-/* Either */
+/* Any of them */
 
 void pcu_forget_product(const prune_cuda_ctx *c, pcu_product *p) {
+  if (p->how == PRUNE_CUDA_CUDNN) pcu_forget_conv(c, p);
   if (p->how == PRUNE_CUDA_CUSPARSELT) {
     if (p->made > 4) (void)c->slt.plan_free(&p->plan);
     if (p->made > 3) (void)c->slt.choice_free(&p->selection);
@@ -347,13 +348,17 @@ pcu_reason pcu_plan_product(const prune_cuda_ctx *c, const pcu_slot *slot,
                             const prune_cuda_step *step, int how,
                             const pcu_lt_algo *algo, pcu_product *out,
                             int32_t *code) {
-  int library = how == PRUNE_CUDA_CUBLASLT ? PCU_LT : PCU_SLT;
+  int library = how == PRUNE_CUDA_CUBLASLT     ? PCU_LT
+                : how == PRUNE_CUDA_CUSPARSELT ? PCU_SLT
+                                               : PCU_DNN;
   pcu_forget_product(c, out);
   *code = c->lib_codes[library];
   if (c->why[library] != PCU_TAKEN) return (pcu_reason)c->why[library];
   *code = 0;
   pcu_reason why = library == PCU_LT ? lt_plan(c, slot, step, algo, out, code)
-                                     : slt_plan(c, slot, step, algo, out, code);
+                   : library == PCU_SLT
+                       ? slt_plan(c, slot, step, algo, out, code)
+                       : pcu_plan_conv(c, slot, step, algo, out, code);
   if (why != PCU_TAKEN) pcu_forget_product(c, out);
   return why;
 }
@@ -363,12 +368,15 @@ int pcu_algorithms(const prune_cuda_ctx *c, const pcu_slot *slot,
                    pcu_lt_algo out[PCU_LT_ALGOS]) {
   if (p->how == PRUNE_CUDA_CUBLASLT)
     return lt_algorithms(c, slot, step, p, out);
+  if (p->how == PRUNE_CUDA_CUDNN) return pcu_conv_algorithms(c, step, p, out);
   return p->how == PRUNE_CUDA_CUSPARSELT ? slt_algorithms(c, p, out) : 0;
 }
 
 prune_cuda_status pcu_multiply(const prune_cuda_ctx *c, const pcu_call *call,
                                const prune_cuda_step *step,
                                const pcu_product *p) {
+  if (p->how == PRUNE_CUDA_CUDNN) return pcu_convolve(c, call, step, p);
+  if (p->how == PRUNE_CUDA_KERNEL) return PRUNE_CUDA_OK; /* no element */
   const prune_cuda_product *t = step->product;
   const void *x = pcu_pointer(c, call, &step->pointers[t->x]);
   void *out = pcu_pointer(c, call, &step->pointers[t->out]);
@@ -385,7 +393,6 @@ prune_cuda_status pcu_multiply(const prune_cuda_ctx *c, const pcu_call *call,
                                  space, p->space, call->stream),
                     "cublasLtMatmul");
   }
-  if (p->how != PRUNE_CUDA_CUSPARSELT) return PRUNE_CUDA_OK; /* no element */
   prune_cuda_stream streams[] = {call->stream};
   return pcu_said(PCU_SLT,
                   c->slt.matmul(&c->slt_handle, &p->plan, &one,

@@ -16,11 +16,16 @@ typedef struct entry {
   {symbol, offsetof(pcu_blaslt, field)},
 #define SLT_ENTRY(field, symbol, arguments) \
   {symbol, offsetof(pcu_sparselt, field)},
+#define DNN_ENTRY(field, symbol, arguments) \
+  {symbol, offsetof(pcu_cudnn, field)},
 static const entry driver_entries[] = {PCU_DRIVER(DRIVER_ENTRY){NULL, 0}};
 static const entry lt_entries[] = {
     PCU_BLASLT(LT_ENTRY){"cublasLtGetVersion", offsetof(pcu_blaslt, version)},
     {NULL, 0}};
 static const entry slt_entries[] = {PCU_SPARSELT(SLT_ENTRY){NULL, 0}};
+static const entry dnn_entries[] = {
+    PCU_CUDNN(DNN_ENTRY){"cudnnGetVersion", offsetof(pcu_cudnn, version)},
+    {NULL, 0}};
 
 /* The files that a library may be in, best first. They stay open: threads of
  * theirs may outlive a context. */
@@ -28,6 +33,7 @@ static const char *const driver_files[] = {"libcuda.so.1", NULL};
 static const char *const lt_files[] = {"libcublasLt.so.13", "libcublasLt.so.12",
                                        NULL};
 static const char *const slt_files[] = {"libcusparseLt.so.0", NULL};
+static const char *const dnn_files[] = {"libcudnn.so.9", NULL};
 
 static void *open_first(const char *const *files) {
   void *library = NULL;
@@ -112,19 +118,40 @@ static pcu_reason load_slt(prune_cuda_ctx *c) {
   return code ? failed(c, PCU_SLT, code, "cusparseLtInit") : PCU_TAKEN;
 }
 
+static pcu_reason load_dnn(prune_cuda_ctx *c) {
+  if (fill(&c->options, "cudnn", dnn_files, dnn_entries, &c->dnn))
+    return PCU_MISSING;
+  size_t version = c->dnn.version();
+  c->versions[PCU_DNN] = version;
+  /* 8 counts versions and errors in another way. */
+  if (version < 90000 || version >= 100000) return PCU_OLD;
+  int code = c->dnn.create(&c->dnn_handle);
+  if (code) c->dnn_handle = NULL;
+  return code ? failed(c, PCU_DNN, code, "cudnnCreate") : PCU_TAKEN;
+}
+
+static bool asks(const prune_cuda_model *m, int how) {
+  for (uint32_t i = 0; i < m->num_steps; i++)
+    for (uint32_t v = 0; v < m->steps[i].num_variants; v++)
+      if (m->steps[i].variants[v].how == how) return true;
+  return false;
+}
+
 void pcu_load_libraries(prune_cuda_ctx *c) {
   bool none = c->options.flags & (PRUNE_CUDA_NO_LIBS | PRUNE_CUDA_OWN_ONLY);
   bool dense = none || c->options.flags & PRUNE_CUDA_DENSE_ONLY;
-  bool lt = false, slt = false;
-  for (uint32_t i = 0; i < c->model->num_steps; i++)
-    for (uint32_t v = 0; v < c->model->steps[i].num_variants; v++) {
-      lt |= c->model->steps[i].variants[v].how == PRUNE_CUDA_CUBLASLT;
-      slt |= c->model->steps[i].variants[v].how == PRUNE_CUDA_CUSPARSELT;
-    }
-  c->why[PCU_LT] = (uint8_t)(!lt ? PCU_UNASKED : none ? PCU_FLAGS : load_lt(c));
-  c->why[PCU_SLT] = (uint8_t)(!slt    ? PCU_UNASKED
-                              : dense ? PCU_FLAGS
-                                      : load_slt(c));
+  const struct {
+    int how, library;
+    bool left_out;
+    pcu_reason (*load)(prune_cuda_ctx *c);
+  } rows[] = {{PRUNE_CUDA_CUBLASLT, PCU_LT, none, load_lt},
+              {PRUNE_CUDA_CUSPARSELT, PCU_SLT, dense, load_slt},
+              {PRUNE_CUDA_CUDNN, PCU_DNN, none, load_dnn}};
+  for (size_t i = 0; i < sizeof rows / sizeof *rows; i++)
+    c->why[rows[i].library] =
+        (uint8_t)(!asks(c->model, rows[i].how) ? PCU_UNASKED
+                  : rows[i].left_out           ? PCU_FLAGS
+                                               : rows[i].load(c));
 }
 
 prune_cuda_status pcu_enter(const prune_cuda_ctx *c, bool *out_entered) {

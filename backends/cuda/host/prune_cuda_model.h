@@ -48,11 +48,31 @@ typedef struct prune_cuda_product {
   uint32_t ldr;
 } prune_cuda_product;
 
+/* A convolution that libraries can do as well: element [image, o, pixel...] of
+ * out is the sum over [c, tap...] of w[o, c, tap...] times x[image, g * C + c,
+ * pixel * strides + tap * dilations - pads...], with g the group of o and C the
+ * channels of a group, which are w's. How many groups there are follows from
+ * x's channels. Beside x are zeros. */
+enum { PRUNE_CUDA_CONV_RANK = 5 };
+typedef struct prune_cuda_conv {
+  int32_t type;         /* of x, w and out: as of a product */
+  int32_t rank;         /* of these: 3 to PRUNE_CUDA_CONV_RANK */
+  uint32_t record;      /* of w in the blob */
+  uint32_t operands[3]; /* x, w, out: numbers of the step's pointers */
+  /* Of these three, places in the sizes; steps are in elements. */
+  uint32_t dims[3][PRUNE_CUDA_CONV_RANK], steps[3][PRUNE_CUDA_CONV_RANK];
+  /* Of each spatial dimension: in front of x (a place), and numbers. */
+  uint32_t pads[PRUNE_CUDA_CONV_RANK - 2];
+  int64_t strides[PRUNE_CUDA_CONV_RANK - 2];
+  int64_t dilations[PRUNE_CUDA_CONV_RANK - 2];
+} prune_cuda_conv;
+
 /* How libraries may do a step; KERNEL is our own code. */
 enum {
   PRUNE_CUDA_KERNEL,
   PRUNE_CUDA_CUBLASLT,
   PRUNE_CUDA_CUSPARSELT,
+  PRUNE_CUDA_CUDNN,
 };
 typedef struct prune_cuda_variant {
   uint8_t how;
@@ -75,6 +95,7 @@ typedef struct prune_cuda_step {
   const prune_cuda_variant *variants; /* in order of preference */
   uint32_t num_variants;
   const prune_cuda_product *product; /* NULL: none */
+  const prune_cuda_conv *conv;       /* NULL: none */
 } prune_cuda_step;
 
 typedef struct prune_cuda_kernel {

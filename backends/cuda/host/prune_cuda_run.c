@@ -251,7 +251,7 @@ static prune_cuda_status tune_step(const tuner *t, uint32_t step) {
   pcu_choice *now = &slot->choices[step];
   pcu_choice before = *now, best = {.micros = 0};
   if (now->product && now->product->how) before.algo = now->product->algo;
-  if (s->num_variants == 1 && !s->product) return PRUNE_CUDA_OK;
+  if (s->num_variants == 1 && !now->product) return PRUNE_CUDA_OK;
   for (uint32_t v = 0; v < s->num_variants; v++)
     consider_variant(t, step, v, &best);
   if (best.micros <= 0) best = before;

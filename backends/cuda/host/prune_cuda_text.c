@@ -15,8 +15,10 @@ static _Thread_local struct {
 #define NAME(field, symbol, arguments) .field = symbol,
 const pcu_driver_names pcu_driver_symbols = {PCU_DRIVER(NAME)};
 
-static const char *const library_names[] = {
-    [PCU_CUDA] = "CUDA", [PCU_LT] = "cuBLASLt", [PCU_SLT] = "cuSPARSELt"};
+static const char *const library_names[] = {[PCU_CUDA] = "CUDA",
+                                            [PCU_LT] = "cuBLASLt",
+                                            [PCU_SLT] = "cuSPARSELt",
+                                            [PCU_DNN] = "cuDNN"};
 
 void pcu_log(const prune_cuda_options *o, int level, const char *format, ...) {
   char line[PCU_LOG_LINE];
@@ -93,6 +95,7 @@ static const char *how_name(const prune_cuda_ctx *c,
                             const prune_cuda_variant *v) {
   return v->how == PRUNE_CUDA_CUBLASLT     ? "cuBLASLt"
          : v->how == PRUNE_CUDA_CUSPARSELT ? "cuSPARSELt"
+         : v->how == PRUNE_CUDA_CUDNN      ? "cuDNN"
                                            : c->model->kernels[v->kernel].name;
 }
 
@@ -134,9 +137,10 @@ static void add_step(text *t, const prune_cuda_ctx *c, const pcu_slot *slot,
   if (v->after) add(t, ", then %s", c->model->kernels[v->kernel].name);
   if (s->variants[choice->variant].max_rows != INT64_MAX || v->min_rows > 0)
     add(t, ", %" PRId64 " rows", slot->sizes[v->rows]);
-  if (s->product)
+  if (s->product || s->conv)
     add(t, ", %" PRIu64 " bytes of weights",
-        c->model->records[s->product->record].size);
+        c->model->records[s->product ? s->product->record : s->conv->record]
+            .size);
   if (choice->product && choice->product->space)
     add(t, ", %zu of workspace", choice->product->space);
   if (choice->micros > 0) add(t, ", %.2f us", (double)choice->micros);
@@ -158,6 +162,9 @@ static void add_library(text *t, const prune_cuda_ctx *c, int library) {
     add(t, ", no %s", name);
   else if (library == PCU_LT)
     add(t, ", %s %" PRIu64 ".%" PRIu64, name, v / 10000, v % 10000 / 100);
+  else if (library == PCU_DNN)
+    add(t, ", %s %" PRIu64 ".%" PRIu64 ".%" PRIu64, name, v / 10000,
+        v % 10000 / 100, v % 100);
   else
     add(t, ", %s %" PRIu64 ".%" PRIu64 ".%" PRIu64, name, v / 1000000,
         v / 1000 % 1000, v % 1000);
@@ -176,6 +183,7 @@ prune_cuda_status prune_cuda_explain(const prune_cuda_ctx *ctx, char *buffer,
       ctx->driver_version % 1000 / 10);
   add_library(&t, ctx, PCU_LT);
   add_library(&t, ctx, PCU_SLT);
+  add_library(&t, ctx, PCU_DNN);
   add(&t, "\n");
   for (uint32_t i = 0; i < plans; i++) {
     const pcu_slot *slot = &ctx->slots[i];

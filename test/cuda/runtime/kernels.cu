@@ -72,3 +72,39 @@ PMK_KERNEL(small_expand_nm24, 64) {
         pmk_put(out + small_place(a.p[0], n, k, row, g, i), pmk_get(in + i));
     }
 }
+
+// What test_conv.c convolves: 3x3 windows of [images, 4, 6, 5], padded by one,
+// in two groups, to [images, 6, 6, 5]; then ReLU of that and a half.
+static constexpr int IN = 4, UP = 6, TALL = 6, WIDE = 5, GROUPS = 2;
+
+PMK_DEV float conv_finished(float sum) {
+  return sum + 0.5f > 0 ? sum + 0.5f : 0;
+}
+
+PMK_KERNEL(conv_own, 64) {
+  int64_t n = a.s[0] * UP * TALL * WIDE;
+  for (int64_t e = (int64_t)PMK_BX * PMK_THREADS + PMK_TID; e < n;
+       e += (int64_t)PMK_GX * PMK_THREADS) {
+    int64_t x = e % WIDE, y = e / WIDE % TALL, o = e / WIDE / TALL % UP;
+    int64_t image = e / WIDE / TALL / UP, group = o / (UP / GROUPS);
+    float sum = 0;
+    for (int c = 0; c < IN / GROUPS; c++)
+      for (int t = 0; t < 9; t++) {
+        int64_t at_y = y + t / 3 - 1, at_x = x + t % 3 - 1;
+        if (at_y < 0 || at_y >= TALL || at_x < 0 || at_x >= WIDE) continue;
+        int64_t from = (image * IN + group * (IN / GROUPS) + c) * TALL + at_y;
+        sum += pmk_get((const pmk_f16 *)a.p[0] + from * WIDE + at_x) *
+               pmk_get((const pmk_f16 *)a.p[1] + (o * (IN / GROUPS) + c) * 9 + t);
+      }
+    pmk_put((pmk_f16 *)a.p[2] + e, conv_finished(sum));
+  }
+}
+
+PMK_KERNEL(conv_after, 64) {
+  int64_t n = a.s[0] * UP * TALL * WIDE;
+  for (int64_t e = (int64_t)PMK_BX * PMK_THREADS + PMK_TID; e < n;
+       e += (int64_t)PMK_GX * PMK_THREADS) {
+    pmk_f16 *at = (pmk_f16 *)a.p[2] + e;
+    pmk_put(at, conv_finished(pmk_get(at)));
+  }
+}

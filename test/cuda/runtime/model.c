@@ -129,7 +129,7 @@ static const prune_cuda_product sparse_product = {.type = F16,
   {                                                                        \
     name, op, what##_pointers,                                             \
         sizeof what##_pointers / sizeof *what##_pointers, what##_variants, \
-        sizeof what##_variants / sizeof *what##_variants, product          \
+        sizeof what##_variants / sizeof *what##_variants, product, NULL    \
   }
 static const prune_cuda_step steps[] = {
     STEP("embed", "mem.gather", gather, NULL),
