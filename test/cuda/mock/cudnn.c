@@ -458,7 +458,7 @@ MOCK_API int cudnnBackendGetAttribute(const void *p, int name, int type,
                {PLAN, 402, IS_INT64}};
   bool found = false;
   if (!d || d->magic != DESC) return bad(IS_NULL, "no descriptor", name);
-  if (!d->final) return bad(NOT_FINALIZED, "read before it is final", name);
+  if (!d->final) return bad(NOT_INITIALIZED, "read before it is final", name);
   if (mock_refuses("cudnnBackendGetAttribute")) return NOT_SUPPORTED;
   for (size_t i = 0; i < sizeof known / sizeof *known; i++)
     found |= known[i].kind == d->kind && known[i].name == name &&
