@@ -192,14 +192,16 @@ static int describe(const prune_cuda_ctx *c, int32_t type, const shape *s,
 
 /* Engines */
 
-/* Engines with their settings that heuristics propose, best first. */
+/* Engines with their settings that heuristics propose, best first: up to about
+ * 40, of which those that keep all bits of f32 are the last. */
+enum { PROPOSALS = 64 };
 typedef struct proposals {
   int mode, num;
-  void *configs[PCU_LT_ALGOS];
+  void *configs[PROPOSALS];
 } proposals;
 
 static void drop_proposals(const prune_cuda_ctx *c, proposals *p) {
-  for (int i = 0; i < PCU_LT_ALGOS; i++)
+  for (int i = 0; i < PROPOSALS; i++)
     drop(c, &p->configs[i]);
 }
 
@@ -212,12 +214,12 @@ static int propose(const prune_cuda_ctx *c, void *graph, int mode,
       {PCU_DNN_HEUR_MODE, PCU_DNN_IS_HEUR_MODE, 1, &mode}};
   *out = (proposals){.mode = mode};
   int code = MAKE(c, PCU_DNN_HEURISTICS, rows, &heuristics);
-  for (int i = 0; i < PCU_LT_ALGOS && !code; i++)
+  for (int i = 0; i < PROPOSALS && !code; i++)
     code = c->dnn.desc(PCU_DNN_CONFIG, &out->configs[i]);
   if (!code) /* it fills in as many as it has */
     code = c->dnn.get(heuristics, PCU_DNN_HEUR_RESULTS, PCU_DNN_IS_DESC,
-                      PCU_LT_ALGOS, &n, out->configs);
-  out->num = code || n < 0 ? 0 : n > PCU_LT_ALGOS ? PCU_LT_ALGOS : (int)n;
+                      PROPOSALS, &n, out->configs);
+  out->num = code || n < 0 ? 0 : n > PROPOSALS ? PROPOSALS : (int)n;
   drop(c, &heuristics);
   return code;
 }
@@ -344,7 +346,7 @@ int pcu_conv_algorithms(const prune_cuda_ctx *c, const prune_cuda_step *step,
   proposals all;
   int n = 0, code;
   (void)propose(c, p->parts[PCU_PART_GRAPH], PCU_DNN_MODE_A, &all);
-  for (int i = 0; i < all.num; i++)
+  for (int i = 0; i < all.num && n < PCU_LT_ALGOS; i++)
     n += may_take(c, step->conv->type, &all, i, &out[n], &code);
   drop_proposals(c, &all);
   return n;

@@ -92,14 +92,17 @@ static const struct engine {
   bool groups;     /* can do more than one */
   int64_t align;   /* that it needs */
   bool transposes; /* in its workspace */
+  int settings;    /* that it is proposed with */
   double micros;
 } engines[] = {
-    {45, NOTE(TENSOR_CORE) | NOTE(NARROWS_SUMS), false, true, 2, false, 1},
-    {38, NOTE(TENSOR_CORE) | NOTE(NARROWS_INPUTS), false, true, 2, false, 1},
-    {47, NOTE(TENSOR_CORE) | NOTE(NONDETERMINISTIC), false, false, 4, false, 6},
-    {22, NOTE(TENSOR_CORE), false, true, 4, true, 3},
-    {28, 0, false, true, 4, false, 9},
-    {0, NOTE(9), true, true, 2, false, 20},
+    {45, NOTE(TENSOR_CORE) | NOTE(NARROWS_SUMS), false, true, 2, false, 3, 1},
+    {38, NOTE(TENSOR_CORE) | NOTE(NARROWS_INPUTS), false, true, 2, false, 20,
+     1},
+    {47, NOTE(TENSOR_CORE) | NOTE(NONDETERMINISTIC), false, false, 4, false, 1,
+     6},
+    {22, NOTE(TENSOR_CORE), false, true, 4, true, 1, 3},
+    {28, 0, false, true, 4, false, 1, 9},
+    {0, NOTE(9), true, true, 2, false, 1, 20},
 };
 enum { ENGINES = sizeof engines / sizeof *engines };
 
@@ -421,18 +424,22 @@ MOCK_API int cudnnBackendFinalize(void *p) {
 
 /* ---- reading ---- */
 
+static int put_result(const desc *d, int engine, desc *out) {
+  if (!is(out, CONFIG) || out->final)
+    return bad(INVALID, "no place for a result", 202);
+  out->engine = engine;
+  out->parts[0] = d->parts[0];
+  d->parts[0]->users++;
+  out->final = true;
+  return OK;
+}
+
 static int get_results(const desc *d, int64_t wanted, int64_t *count,
                        desc **out) {
   int64_t n = 0;
-  for (int i = 0; i < ENGINES; i++) {
-    if (!is_proposed(&engines[i], d) || n == wanted) continue;
-    if (!is(out[n], CONFIG) || out[n]->final)
-      return bad(INVALID, "no place for a result", 202);
-    out[n]->engine = i;
-    out[n]->parts[0] = d->parts[0];
-    d->parts[0]->users++;
-    out[n++]->final = true;
-  }
+  for (int i = 0; i < ENGINES; i++)
+    for (int k = 0; k < engines[i].settings && is_proposed(&engines[i], d); k++)
+      if (n < wanted && put_result(d, i, out[n++])) return INVALID;
   *count = wanted ? n : ENGINES; /* without places, as many as there may be */
   return OK;
 }
