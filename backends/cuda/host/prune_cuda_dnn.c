@@ -113,6 +113,21 @@ static bool is_empty(const shape *s, int tensor) {
   return false;
 }
 
+/* Engines want channels last and bring tensors into that order in their
+ * workspace: room for a copy of each is given as well. */
+static size_t get_room(const pcu_slot *slot, int32_t type, const shape *s) {
+  size_t room = pcu_room(slot), each = pcu_type_size(type);
+  if (slot->state == PCU_READY) return room;
+  for (int t = 0; t < TENSORS; t++) {
+    int64_t most = 0;
+    for (int32_t i = 0; i < s->rank; i++)
+      if (s->dims[t][i] * s->steps[t][i] > most)
+        most = s->dims[t][i] * s->steps[t][i];
+    room += (size_t)most * each;
+  }
+  return room;
+}
+
 /* Describing */
 
 typedef struct attribute {
@@ -338,7 +353,8 @@ pcu_reason pcu_plan_conv(const prune_cuda_ctx *c, const pcu_slot *slot,
   out->how = PRUNE_CUDA_CUDNN;
   *code = describe(c, step->conv->type, &s, out->parts);
   if (*code) return PCU_REFUSED;
-  return choose(c, step->conv->type, pcu_room(slot), algo, out, code);
+  return choose(c, step->conv->type, get_room(slot, step->conv->type, &s), algo,
+                out, code);
 }
 
 int pcu_conv_algorithms(const prune_cuda_ctx *c, const prune_cuda_step *step,

@@ -126,7 +126,7 @@ static void test_what_comes_after(void **state) {
   (void)state;
   conv_make(&model, &conv_whole, true);
   check(0, "capability 9.0, driver for CUDA 13.0, cuDNN 9.19.0\n");
-  check(0, "it (mem.conv): cuDNN, then conv_after, 216 bytes of weights, 1800 "
+  check(0, "it (mem.conv): cuDNN, then conv_after, 216 bytes of weights, 5400 "
            "of workspace; not conv_own: comes after it");
   check(PRUNE_CUDA_DENSE_ONLY, "it (mem.conv): cuDNN, then conv_after");
 }
@@ -193,14 +193,14 @@ static void test_engines(void **state) {
   c.type = CONV_F16;
   conv_make(&model, &c, false);
   check(0, "270 bytes of weights, 3072 of workspace");
-  check(PRUNE_CUDA_DETERMINISTIC, "270 bytes of weights, 2184 of workspace");
+  check(PRUNE_CUDA_DETERMINISTIC, "270 bytes of weights, 6552 of workspace");
   c.type = CONV_F32;
   conv_make(&model, &c, false);
   check(0, "540 bytes of weights\n"); /* tensor cores round what they read */
   c = cases[5];
   c.type = CONV_F16;
   conv_make(&model, &c, false);
-  check(0, "32 bytes of weights, 1800 of workspace");
+  check(0, "32 bytes of weights, 5400 of workspace");
   c = cases[0];
   c.type = CONV_F16;
   c.shift = 2;
@@ -223,6 +223,11 @@ static void test_room(void **state) {
                    PRUNE_CUDA_OK);
   assert_says(&c, "it (mem.conv): cuDNN, 270 bytes of weights\n");
   assert_int_equal(need, 256);
+  x[0] = 18000; /* more than for any library, but not for such tensors */
+  assert_int_equal(prune_cuda_prepare(c.ctx, &in, 1, &out, 1, &need),
+                   PRUNE_CUDA_OK);
+  assert_says(&c, "weights, 39312000 of workspace\n");
+  assert_int_equal(need, 256 + 39312000);
   x[0] = INT64_C(1) << 40; /* more than is ever told */
   assert_int_equal(prune_cuda_prepare(c.ctx, &in, 1, &out, 1, &need),
                    PRUNE_CUDA_E_LIB);
@@ -400,9 +405,8 @@ static conv_case single(void) {
  * that keeps its bits comes late. */
 static void test_tune(void **state) {
   static const char *const says[] = {
-      "it (mem.conv): cuDNN, 108 bytes of weights, 192 of workspace, 3.00 us\n",
-      "it (mem.conv): conv_own, 216 bytes of weights, 5.01 us; not cuDNN: was "
-      "slower",
+      "it (mem.conv): cuDNN, 108 bytes of weights, 576 of workspace, 3.00 us\n",
+      "conv_own, 216 bytes of weights, 5.01 us; not cuDNN: was slower",
       "it (mem.conv): cuDNN, 216 bytes of weights, 9.00 us\n"};
   (void)state;
   for (int i = 0; i < 3; i++) {
@@ -443,7 +447,7 @@ static void test_cache(void **state) {
                      i ? PRUNE_CUDA_E_CACHE_STALE : PRUNE_CUDA_OK);
     assert_int_equal(conv_data_prepare(&d, c.ctx), PRUNE_CUDA_OK);
     assert_says(&c, i ? "weights, 3072 of workspace\n"
-                      : "weights, 192 of workspace, 3.00 us\n");
+                      : "weights, 576 of workspace, 3.00 us\n");
     assert_int_equal(conv_data_run(&d, c.ctx, NULL), PRUNE_CUDA_OK);
     assert_true(conv_data_right(&d, &model));
     conv_close(&c);
