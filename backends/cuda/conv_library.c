@@ -15,12 +15,11 @@ static prn_dim or_zero(prn_ctx *ctx, prn_dim d) {
 /* Nothing is known that keeps a library from it. Where a stride is open, the
  * runtime looks. */
 static bool lies_well(const prn_type *t) {
-  int64_t step, size;
-  for (int32_t i = 0; i < t->rank; i++) {
-    bool one = prn_dim_is_const(t->dims[i], &size) && size == 1;
-    if (!one && prn_dim_is_const(t->strides[i], &step) && step <= 0)
+  int64_t step;
+  for (int32_t i = 0; i < t->rank; i++)
+    if (!prn_dim_is(t->dims[i], 1) && prn_dim_is_const(t->strides[i], &step) &&
+        step <= 0)
       return false;
-  }
   return true;
 }
 
@@ -56,7 +55,8 @@ static bool fits(prn_cu *c, const prn_op *op) {
 
 void prn_cu_conv_library(prn_cu *c, const prn_op *op) {
   prn_dim one = prn_dim_const(c->ctx, 1);
-  if (!fits(c, op)) return;
+  /* A library asks no condition. */
+  if (c->num_guards > 0 || !fits(c, op)) return;
   bool after = prn_op_block(op, "body") != NULL;
   prn_cu_variant *v = after ? prn_cu_finish(c, op) : NULL;
   prn_cu_step *s = prn_cu_step_for(c, op);
