@@ -6,11 +6,11 @@
  *   T   values[blocks][32][32]
  *
  * each part at a multiple of 128 bytes; `rows` is n in blocks, rounded up to an
- * even number. It is what others call block compressed rows, with one more rule:
- * the rows 2 r and 2 r + 1 have blocks at the same places, so that a kernel
- * multiplies what it has read of x by 64 results. A block whose neighbour alone
- * holds something is stored, all zeros. Blocks of a row ascend along k; -0.0 is
- * a zero; what is outside of the matrix is zero. */
+ * even number. It is what others call block compressed rows, with one more
+ * rule: the rows 2 r and 2 r + 1 have blocks at the same places, so that a
+ * kernel multiplies what it has read of x by 64 results. A block whose
+ * neighbour alone holds something is stored, all zeros. Blocks of a row ascend
+ * along k; -0.0 is a zero; what is outside of the matrix is zero. */
 #include <string.h>
 
 #include "ir/pack/formats.h"
@@ -128,8 +128,7 @@ static void put_block(const strip *s, int row, int64_t b, prn_pack_put *put,
   float values[SIDE * SIDE] = {0};
   char out[sizeof values];
   for (int64_t j = 0; j < SIDE; j++)
-    memcpy(values + j * SIDE,
-           s->rows + (row * SIDE + j) * s->p->k + b * SIDE,
+    memcpy(values + j * SIDE, s->rows + (row * SIDE + j) * s->p->k + b * SIDE,
            (size_t)width_of(s, b) * sizeof *values);
   prn_pack_values(s->p->dtype, values, SIDE * SIDE, out);
   put(user, out, SIDE * SIDE * prn_dtype_bits(s->p->dtype) / 8);
