@@ -1,8 +1,10 @@
 /* libcusparse.so.12: see mock.h. Block compressed rows times a dense matrix.
  * What it refuses to describe is what 12.6.3 refuses, which needs no device for
  * that; what a product must be is what its messages say. */
+#include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #include "mock.h"
 
@@ -25,6 +27,7 @@ enum {
 typedef struct handle {
   int magic;
   void *stream;
+  pthread_t owner; /* who has set the stream */
 } handle;
 typedef struct blocks {
   int magic, type, order;
@@ -35,6 +38,7 @@ typedef struct dense {
   int magic, type, order;
   int64_t rows, cols, ld;
   void *values;
+  pthread_t owner; /* who has set the values */
 } dense;
 typedef struct product {
   blocks a;
@@ -76,14 +80,18 @@ MOCK_API int cusparseGetProperty(int which, int *value) {
   return OK;
 }
 MOCK_API int cusparseCreate(void **out) {
-  const handle h = {HANDLE, NULL};
+  const handle h = {HANDLE, NULL, pthread_self()};
   if (mock_refuses("cusparseCreate")) return NOT_INITIALIZED;
   return make(out, &h, sizeof h);
 }
 MOCK_API int cusparseDestroy(void *h) { return drop(h, HANDLE); }
 MOCK_API int cusparseSetStream(void *h, void *stream) {
   if (!is(h, HANDLE)) return bad("a stream for what is no handle");
+  /* Others get a turn, so that it shows where threads are not kept apart. */
+  const struct timespec a_while = {.tv_nsec = 20000};
   ((handle *)h)->stream = stream;
+  ((handle *)h)->owner = pthread_self();
+  (void)nanosleep(&a_while, NULL);
   return OK;
 }
 
@@ -113,7 +121,7 @@ MOCK_API int cusparseDestroySpMat(void *b) { return drop(b, BLOCKS); }
 MOCK_API int cusparseCreateDnMat(void **out, int64_t rows, int64_t cols,
                                  int64_t ld, void *values, int type,
                                  int order) {
-  const dense d = {DENSE, type, order, rows, cols, ld, values};
+  const dense d = {DENSE, type, order, rows, cols, ld, values, pthread_self()};
   if (mock_is_capturing()) return bad("a matrix while a stream is captured");
   if (rows < 0 || cols < 0 || ld < (order == COL ? rows : cols) ||
       !is_aligned(values, type))
@@ -125,6 +133,7 @@ MOCK_API int cusparseDnMatSetValues(void *d, void *values) {
   if (!is(d, DENSE)) return bad("values for what is no matrix");
   if (!is_aligned(values, ((dense *)d)->type)) return INVALID;
   ((dense *)d)->values = values;
+  ((dense *)d)->owner = pthread_self();
   return OK;
 }
 
@@ -199,6 +208,10 @@ static void multiply(const void *data) {
                  element(p, i, j));
 }
 
+static bool is_mine(pthread_t owner) {
+  return pthread_equal(owner, pthread_self());
+}
+
 static bool inside(const dense *d) {
   size_t n = (size_t)((d->cols - 1) * d->ld + d->rows);
   return mock_is_device(d->values, n * mock_size(d->type));
@@ -211,6 +224,9 @@ MOCK_API int cusparseSpMM(void *h, int op_a, int op_b, const void *alpha,
   float one, zero;
   int e = check(h, op_a, op_b, a, b, c, compute, algorithm, &p);
   if (e) return e;
+  if (!is_mine(((handle *)h)->owner) || !is_mine(p.b.owner) ||
+      !is_mine(p.c.owner))
+    return bad("what another thread has set");
   memcpy(&one, alpha, sizeof one);
   memcpy(&zero, beta, sizeof zero);
   size_t size = (size_t)(p.a.side * p.a.side * p.a.count);
