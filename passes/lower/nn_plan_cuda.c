@@ -22,13 +22,17 @@
   X(both, "of them, stored once more without zeros, for few rows")
 PRN_PASS_TABLES;
 
+/* By what sums are made. */
+enum rate { DENSE, SPARSE, BLOCKS, RATES };
+
 typedef struct gpu {
   const char *name;
-  double bandwidth, dense, sparse;
+  double bandwidth, tflops[RATES];
 } gpu;
 
 static const gpu gpus[] = {
-#define GPU(name, bandwidth, dense, sparse) {name, bandwidth, dense, sparse},
+#define GPU(name, bandwidth, dense, sparse, blocks) \
+  {name, bandwidth, {dense, sparse, blocks}},
 #include "passes/lower/gpus.def"
 #undef GPU
 };
@@ -57,30 +61,26 @@ typedef struct choice {
 typedef struct cost {
   const char *format;
   double reading; /* times what its bytes need */
-  double reach;   /* of what tensor cores can do, dense ones or sparse */
   double most;    /* rows that it is for */
-  bool sparse;    /* by sparse tensor cores */
-  bool skips;     /* what is not stored is not multiplied */
-  bool f32;       /* has a kernel for it */
+  enum rate rate;
+  bool skips; /* what is not stored is not multiplied */
+  bool f32;   /* has a kernel for it */
 } cost;
 
 /* Decoding a bit mask costs something beside what is read: published kernels of
  * this kind reach about five sixths of the bandwidth. With more rows than that
- * the tensor cores wait for it. Published kernels for blocks reach 0.6 to 0.8
- * of what dense ones do; ours, which have not been timed, are taken to reach
- * the least of it. */
+ * the tensor cores wait for it. */
 static const double decoded_rows = 64, any_rows = 1e30;
-static const cost costs[] = {
-    {"nk", 1, 1, any_rows, false, false, true},
-    {"nm24", 1, 1, any_rows, true, false, true},
-    {"bitmap", 1.2, 1, decoded_rows, false, false, true},
-    {"bsr", 1, 0.6, any_rows, false, true, false}};
+static const cost costs[] = {{"nk", 1, any_rows, DENSE, false, true},
+                             {"nm24", 1, any_rows, SPARSE, false, true},
+                             {"bitmap", 1.2, decoded_rows, DENSE, false, true},
+                             {"bsr", 1, any_rows, BLOCKS, true, false}};
 enum { FORMATS = sizeof costs / sizeof *costs };
 
 /* Of a product with m rows whose weights take so many bytes. */
 static double time_of(const gpu *g, const prn_packing *p, double m,
                       int64_t bytes, const cost *c) {
-  double tflops = (c->sparse ? g->sparse : g->dense) * c->reach;
+  double tflops = g->tflops[c->rate];
   double elements = (double)p->k * (double)p->n;
   double stored = (double)bytes / (prn_dtype_bits(p->dtype) / 8.0);
   if (p->dtype == PRN_I8) tflops *= 2;
