@@ -291,25 +291,6 @@ typedef struct range {
 static int64_t smaller(int64_t a, int64_t b) { return a < b ? a : b; }
 static int64_t larger(int64_t a, int64_t b) { return a > b ? a : b; }
 
-/* What is done to sums, on those that a library has stored. */
-static prn_cu_variant *finish(prn_cu *c, const prn_op *op) {
-  enum { THREADS = 256 };
-  prn_cu_text t;
-  const prn_type *o = prn_op_operand(op, OUT)->type;
-  unsigned rank = (unsigned)o->rank;
-  const char *index[PRN_CU_RANK], *offsets[PRN_CU_VIEWS];
-  prn_dim n = prn_cu_product(c, rank, o->dims);
-  prn_cu_text_begin(&t, c, op);
-  prn_cu_open(&t, "pmk_each<pmk_i>(%s, [&](pmk_i e) {", prn_cu_dim(&t, n));
-  prn_cu_split(&t, "e", "i", rank, o->dims, index);
-  for (uint32_t k = OUT; k < num_views(op); k++)
-    offsets[k] = prn_cu_at(&t, k, index, index[rank - 2], index[rank - 1]);
-  prn_cu_line(&t, "const float sum = %s;", prn_cu_load(&t, OUT, offsets[OUT]));
-  prn_cu_epilogue(&t, EXTRAS, "sum", offsets, OUT);
-  prn_cu_close(&t, "});");
-  return prn_cu_text_end(&t, THREADS, 0, prn_cu_blocks_some(c, n, THREADS));
-}
-
 static const char *library_name(unsigned how) {
   return how == PRUNE_CUDA_CUBLASLT     ? "cuBLASLt"
          : how == PRUNE_CUDA_CUSPARSELT ? "cuSPARSELt"
@@ -334,7 +315,8 @@ static void library(prn_cu *c, const prn_op *op, unsigned how, range rows) {
       !prn_cu_library_product(op, &product, &after))
     return;
   if (how == PRUNE_CUDA_CUSPARSE) leave(&product, &after);
-  prn_cu_variant *v = after ? finish(c, op) : NULL;
+  prn_cu_variant *v =
+      after ? prn_cu_emit_after(c, op, OUT, num_views(op)) : NULL;
   prn_cu_step *s = prn_cu_step_for(c, op);
   s->has_product = true;
   s->product = product;
