@@ -15,7 +15,8 @@ static const struct {
 } kinds[] = {{"dense", PRUNE_CUDA_DENSE},
              {"nk", PRUNE_CUDA_NK},
              {"nm24", PRUNE_CUDA_NM24},
-             {"bitmap", PRUNE_CUDA_BITMAP}};
+             {"bitmap", PRUNE_CUDA_BITMAP},
+             {"bsr", PRUNE_CUDA_BSR}};
 
 static prn_status kind_of(const prn_op *op, unsigned *out) {
   prn_str pack = prn_op_string(op, "pack", "dense");

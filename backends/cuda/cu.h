@@ -185,6 +185,26 @@ extern const prn_cu_kind prn_cu_map, prn_cu_reduce, prn_cu_arg_reduce,
     prn_cu_pool, prn_cu_softmax, prn_cu_norm, prn_cu_attention, prn_cu_lstm,
     prn_cu_gru, prn_cu_rnn;
 
+/* Element `index` of view v of a nest; names of the original dimensions'
+ * positions, of those that are kept, "0" of others. */
+const char *prn_cu_nest_offset(prn_cu_text *t, const prn_nest *n, unsigned v,
+                               const char *const *index);
+void prn_cu_originals(const prn_nest *n, const char *const *index,
+                      const char **out);
+
+/* outs = body(ins), element by element: numbers of op's operands, all of the
+ * shape of the first of outs. */
+typedef struct prn_cu_pointwise {
+  const prn_op *op;
+  uint32_t ins[PRN_CU_VIEWS], outs[PRN_CU_VIEWS];
+  uint32_t num_ins, num_outs;
+} prn_cu_pointwise;
+prn_cu_variant *prn_cu_emit_pointwise(prn_cu *c, const prn_cu_pointwise *p);
+/* What op's body does to sums, on those that a library has stored in operand
+ * `out`; the operands behind it, up to `num`, are its other arguments. */
+prn_cu_variant *prn_cu_emit_after(prn_cu *c, const prn_op *op, uint32_t out,
+                                  uint32_t num);
+
 /* The constant a view comes from, looking through mem.view; or NULL. */
 const prn_op *prn_cu_constant(const prn_value *v);
 

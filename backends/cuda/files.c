@@ -107,7 +107,7 @@ static const prn_cu_record *weights_of(const prn_cu_blob *blob,
 }
 
 void prn_cu_plan_text(const prn_cu *c, const prn_cu_blob *blob, prn_strbuf *b) {
-  static const char *const kinds[] = {"dense", "nk", "nm24", "bitmap"};
+  static const char *const kinds[] = {"dense", "nk", "nm24", "bitmap", "bsr"};
   prn_strbuf_fmt(b, "{\"model\": \"%s\", \"weights\": %llu, \"arena\": ",
                  c->prefix, (unsigned long long)blob->size);
   const prn_attr *arena = prn_op_attr(c->func, "arena");

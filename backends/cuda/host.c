@@ -90,6 +90,7 @@ static void variants(prn_cu *c, uint32_t s, prn_strbuf *b) {
       [PRUNE_CUDA_KERNEL] = "PRUNE_CUDA_KERNEL",
       [PRUNE_CUDA_CUBLASLT] = "PRUNE_CUDA_CUBLASLT",
       [PRUNE_CUDA_CUSPARSELT] = "PRUNE_CUDA_CUSPARSELT",
+      [PRUNE_CUDA_CUSPARSE] = "PRUNE_CUDA_CUSPARSE",
       [PRUNE_CUDA_CUDNN] = "PRUNE_CUDA_CUDNN"};
   const prn_cu_step *step = &c->steps[s];
   prn_strbuf_fmt(b, "static const prune_cuda_variant variants%u[] = {\n", s);
@@ -174,7 +175,8 @@ static void kernels(const prn_cu *c, prn_strbuf *b) {
 
 static void records(const prn_cu_blob *blob, prn_strbuf *b) {
   static const char *const kinds[] = {"PRUNE_CUDA_DENSE", "PRUNE_CUDA_NK",
-                                      "PRUNE_CUDA_NM24", "PRUNE_CUDA_BITMAP"};
+                                      "PRUNE_CUDA_NM24", "PRUNE_CUDA_BITMAP",
+                                      "PRUNE_CUDA_BSR"};
   if (blob->num == 0) return;
   prn_strbuf_cstr(b, "static const prune_cuda_record records[] = {\n");
   for (uint32_t i = 0; i < blob->num; i++) {

@@ -16,11 +16,6 @@ typedef struct chain {
   uint32_t residual;
 } chain;
 
-static bool is_const(prn_dim d, int64_t c) {
-  int64_t v;
-  return prn_dim_is_const(d, &v) && v == c;
-}
-
 /* The operand that v is the element of, looking through a conversion of it; or
  * 0. */
 static uint32_t extra_of(const prn_value *v) {
@@ -34,8 +29,9 @@ static bool is_bias(const prn_op *op, uint32_t i) {
   const prn_type *t = prn_op_operand(op, i)->type;
   if (t->dtype != prn_op_operand(op, A)->type->dtype) return false;
   for (int32_t k = 0; k + 1 < t->rank; k++)
-    if (!is_const(t->strides[k], 0) && !is_const(t->dims[k], 1)) return false;
-  return is_const(t->strides[t->rank - 1], 1);
+    if (!prn_dim_is(t->strides[k], 0) && !prn_dim_is(t->dims[k], 1))
+      return false;
+  return prn_dim_is(t->strides[t->rank - 1], 1);
 }
 
 /* An element for each element of the results, rows beside each other. */
@@ -45,9 +41,9 @@ static bool is_residual(const prn_op *op, uint32_t i) {
   int32_t r = o->rank;
   if (t->dtype != o->dtype || t->rank != r) return false;
   for (int32_t k = 0; k + 2 < r; k++)
-    if (!is_const(o->dims[k], 1)) return false;
+    if (!prn_dim_is(o->dims[k], 1)) return false;
   return t->dims[r - 2] == o->dims[r - 2] && t->dims[r - 1] == o->dims[r - 1] &&
-         is_const(t->strides[r - 1], 1) && !is_const(t->strides[r - 2], 0);
+         prn_dim_is(t->strides[r - 1], 1) && !prn_dim_is(t->strides[r - 2], 0);
 }
 
 static bool add_extra(chain *c, const prn_op *add) {
@@ -113,7 +109,7 @@ static bool plain_product(const prn_op *op, prn_cu_gemm *out) {
   const prn_type *a = prn_op_operand(op, A)->type;
   const prn_type *o = prn_op_operand(op, OUT)->type;
   unsigned r = (unsigned)o->rank;
-  if (o->dtype != a->dtype || !is_const(o->strides[r - 1], 1)) return false;
+  if (o->dtype != a->dtype || !prn_dim_is(o->strides[r - 1], 1)) return false;
   *out = (prn_cu_gemm){.type = a->dtype,
                        .m = o->dims[r - 2],
                        .n = o->dims[r - 1],

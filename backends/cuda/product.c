@@ -276,16 +276,11 @@ static prn_cu_variant *packed(prn_cu *c, const prn_op *op, uint32_t b,
   return end(&t, &s, name);
 }
 
-static bool is_const(prn_dim d, int64_t v) {
-  int64_t x;
-  return prn_dim_is_const(d, &x) && x == v;
-}
-
 /* One matrix, whose rows lie together. */
 static bool is_matrix(prn_cu *c, const prn_op *op) {
   const prn_type *a = prn_op_operand(op, A)->type;
   shape s = shape_of(c, op);
-  return is_const(s.batch, 1) && is_const(a->strides[a->rank - 1], 1);
+  return prn_dim_is(s.batch, 1) && prn_dim_is(a->strides[a->rank - 1], 1);
 }
 
 /* Numbers of rows that something is for; both ends belong to it. */
@@ -296,22 +291,18 @@ typedef struct range {
 static int64_t smaller(int64_t a, int64_t b) { return a < b ? a : b; }
 static int64_t larger(int64_t a, int64_t b) { return a > b ? a : b; }
 
-prn_cu_variant *prn_cu_finish(prn_cu *c, const prn_op *op) {
-  enum { THREADS = 256 };
-  prn_cu_text t;
-  const prn_type *o = prn_op_operand(op, OUT)->type;
-  unsigned rank = (unsigned)o->rank;
-  const char *index[PRN_CU_RANK], *offsets[PRN_CU_VIEWS];
-  prn_dim n = prn_cu_product(c, rank, o->dims);
-  prn_cu_text_begin(&t, c, op);
-  prn_cu_open(&t, "pmk_each<pmk_i>(%s, [&](pmk_i e) {", prn_cu_dim(&t, n));
-  prn_cu_split(&t, "e", "i", rank, o->dims, index);
-  for (uint32_t k = OUT; k < num_views(op); k++)
-    offsets[k] = prn_cu_at(&t, k, index, index[rank - 2], index[rank - 1]);
-  prn_cu_line(&t, "const float sum = %s;", prn_cu_load(&t, OUT, offsets[OUT]));
-  prn_cu_epilogue(&t, EXTRAS, "sum", offsets, OUT);
-  prn_cu_close(&t, "});");
-  return prn_cu_text_end(&t, THREADS, 0, prn_cu_blocks_some(c, n, THREADS));
+static const char *library_name(unsigned how) {
+  return how == PRUNE_CUDA_CUBLASLT     ? "cuBLASLt"
+         : how == PRUNE_CUDA_CUSPARSELT ? "cuSPARSELt"
+                                        : "cuSPARSE";
+}
+
+/* A library that knows nothing to do to sums leaves all of it to a kernel. */
+static void leave(prn_cu_gemm *p, bool *after) {
+  *after |= p->bias >= 0 || p->residual || p->act != PRUNE_CUDA_NO_ACT;
+  p->bias = -1;
+  p->residual = 0;
+  p->act = PRUNE_CUDA_NO_ACT;
 }
 
 /* A variant by a library. */
@@ -323,7 +314,9 @@ static void library(prn_cu *c, const prn_op *op, unsigned how, range rows) {
   if (rows.from > rows.to || c->num_guards > 0 ||
       !prn_cu_library_product(op, &product, &after))
     return;
-  prn_cu_variant *v = after ? prn_cu_finish(c, op) : NULL;
+  if (how == PRUNE_CUDA_CUSPARSE) leave(&product, &after);
+  prn_cu_variant *v =
+      after ? prn_cu_emit_after(c, op, OUT, num_views(op)) : NULL;
   prn_cu_step *s = prn_cu_step_for(c, op);
   s->has_product = true;
   s->product = product;
@@ -336,7 +329,7 @@ static void library(prn_cu *c, const prn_op *op, unsigned how, range rows) {
   v->rows = product.m;
   v->min_rows = rows.from;
   v->max_rows = rows.to;
-  v->why = how == PRUNE_CUDA_CUBLASLT ? "cuBLASLt" : "cuSPARSELt";
+  v->why = library_name(how);
 }
 
 /* A variant by a template, if there is one of that name. */
@@ -364,27 +357,36 @@ static int64_t small_rows(prn_cu *c, const prn_op *op, const char *name) {
  * long. */
 enum { FEW = 16, SPARSE_LIBRARY = 256 };
 
+/* The kernels for more than a few rows. */
+static void kernels_for_many(prn_cu *c, const prn_op *op, uint32_t b,
+                             range rows) {
+  const char *linear = prn_cu_str(c, "linear_%s", packing(c, op, b));
+  const char *small = prn_cu_str(c, "%s_small", linear);
+  int64_t most = small_rows(c, op, linear);
+  by_template(c, op, b, small, (range){rows.from, smaller(rows.to, most)}, 0);
+  if (prn_cu_tile_of(small) && rows.to <= most) return;
+  if (!prn_cu_is_byte(prn_op_operand(op, A)->type->dtype))
+    by_template(c, op, b, prn_cu_str(c, "%s_sm90", linear), rows, 90);
+  by_template(c, op, b, linear, rows, 0);
+}
+
 /* All ways to multiply by the weights that are operand b. Libraries and
- * wgmma.sp are not asked for products of bytes. */
+ * wgmma.sp are not asked for products of bytes. Nobody has timed cuSPARSE
+ * against our kernel for blocks: it is what tuning may find. */
 static void ways(prn_cu *c, const prn_op *op, uint32_t b, range rows) {
   const char *pack = packing(c, op, b);
-  const char *linear = prn_cu_str(c, "linear_%s", pack);
-  const char *small = prn_cu_str(c, "linear_%s_small", pack);
   range few = {rows.from, smaller(rows.to, FEW)};
   range many = {larger(rows.from, FEW + 1), rows.to};
-  int64_t most = small_rows(c, op, linear);
-  prn_dtype a = prn_op_operand(op, A)->type->dtype;
-  bool bytes = prn_cu_is_byte(a) || prn_cu_is_f8(a);
   by_template(c, op, b, prn_cu_str(c, "few_%s", pack), few, 0);
-  if (prn_str_is(PRN_STR("nk"), pack) && !bytes)
+  bool libraries = prn_cu_is_half(prn_op_operand(op, A)->type->dtype);
+  if (libraries && prn_str_is(PRN_STR("nk"), pack))
     library(c, op, PRUNE_CUDA_CUBLASLT, many);
-  if (prn_str_is(PRN_STR("nm24"), pack) && !bytes)
+  if (libraries && prn_str_is(PRN_STR("nm24"), pack))
     library(c, op, PRUNE_CUDA_CUSPARSELT,
             (range){larger(many.from, SPARSE_LIBRARY), many.to});
-  by_template(c, op, b, small, (range){many.from, smaller(many.to, most)}, 0);
-  if (prn_cu_tile_of(small) && many.to <= most) return;
-  if (!bytes) by_template(c, op, b, prn_cu_str(c, "%s_sm90", linear), many, 90);
-  by_template(c, op, b, linear, many, 0);
+  kernels_for_many(c, op, b, many);
+  if (b == B && libraries && prn_str_is(PRN_STR("bsr"), pack))
+    library(c, op, PRUNE_CUDA_CUSPARSE, many);
 }
 
 static void emit_matmul(prn_cu *c, const prn_op *op) {

@@ -60,7 +60,5 @@ void prn_cu_epilogue(prn_cu_text *t, unsigned first, const char *sum,
 bool prn_cu_library_product(const prn_op *op, prn_cu_gemm *out, bool *after);
 /* A variant by a library, of a convolution that it can do (conv_library.c). */
 void prn_cu_conv_library(prn_cu *c, const prn_op *op);
-/* What is done to the sums of op, on those that a library has stored. */
-prn_cu_variant *prn_cu_finish(prn_cu *c, const prn_op *op);
 
 #endif

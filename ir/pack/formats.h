@@ -21,8 +21,10 @@ extern const prn_pack_format prn_pack_srt, prn_pack_blocks;
 extern const prn_pack_format prn_pack_columns, prn_pack_gather,
     prn_pack_bitmask;
 
-/* nk.c, nm24.c, bitmap.c: what CUDA kernels read, see docs/cuda-formats.md. */
-extern const prn_pack_format prn_pack_nk, prn_pack_nm24, prn_pack_bitmap;
+/* nk.c, nm24.c, bitmap.c, bsr.c: what CUDA kernels read, see
+ * docs/cuda-formats.md. */
+extern const prn_pack_format prn_pack_nk, prn_pack_nm24, prn_pack_bitmap,
+    prn_pack_bsr;
 
 /* winograd.c: of 3x3 convolutions, transformed, see winograd.h. */
 extern const prn_pack_format prn_pack_winograd;

@@ -9,7 +9,7 @@ static const prn_pack_format *const formats[] = {
     &prn_pack_dense,  &prn_pack_panels,  &prn_pack_rows,     &prn_pack_srt,
     &prn_pack_blocks, &prn_pack_columns, &prn_pack_gather,   &prn_pack_bitmask,
     &prn_pack_rows2,  &prn_pack_rows4,   &prn_pack_winograd, &prn_pack_nk,
-    &prn_pack_nm24,   &prn_pack_bitmap,
+    &prn_pack_nm24,   &prn_pack_bitmap,  &prn_pack_bsr,
 };
 
 const prn_pack_format *prn_pack_find(prn_str name) {

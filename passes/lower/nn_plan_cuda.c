@@ -2,7 +2,8 @@
  *
  * A product takes as long as its weights need to be read or its sums to be
  * made, whichever is longer. Weights that are 2:4 are read in 9/16 of the
- * bytes and multiplied by sparse tensor cores; others with zeros are read in
+ * bytes and multiplied by sparse tensor cores; those that are zero in whole
+ * blocks are neither read nor multiplied there; others with zeros are read in
  * fewer bytes (a bit for each element and what is left of them) but multiplied
  * as if they were dense: that pays while reading is what takes long, and
  * nowhere else. Nothing is chosen that is estimated to be slower than dense. */
@@ -21,13 +22,17 @@
   X(both, "of them, stored once more without zeros, for few rows")
 PRN_PASS_TABLES;
 
+/* By what sums are made. */
+enum rate { DENSE, SPARSE, BLOCKS, RATES };
+
 typedef struct gpu {
   const char *name;
-  double bandwidth, dense, sparse;
+  double bandwidth, tflops[RATES];
 } gpu;
 
 static const gpu gpus[] = {
-#define GPU(name, bandwidth, dense, sparse) {name, bandwidth, dense, sparse},
+#define GPU(name, bandwidth, dense, sparse, blocks) \
+  {name, bandwidth, {dense, sparse, blocks}},
 #include "passes/lower/gpus.def"
 #undef GPU
 };
@@ -52,46 +57,60 @@ typedef struct choice {
   double us;
 } choice;
 
+/* How a format is read and multiplied. */
+typedef struct cost {
+  const char *format;
+  double reading; /* times what its bytes need */
+  double most;    /* rows that it is for */
+  enum rate rate;
+  bool skips; /* what is not stored is not multiplied */
+  bool f32;   /* has a kernel for it */
+} cost;
+
+/* Decoding a bit mask costs something beside what is read: published kernels of
+ * this kind reach about five sixths of the bandwidth. With more rows than that
+ * the tensor cores wait for it. */
+static const double decoded_rows = 64, any_rows = 1e30;
+static const cost costs[] = {{"nk", 1, any_rows, DENSE, false, true},
+                             {"nm24", 1, any_rows, SPARSE, false, true},
+                             {"bitmap", 1.2, decoded_rows, DENSE, false, true},
+                             {"bsr", 1, any_rows, BLOCKS, true, false}};
+enum { FORMATS = sizeof costs / sizeof *costs };
+
 /* Of a product with m rows whose weights take so many bytes. */
 static double time_of(const gpu *g, const prn_packing *p, double m,
-                      int64_t bytes, double tflops) {
-  double read = (double)bytes / (g->bandwidth * 1e3);
-  double sums = 2 * m * (double)p->k * (double)p->n / (tflops * 1e6);
+                      int64_t bytes, const cost *c) {
+  double tflops = g->tflops[c->rate];
+  double elements = (double)p->k * (double)p->n;
+  double stored = (double)bytes / (prn_dtype_bits(p->dtype) / 8.0);
+  if (p->dtype == PRN_I8) tflops *= 2;
+  double read = (double)bytes * c->reading / (g->bandwidth * 1e3);
+  double sums = 2 * m * (c->skips ? stored : elements) / (tflops * 1e6);
   return read > sums ? read : sums;
 }
 
-/* What decoding a bit mask costs beside what is read: published kernels of this
- * kind reach about five sixths of the bandwidth. With more rows than that the
- * tensor cores wait for it. */
-static const double decoding = 1.2, decoded_rows = 64;
 /* What is not faster by so much stays dense: an estimate is not more exact. */
 static const double margin = 0.95;
 
 /* The fastest first; dense is among them, and with others only such as are
  * faster. Returns their number. */
-static int choose(const gpu *g, const prn_packing *p, double m, choice *out) {
-  static const struct {
-    const char *format;
-    bool sparse, decodes;
-  } all[] = {
-      {"nk", false, false}, {"nm24", true, false}, {"bitmap", false, true}};
+static int choose(const gpu *g, const prn_packing *p, double m,
+                  choice out[FORMATS]) {
   double dense = 0;
   int n = 0;
-  for (size_t i = 0; i < PRN_COUNT(all); i++) {
+  for (size_t i = 0; i < FORMATS; i++) {
+    const cost *c = &costs[i];
     int64_t bytes;
-    const prn_pack_format *f = prn_pack_find(prn_str_from(all[i].format));
+    const prn_pack_format *f = prn_pack_find(prn_str_from(c->format));
+    if (m > c->most || (p->dtype == PRN_F32 && !c->f32)) continue;
     if (!f || !f->size(p, &bytes)) continue;
-    if (all[i].decodes && m > decoded_rows) continue;
-    double read = all[i].decodes ? decoding : 1;
-    double speed = all[i].sparse ? g->sparse : g->dense;
-    if (prn_dtype_bits(p->dtype) == 8) speed *= 2;
-    double us = time_of(g, p, m, (int64_t)((double)bytes * read), speed);
+    double us = time_of(g, p, m, bytes, c);
     if (n > 0 && us > margin * dense) continue;
     if (n == 0) dense = us;
     int at = n++;
     for (; at > 0 && us < out[at - 1].us; at--)
       out[at] = out[at - 1];
-    out[at] = (choice){all[i].format, us};
+    out[at] = (choice){c->format, us};
   }
   return n;
 }
@@ -137,7 +156,7 @@ static void plan_few(prn_pass_env *env, const gpu *g, prn_op *op,
   enum { FEW = 16 };
   struct stats *s = env->stats;
   prn_ctx *ctx = op->module->ctx;
-  choice all[3];
+  choice all[FORMATS];
   int n = choose(g, p, FEW, all);
   if (n == 0 || prn_str_is(prn_str_from(all[0].format), format)) return;
   prn_op_set_attr(op, "pack_few",
@@ -153,7 +172,7 @@ static void plan_matmul(prn_pass_env *env, const gpu *g, prn_op *op) {
   struct stats *s = env->stats;
   bool transposed;
   const prn_tensor *t = prn_to_mem_weights(op, &transposed);
-  choice all[3];
+  choice all[FORMATS];
   if (!t) return;
   int64_t d[2];
   if (!prn_dim_is_const(t->type->dims[0], &d[0]) ||
@@ -198,10 +217,10 @@ const prn_pass prn_pass_nn_plan_cuda = {
     .summary = "Choose how the weights of every product are stored on a GPU",
     .doc = "After nn-fuse, for the CUDA backend. Estimates what each format "
            "would cost, from its bytes and the number of rows, and takes the "
-           "cheapest: nk (dense), nm24 (2:4) or bitmap. Weights that are best "
-           "in one format for many rows and in another for few are kept in "
-           "both where the number of rows is open. Remarks say what was "
-           "chosen.",
+           "cheapest: nk (dense), nm24 (2:4), bitmap or bsr (blocks of 32 by "
+           "32). Weights that are best in one format for many rows and in "
+           "another for few are kept in both where the number of rows is "
+           "open. Remarks say what was chosen.",
     .reads = PRN_DIALECT_NN,
     .writes = PRN_DIALECT_NN,
     .check = check,

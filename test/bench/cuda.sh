@@ -11,6 +11,7 @@
 #      test/cuda/calibrate.py)
 #   2  the table, and the goals
 #   3  whole models
+#   4  the table for weights in blocks, and its goals
 #
 # What is timed or checked has a process of its own where it might hang, and a
 # limit. PRUNE_BENCH_SKIP: kernels that part 2 leaves out, separated by blanks;
@@ -18,7 +19,7 @@
 #
 # prepare takes nvcc and a build (PRUNE_BUILD, build) whose Python has onnx and
 # onnxruntime. run takes a driver and
-# python3; cuBLASLt and cuSPARSELt are looked for where pip puts them.
+# python3; cuBLASLt, cuSPARSELt and cuSPARSE are looked for where pip puts them.
 set -euo pipefail
 
 fail() {
@@ -34,8 +35,9 @@ import os
 import sys
 for path in sys.path:
     for so in sorted(glob.glob(os.path.join(path, "nvidia", "**",
-                                            "libcu*Lt.so.*"), recursive=True)):
-        print(os.path.dirname(so), end=":")
+                                            "libcu*.so.*"), recursive=True)):
+        if "Lt.so" in so or "cusparse.so" in so:
+            print(os.path.dirname(so), end=":")
 END
 }
 
@@ -113,6 +115,15 @@ table() {
   done
 }
 
+# Dense by the library beside what is in blocks.
+blocks() {
+  local bench=$1 type
+  for type in bf16 f16; do
+    part table 40 "$bench" table -l 30 -t "$type" -f nk -k cuBLASLt
+    part table 200 "$bench" table -l 180 -t "$type" -f bsr
+  done
+}
+
 run() {
   local dir bench
   dir=$(cd "$1" && pwd)
@@ -135,6 +146,7 @@ run() {
       part models 120 "$dir/$model-bench" "$dir/$model".{blob,out.bin,in.bin}
     done
     ;;
+  4) blocks "$bench" ;;
   *) fail "no part is called '$2'" ;;
   esac
   rm -f "$OUT"/last.*
@@ -170,7 +182,7 @@ selftest() {
   cp "$here/cuda/report.py" "$dir"
   cp "$bench" "$dir/prune-bench-cuda"
   export PRUNE_BENCH_SMALL=1
-  for part in 1 2; do
+  for part in 1 2 4; do
     OUT=$dir/out$part "$here/cuda.sh" run "$dir" "$part" >"$dir/said" || {
       cat "$dir/said" >&2
       fail "part $part did not go through"
@@ -184,6 +196,11 @@ selftest() {
     fail "a product of the table is wrong"
   fi
   expect '^G11 *f16 .* \(met\|MISSED\)$' "$dir/said2"
+  if grep -q WRONG "$dir/said4"; then
+    fail "a product of blocks is wrong"
+  fi
+  expect '^ *64x128 *16 bsr32 90 % *cuSPARSE by the runtime' "$dir/said4"
+  expect '^G10 *bf16 .* not measured$' "$dir/said4" # not so many rows
   selftest_goals "$python" "$here" "$dir"
   selftest_transcript "$python" "$here" "$dir" "$mocks"
   selftest_model "$build" "$python" "$here" "$dir"
@@ -192,19 +209,30 @@ selftest() {
 
 # Times from which the ratios are known.
 selftest_goals() {
-  local python=$1 here=$2 dir=$3 row
+  local python=$1 here=$2 dir=$3 row block
   row='{"row": "product", "n": 64, "k": 64, "m": %d, "type": "bf16", "format": "%s", "zeros": %d, "way": "%s", "us": %s, "error": %s, "bytes": 8192, "spread": 0, "mhz": 0}\n'
   {
     # shellcheck disable=SC2059
     printf "$row" 1 nk 0 cuBLASLt 12 0 1 nm24 50 few_nm24 8 1e-3 \
       1 nm24 50 linear_nm24 9 0 1 nm24 50 linear_nm24_sm90 1 0.5 \
       16 nk 0 cuBLASLt 12 0 16 nm24 50 few_nm24 6 0 16 nm24 50 cuSPARSELt 3 0
+    block='{"row": "product", "n": 64, "k": 64, "m": 2048, "type": "bf16", "format": "bsr", "block": %d, "zeros": %d, "way": "%s", "us": %s, "error": 0, "bytes": 8192, "spread": 0, "mhz": 0}\n'
+    # shellcheck disable=SC2059
+    printf "$row" 2048 nk 0 cuBLASLt 12 0
+    # shellcheck disable=SC2059
+    printf "$block" 64 80 linear_bsr 4 64 80 "cuSPARSE by the runtime" 6 \
+      32 80 linear_bsr 6 64 90 linear_bsr_small 2
   } >"$dir/known.jsonl"
   "$python" "$here/cuda/report.py" "$dir/known.jsonl" >"$dir/known"
   expect '^G5 .* 1.732   1.45  1.500   1.30   2  met$' "$dir/known"
   expect '^G6 .* 0.500   1.20  0.500   1.00   1  MISSED$' "$dir/known"
   expect '^G7 .* not measured$' "$dir/known"
   expect 'linear_nm24_sm90 .* WRONG$' "$dir/known"
+  expect '^G10 .* 80 % in blocks of 64.* 3.000   2.50  3.000   2.00   1  met$' \
+    "$dir/known"
+  expect '^G10 .* 80 % in blocks of 32.* 2.000   2.50 .* MISSED$' "$dir/known"
+  expect '^G10 .* 90 % in blocks of 64.* 6.000   4.00 .* met$' "$dir/known"
+  expect '^G10 .*cuSPARSE.* 1.500   1.00  1.500   1.00   1  met$' "$dir/known"
 }
 
 # The mocks say what they said; a line that is not theirs is found.

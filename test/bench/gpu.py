@@ -10,16 +10,17 @@ HOW = """\
 ## On a GPU
 
 Products of the CUDA backend by each of its kernels, by cuBLASLt (the best of 32
-algorithms) and cuSPARSELt (the best of all), whole models, and goals. Build where
-there is nvcc; the folder (40 MB) is all that the machine with the GPU needs,
+algorithms), cuSPARSELt (the best of all) and cuSPARSE, whole models, and goals. Build
+where there is nvcc; the folder (40 MB) is all that the machine with the GPU needs,
 beside a driver, python3 and the libraries as pip has them:
 
     test/bench/cuda.sh prepare DIR
-    DIR/cuda.sh run DIR 1; DIR/cuda.sh run DIR 2; DIR/cuda.sh run DIR 3
+    for part in 1 2 3 4; do DIR/cuda.sh run DIR $part; done
 
 Part 1 checks every kernel against sums in double precision, and writes down what
 the libraries say, for `test/cuda/calibrate.py`; part 2 is the table; part 3 are
-whole models. Each ends within nine minutes.
+whole models; part 4 is the table of weights in blocks. Each ends within nine
+minutes.
 """
 
 

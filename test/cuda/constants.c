@@ -2,6 +2,8 @@
  * headers. Compiled where these are installed; there is nothing to run. */
 #include <cublasLt.h>
 #include <cuda.h>
+#define DISABLE_CUSPARSE_DEPRECATED 1
+#include <cusparse.h>
 #if defined(__has_include) && __has_include(<cudnn.h>)
 #include <cudnn.h>
 #define HAS_CUDNN 1
@@ -54,6 +56,12 @@ SAME(offsetof(pcu_lt_result, state),
 SAME(offsetof(pcu_lt_result, waves),
      offsetof(cublasLtMatmulHeuristicResult_t, wavesCount));
 
+SAME(PCU_SP_COL, CUSPARSE_ORDER_COL);
+SAME(PCU_SP_ROW, CUSPARSE_ORDER_ROW);
+SAME(PCU_SP_INDEX_32, CUSPARSE_INDEX_32I);
+SAME(PCU_SP_BSR, CUSPARSE_SPMM_BSR_ALG1);
+SAME(0, CUSPARSE_INDEX_BASE_ZERO);
+SAME(0, CUSPARSE_OPERATION_NON_TRANSPOSE);
 #ifdef HAS_CUDNN
 SAME(PCU_DNN_F32, CUDNN_DATA_FLOAT);
 SAME(PCU_DNN_F16, CUDNN_DATA_HALF);

@@ -203,6 +203,85 @@ static void check_bitmap(const matrix *x) {
   prn_free(b);
 }
 
+/* Whether anything is there of the block at (row, b) or of its neighbour. */
+static bool block_there(const matrix *x, int64_t row, int64_t b) {
+  for (int64_t j = row / 2 * 64; j < row / 2 * 64 + 64; j++)
+    for (int64_t i = b * 32; i < b * 32 + 32; i++)
+      if (!(want(x, j, i) == 0)) return true;
+  return false;
+}
+
+static void check_bsr(const matrix *x) {
+  size_t size;
+  char *b = packed(x, "bsr", &size);
+  assert_non_null(b);
+  int64_t width = width_of(x), rows = up(x->n, 64) / 32, at = 0;
+  int64_t blocks = word(b, rows);
+  const char *index = b + up((rows + 1) * 4, 128);
+  const char *values = index + up(blocks * 4, 128);
+  assert_int_equal(size, values - b + blocks * 1024 * width);
+  assert_int_equal(word(b, 0), 0);
+  for (int64_t row = 0; row < rows; row++) {
+    for (int64_t i = 0; i < up(x->k, 32) / 32; i++) {
+      if (!block_there(x, row, i)) continue;
+      assert_int_equal(word(index, at), i);
+      for (int64_t e = 0; e < 1024; e++)
+        assert_true(element(x->p.dtype, values, at * 1024 + e) ==
+                    want(x, row * 32 + e / 32, i * 32 + e % 32));
+      at++;
+    }
+    assert_int_equal(word(b, row + 1), at);
+  }
+  assert_int_equal(at, blocks);
+  prn_free(b);
+}
+
+/* Whole blocks go, also all of a pair of rows, and what is left of the last. */
+static void drop_blocks(matrix *x, prn_ctx *ctx, bool nk) {
+  for (int64_t j = 0; j < x->n; j++)
+    for (int64_t i = 0; i < x->k; i++) {
+      int64_t pair = j / 64, b = i / 32;
+      if (pair % 3 != 1 && (pair * 5 + b * 3 + j / 32 % 2) % 4 < 2) continue;
+      float zero = i % 2 ? -0.0f : 0.0f;
+      x->w[j * x->k + i] = zero;
+      x->stored[nk ? j * x->k + i : i * x->n + j] = zero;
+    }
+  x->p.t = prn_tensor_from_data(ctx, x->p.t->type, x->stored);
+}
+
+static void bsr(void **state) {
+  static const int64_t shapes[][2] = {{1, 1},    {32, 64},   {33, 65},
+                                      {96, 130}, {200, 300}, {64, 20}};
+  static const prn_dtype types[] = {PRN_F16, PRN_BF16, PRN_F32};
+  (void)state;
+  for (size_t s = 0; s < PRN_COUNT(shapes); s++)
+    for (size_t t = 0; t < PRN_COUNT(types); t++)
+      for (int how = 0; how < 4; how++) {
+        prn_ctx *ctx = prn_ctx_create();
+        matrix x = matrix_create(ctx, shapes[s][0], shapes[s][1], how % 2,
+                                 types[t], 4, (uint32_t)(s * 7 + t));
+        if (how / 2) drop_blocks(&x, ctx, how % 2);
+        check_bsr(&x);
+        matrix_destroy(&x);
+        prn_ctx_destroy(ctx);
+      }
+}
+
+/* Nothing at all is there. */
+static void bsr_of_zeros(void **state) {
+  (void)state;
+  prn_ctx *ctx = prn_ctx_create();
+  matrix x = matrix_create(ctx, 100, 70, true, PRN_F16, 0, 1);
+  size_t size;
+  char *b = packed(&x, "bsr", &size);
+  assert_int_equal(size, 128);
+  for (int64_t row = 0; row <= 4; row++)
+    assert_int_equal(word(b, row), 0);
+  prn_free(b);
+  matrix_destroy(&x);
+  prn_ctx_destroy(ctx);
+}
+
 typedef void check(const matrix *x);
 
 static void check_shapes(check *f, int of_four) {
@@ -239,7 +318,7 @@ static void bitmap(void **state) {
 /* Three of four are refused wherever they are, types that have no kernels are.
  */
 static void refused(void **state) {
-  static const char *const all[] = {"nk", "nm24", "bitmap"};
+  static const char *const all[] = {"nk", "nm24", "bitmap", "bsr"};
   (void)state;
   prn_ctx *ctx = prn_ctx_create();
   for (int64_t at = 0; at < 70 * 20 - 3; at += 111) {
@@ -258,9 +337,18 @@ static void refused(void **state) {
     assert_null(packed(&x, all[i], NULL));
   x.p.dtype = PRN_I8;
   assert_null(packed(&x, "bitmap", NULL));
+  assert_null(packed(&x, "bsr", NULL));
   x.p.dtype = PRN_F8E4M3FN;
   assert_null(packed(&x, "nm24", NULL));
   assert_null(packed(&x, "bitmap", NULL));
+  assert_null(packed(&x, "bsr", NULL));
+  /* Sizes that cannot be counted; no element is looked at. */
+  x.p.dtype = PRN_F16;
+  x.p.n = INT64_MAX - 8;
+  assert_null(packed(&x, "bsr", NULL));
+  x.p.n = INT64_C(1) << 40;
+  x.p.k = INT64_C(1) << 40;
+  assert_null(packed(&x, "bsr", NULL));
   matrix_destroy(&x);
   prn_ctx_destroy(ctx);
 }
@@ -270,6 +358,8 @@ int main(void) {
       cmocka_unit_test(nk),
       cmocka_unit_test(nm24),
       cmocka_unit_test(bitmap),
+      cmocka_unit_test(bsr),
+      cmocka_unit_test(bsr_of_zeros),
       cmocka_unit_test(refused),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);

@@ -9,6 +9,7 @@
 
 #include "prune_attention.h"
 #include "prune_bitmap.h"
+#include "prune_bsr.h"
 #include "prune_cells.h"
 #include "prune_expand.h"
 #include "prune_gemm.h"

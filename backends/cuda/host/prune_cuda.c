@@ -4,6 +4,7 @@
  *   prune_cuda_blob.c  whether the weights are what they should be
  *   prune_cuda_plan.c  prepare: how each step is done
  *   prune_cuda_libs.c  products by cuBLASLt and cuSPARSELt
+ *   prune_cuda_bsr.c   products by cuSPARSE
  *   prune_cuda_dnn.c   convolutions by cuDNN
  *   prune_cuda_run.c   run, check and tune
  *   prune_cuda_text.c  explain, caches, messages */
@@ -59,6 +60,7 @@ static size_t lay_out(const prune_cuda_model *m, const prune_cuda_options *o,
   prune_cuda_ctx *c = take(&p, 1, sizeof *c);
   void **functions = take(&p, m->num_kernels, sizeof *functions);
   pcu_packed *packed = take(&p, m->num_records, sizeof *packed);
+  atomic_flag *lock = take(&p, 1, sizeof *lock);
   atomic_flag *turn = take(&p, 1, sizeof *turn);
   pcu_slot *slots = take(&p, num_plans(o), sizeof *slots);
   for (uint32_t i = 0; i < num_plans(o); i++)
@@ -66,6 +68,8 @@ static size_t lay_out(const prune_cuda_model *m, const prune_cuda_options *o,
   if (c) {
     c->functions = functions;
     c->packed = packed;
+    c->sp_lock = lock;
+    atomic_flag_clear(lock);
     c->dnn_turn = turn;
     atomic_flag_clear(turn);
     c->slots = slots;
@@ -335,6 +339,7 @@ static void close_handles(prune_cuda_ctx *c) {
   if (c->lt_handle) (void)c->lt.destroy(c->lt_handle);
   if (c->slt.init && c->why[PCU_SLT] == PCU_TAKEN)
     (void)c->slt.destroy(&c->slt_handle);
+  if (c->sp_handle) (void)c->sp.destroy(c->sp_handle);
   if (c->dnn_handle) (void)c->dnn.destroy(c->dnn_handle);
   if (c->library) (void)c->cu.unload(c->library);
 }

@@ -75,7 +75,8 @@ typedef struct prune_cuda_options {
   uint32_t flags;
   uint32_t plans; /* sets of sizes that are prepared at a time; 0: 4 */
   /* Where functions come from, instead of dlopen: library is "cuda",
-   * "cublasLt", "cusparseLt" or "cudnn"; NULL where there is none. */
+   * "cublasLt", "cusparseLt", "cusparse" or "cudnn"; NULL where there is
+   * none. */
   void *(*symbol)(void *user, const char *library, const char *name);
   void *symbol_user;
   void (*log)(void *user, int level, const char *line); /* 0 error, 1 note */

@@ -150,6 +150,62 @@ static const char *check_bitmap(const prune_cuda_record *r,
              : NULL;
 }
 
+/* Where the indices of blocks begin, and where their values do. */
+static uint64_t indices_at(int64_t rows) {
+  return (uint64_t)pcu_round_up((rows + 1) * 4, 128);
+}
+static uint64_t values_at(int64_t rows, uint32_t blocks) {
+  return indices_at(rows) + (uint64_t)pcu_round_up((int64_t)blocks * 4, 128);
+}
+
+/* Rows of blocks begin where the one before ends; two of a pair have as many,
+ * no more than fit along k. */
+static bool are_pairs(const unsigned char *starts, int64_t rows, int64_t deep) {
+  uint32_t at = get32(starts);
+  if (at != 0) return false;
+  for (int64_t r = 0; r < rows; r += 2) {
+    uint32_t second = get32(starts + 4 * (r + 1));
+    uint32_t end = get32(starts + 4 * (r + 2));
+    if (second < at || end < second || second - at != end - second ||
+        second - at > deep || end > INT32_MAX)
+      return false;
+    at = end;
+  }
+  return true;
+}
+
+/* Places of a pair's blocks: those of either row. */
+static bool are_places(const unsigned char *indices, uint32_t n, int64_t deep) {
+  int64_t last = -1;
+  for (uint32_t i = 0; i < n; i++) {
+    int64_t at = get32(indices + 4 * (size_t)i);
+    if (at <= last || at >= deep || at != get32(indices + 4 * ((size_t)n + i)))
+      return false;
+    last = at;
+  }
+  return true;
+}
+
+static const char *check_bsr(const prune_cuda_record *r,
+                             const unsigned char *data) {
+  if (!fits(r)) return "its dims are too large";
+  int64_t rows = pcu_round_up(r->n, 64) / 32, deep = (r->k + 31) / 32;
+  if (indices_at(rows) > r->size) return "it is too small for its rows";
+  if (!are_pairs(data, rows, deep))
+    return "its rows of blocks are no pairs one after the other";
+  uint32_t blocks = get32(data + 4 * rows);
+  uint64_t bytes = (uint64_t)blocks * 1024 * pcu_type_size(r->type);
+  if (values_at(rows, blocks) + bytes != r->size)
+    return "its size is not that of its blocks";
+  for (int64_t i = 0; i < rows; i += 2) {
+    uint32_t first = get32(data + 4 * i), next = get32(data + 4 * (i + 1));
+    if (!are_places(data + indices_at(rows) + 4 * (size_t)first, next - first,
+                    deep))
+      return "the places of its blocks do not ascend, or are outside";
+  }
+  return NULL;
+}
+
 static const char *check_content(const prune_cuda_record *r,
                                  const unsigned char *data) {
   static const char *(*const checks[])(const prune_cuda_record *,
@@ -157,7 +213,8 @@ static const char *check_content(const prune_cuda_record *r,
       [PRUNE_CUDA_DENSE] = check_dense,
       [PRUNE_CUDA_NK] = check_nk,
       [PRUNE_CUDA_NM24] = check_nm24,
-      [PRUNE_CUDA_BITMAP] = check_bitmap};
+      [PRUNE_CUDA_BITMAP] = check_bitmap,
+      [PRUNE_CUDA_BSR] = check_bsr};
   if (pcu_type_size(r->type) == 0) return "its type is unknown";
   if (r->kind < 0 || (size_t)r->kind >= sizeof checks / sizeof *checks)
     return "its kind is unknown";

@@ -116,7 +116,7 @@ static bool is_empty(const shape *s, int tensor) {
 /* Engines want channels last and bring tensors into that order in their
  * workspace: room for a copy of each is given as well. */
 static size_t get_room(const pcu_slot *slot, int32_t type, const shape *s) {
-  size_t room = pcu_room(slot), each = pcu_type_size(type);
+  size_t room = pcu_lib_room(slot), each = pcu_type_size(type);
   if (slot->state == PCU_READY) return room;
   for (int t = 0; t < TENSORS; t++) {
     int64_t most = 0;

@@ -175,6 +175,32 @@ typedef struct pcu_opaque {
      const void *, const void *, const void *, void *, void *,                \
      prune_cuda_stream *, int32_t))
 
+/* cuSPARSE 12: descriptors are pointers. */
+enum {
+  PCU_SP_COL = 1, /* cusparseOrder_t */
+  PCU_SP_ROW = 2,
+  PCU_SP_INDEX_32 = 2,
+  PCU_SP_BSR = 14 /* the algorithm */
+};
+#define PCU_SPARSE(X)                                                      \
+  X(property, "cusparseGetProperty", (int, int *))                         \
+  X(create, "cusparseCreate", (void **))                                   \
+  X(destroy, "cusparseDestroy", (void *))                                  \
+  X(stream, "cusparseSetStream", (void *, prune_cuda_stream))              \
+  X(blocks, "cusparseCreateBsr",                                           \
+    (void **, int64_t, int64_t, int64_t, int64_t, int64_t, void *, void *, \
+     void *, int, int, int, int, int))                                     \
+  X(blocks_free, "cusparseDestroySpMat", (void *))                         \
+  X(dense, "cusparseCreateDnMat",                                          \
+    (void **, int64_t, int64_t, int64_t, void *, int, int))                \
+  X(dense_free, "cusparseDestroyDnMat", (void *))                          \
+  X(dense_set, "cusparseDnMatSetValues", (void *, void *))                 \
+  X(space, "cusparseSpMM_bufferSize",                                      \
+    (void *, int, int, const void *, void *, void *, const void *, void *, \
+     int, int, size_t *))                                                  \
+  X(matmul, "cusparseSpMM",                                                \
+    (void *, int, int, const void *, void *, void *, const void *, void *, \
+     int, int, void *))
 /* cuDNN 9: the graph interface. What is described is made of descriptors, which
  * are given attributes and then finalised. */
 enum {
@@ -264,6 +290,9 @@ typedef struct pcu_blaslt {
 typedef struct pcu_sparselt {
   PCU_SPARSELT(PCU_FIELD)
 } pcu_sparselt;
+typedef struct pcu_sparse {
+  PCU_SPARSE(PCU_FIELD)
+} pcu_sparse;
 typedef struct pcu_cudnn {
   PCU_CUDNN(PCU_FIELD)
   size_t (*version)(void);
@@ -276,7 +305,14 @@ typedef struct pcu_driver_names {
 #undef PCU_NAME
 extern const pcu_driver_names pcu_driver_symbols;
 
-enum pcu_library { PCU_CUDA, PCU_LT, PCU_SLT, PCU_DNN, PCU_LIBRARIES };
+enum pcu_library {
+  PCU_CUDA,
+  PCU_LT,
+  PCU_SLT,
+  PCU_SP,
+  PCU_DNN,
+  PCU_LIBRARIES
+};
 
 /* Why a variant is or is not taken. */
 typedef enum pcu_reason {
@@ -326,7 +362,8 @@ typedef struct pcu_product {
   uint8_t how;  /* KERNEL: nothing was told */
   uint8_t made; /* of cuSPARSELt's structures: matrices, selection, plan */
   size_t space; /* bytes of workspace */
-  void *desc, *w, *x, *add, *out; /* cuBLASLt; add NULL: as out */
+  void *desc, *w, *x, *add, *out; /* cuBLASLt; add NULL: as out; cuSPARSE has
+                                     w, x and out */
   pcu_lt_algo algo;
   pcu_opaque mats[3], matmul, selection, plan; /* cuSPARSELt */
   void *parts[PCU_PARTS];                      /* cuDNN */
@@ -366,6 +403,7 @@ struct prune_cuda_ctx {
   pcu_driver cu;
   pcu_blaslt lt;
   pcu_sparselt slt;
+  pcu_sparse sp;
   pcu_cudnn dnn;
   int device, arch, driver_version;
   bool retained;
@@ -377,6 +415,8 @@ struct prune_cuda_ctx {
   uint64_t versions[PCU_LIBRARIES];
   void *lt_handle;
   pcu_opaque slt_handle;
+  void *sp_handle;
+  atomic_flag *sp_lock; /* who has it may touch the handle and descriptors */
   void *dnn_handle;
   atomic_flag *dnn_turn; /* whose the handle is: one thread at a time */
   pcu_packed *packed;
@@ -426,7 +466,21 @@ prune_cuda_status pcu_check_blob(const prune_cuda_model *m,
 size_t pcu_type_size(int32_t type);
 int64_t pcu_round_up(int64_t n, int64_t to);
 
+/* What a step's product is for one set of sizes. */
+typedef struct pcu_shape {
+  int64_t m, n, k, ldx, ldo, ldw, ldr;
+  size_t align_x, align_out, align_add;
+  bool adds; /* there is a residual */
+  const unsigned char *w, *bias;
+} pcu_shape;
+
 /* prune_cuda_libs.c: all return TAKEN or why not, and *code. */
+pcu_reason pcu_get_shape(const prune_cuda_ctx *c, const pcu_slot *slot,
+                         const prune_cuda_step *step, pcu_shape *out);
+/* cudaDataType of ONNX's type. */
+int pcu_lib_type(int32_t onnx);
+/* Bytes of workspace that a library may have. */
+size_t pcu_lib_room(const pcu_slot *slot);
 /* Bytes of the largest record that cuSPARSELt may get, unpacked, and room for
  * each that it may. */
 uint64_t pcu_unpacked_size(const prune_cuda_record *r);
@@ -449,8 +503,6 @@ prune_cuda_status pcu_multiply(const prune_cuda_ctx *c, const pcu_call *call,
 void pcu_forget_product(const prune_cuda_ctx *c, pcu_product *p);
 /* What an operand's address is a multiple of, in bytes. */
 size_t pcu_alignment(const prune_cuda_pointer *p, const int64_t *sizes);
-/* Bytes of workspace that a library may ask for. */
-size_t pcu_room(const pcu_slot *slot);
 
 /* prune_cuda_dnn.c: the same of convolutions. */
 pcu_reason pcu_plan_conv(const prune_cuda_ctx *c, const pcu_slot *slot,
@@ -462,6 +514,16 @@ prune_cuda_status pcu_convolve(const prune_cuda_ctx *c, const pcu_call *call,
                                const prune_cuda_step *step,
                                const pcu_product *p);
 void pcu_forget_conv(const prune_cuda_ctx *c, pcu_product *p);
+
+/* prune_cuda_bsr.c: the same for cuSPARSE */
+pcu_reason pcu_bsr_plan(const prune_cuda_ctx *c, const pcu_slot *slot,
+                        const prune_cuda_step *step, pcu_product *out,
+                        int32_t *code);
+prune_cuda_status pcu_bsr_multiply(const prune_cuda_ctx *c,
+                                   const pcu_call *call,
+                                   const prune_cuda_step *step,
+                                   const pcu_product *p);
+void pcu_bsr_forget(const prune_cuda_ctx *c, pcu_product *p);
 
 /* prune_cuda_plan.c */
 /* Symbols of the inputs' dims, of which fixed ones are checked. */

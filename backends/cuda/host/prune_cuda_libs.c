@@ -1,6 +1,7 @@
 /* Products by NVIDIA's libraries: cuBLASLt for dense weights, cuSPARSELt for
- * 2:4. Both count columns first, so out' = w x' is what they are told: w is n
- * by k, x' is k by m, and what we call a row is a column of theirs.
+ * 2:4 (and cuSPARSE for blocks, in prune_cuda_bsr.c). All count columns first,
+ * so out' = w x' is what they are told: w is n by k, x' is k by m, and what we
+ * call a row is a column of theirs.
  *
  * Everything that asks a library to think (descriptors, heuristics, plans) is
  * done by prepare and tune; a run only launches. */
@@ -10,17 +11,11 @@
 
 static const float one = 1, zero = 0;
 
-static int lib_type(int32_t onnx) {
+int pcu_lib_type(int32_t onnx) {
   return onnx == 10 ? PCU_LT_F16 : onnx == 16 ? PCU_LT_BF16 : PCU_LT_F32;
 }
 
-/* What a step's product is for one set of sizes. */
-typedef struct shape {
-  int64_t m, n, k, ldx, ldo, ldw, ldr;
-  size_t align_x, align_out, align_add;
-  bool adds; /* there is a residual */
-  const unsigned char *w, *bias;
-} shape;
+typedef pcu_shape shape;
 
 size_t pcu_alignment(const prune_cuda_pointer *p, const int64_t *sizes) {
   /* Inputs and outputs are aligned to 16, the rest to more. */
@@ -29,8 +24,8 @@ size_t pcu_alignment(const prune_cuda_pointer *p, const int64_t *sizes) {
   return align == 0 || align > limit ? limit : align;
 }
 
-static pcu_reason get_shape(const prune_cuda_ctx *c, const pcu_slot *slot,
-                            const prune_cuda_step *step, shape *out) {
+pcu_reason pcu_get_shape(const prune_cuda_ctx *c, const pcu_slot *slot,
+                         const prune_cuda_step *step, pcu_shape *out) {
   const prune_cuda_product *p = step->product;
   const int64_t *z = slot->sizes;
   const prune_cuda_pointer *w = &step->pointers[p->w];
@@ -64,7 +59,7 @@ static pcu_reason get_shape(const prune_cuda_ctx *c, const pcu_slot *slot,
 static bool lt_describe(const prune_cuda_ctx *c, const prune_cuda_product *p,
                         const shape *s, pcu_product *out, int32_t *code) {
   const pcu_blaslt *lt = &c->lt;
-  int type = lib_type(p->type), transposed = 1;
+  int type = pcu_lib_type(p->type), transposed = 1;
   int epilogue = p->act == PRUNE_CUDA_RELU        ? PCU_LT_RELU
                  : p->act == PRUNE_CUDA_GELU_TANH ? PCU_LT_GELU
                                                   : 0;
@@ -126,14 +121,14 @@ static int lt_propose(const prune_cuda_ctx *c, const shape *s, size_t space,
   return code;
 }
 
-size_t pcu_room(const pcu_slot *slot) {
+size_t pcu_lib_room(const pcu_slot *slot) {
   return slot->state == PCU_READY ? slot->space - slot->lib : PCU_LIB_SPACE;
 }
 
 static pcu_reason lt_shape(const prune_cuda_ctx *c, const pcu_slot *slot,
                            const prune_cuda_step *step, shape *s) {
   const prune_cuda_product *p = step->product;
-  pcu_reason why = get_shape(c, slot, step, s);
+  pcu_reason why = pcu_get_shape(c, slot, step, s);
   if (why != PCU_TAKEN) return why;
   if (p->format == PRUNE_CUDA_NK)
     s->ldw = pcu_round_up(s->k, 8);
@@ -159,12 +154,12 @@ static pcu_reason lt_plan(const prune_cuda_ctx *c, const pcu_slot *slot,
                         out->out, algo, &r);
     r.algo = *algo;
   } else {
-    *code = lt_propose(c, &s, pcu_room(slot), out, &r, &n);
+    *code = lt_propose(c, &s, pcu_lib_room(slot), out, &r, &n);
     if (!*code && n == 0) return PCU_LAYOUT;
   }
   if (!*code) *code = r.state;
   if (*code) return PCU_REFUSED;
-  if (r.space > pcu_room(slot)) return PCU_ROOM;
+  if (r.space > pcu_lib_room(slot)) return PCU_ROOM;
   out->algo = r.algo;
   out->space = r.space;
   return PCU_TAKEN;
@@ -177,7 +172,7 @@ static int lt_algorithms(const prune_cuda_ctx *c, const pcu_slot *slot,
   int found = PCU_LT_ALGOS, n = 0;
   shape s;
   if (lt_shape(c, slot, step, &s) != PCU_TAKEN) return 0;
-  if (lt_propose(c, &s, pcu_room(slot), p, results, &found)) return 0;
+  if (lt_propose(c, &s, pcu_lib_room(slot), p, results, &found)) return 0;
   for (int i = 0; i < found; i++)
     if (results[i].state == 0) out[n++] = results[i].algo;
   return n;
@@ -207,7 +202,7 @@ uint64_t pcu_packed_room(const prune_cuda_record *r) {
 static int slt_weights(const prune_cuda_ctx *c, const prune_cuda_record *r,
                        pcu_opaque *out) {
   return c->slt.structured(&c->slt_handle, out, r->n, r->k,
-                           pcu_round_up(r->k, 64), 16, lib_type(r->type),
+                           pcu_round_up(r->k, 64), 16, pcu_lib_type(r->type),
                            PCU_SLT_ROW, 0);
 }
 
@@ -254,7 +249,7 @@ static int slt_describe(const prune_cuda_ctx *c, const prune_cuda_step *step,
   const pcu_sparselt *lt = &c->slt;
   const pcu_opaque *h = &c->slt_handle;
   const prune_cuda_product *p = step->product;
-  int type = lib_type(p->type), yes = 1;
+  int type = pcu_lib_type(p->type), yes = 1;
   const void *w = c->weights + c->packed[p->record].offset;
   int code = slt_weights(c, &c->model->records[p->record], &out->mats[0]);
   if (!code) out->made++;
@@ -286,7 +281,7 @@ static pcu_reason slt_plan(const prune_cuda_ctx *c, const pcu_slot *slot,
   const prune_cuda_product *p = step->product;
   const pcu_packed *packed = &c->packed[p->record];
   shape s;
-  pcu_reason why = get_shape(c, slot, step, &s);
+  pcu_reason why = pcu_get_shape(c, slot, step, &s);
   *code = packed->code;
   if (packed->reason != PCU_TAKEN) return (pcu_reason)packed->reason;
   if (why != PCU_TAKEN) return why;
@@ -310,7 +305,7 @@ static pcu_reason slt_plan(const prune_cuda_ctx *c, const pcu_slot *slot,
   if (algo) out->algo = *algo;
   *code = lt->space(h, &out->plan, &out->space);
   if (*code) return PCU_REFUSED;
-  return out->space > pcu_room(slot) ? PCU_ROOM : PCU_TAKEN;
+  return out->space > pcu_lib_room(slot) ? PCU_ROOM : PCU_TAKEN;
 }
 
 static int slt_algorithms(const prune_cuda_ctx *c, const pcu_product *p,
@@ -334,6 +329,7 @@ void pcu_forget_product(const prune_cuda_ctx *c, pcu_product *p) {
     for (int i = 0; i < p->made && i < 3; i++)
       (void)c->slt.mat_free(&p->mats[i]);
   }
+  if (p->how == PRUNE_CUDA_CUSPARSE) pcu_bsr_forget(c, p);
   if (p->how == PRUNE_CUDA_CUBLASLT) {
     if (p->desc) (void)c->lt.desc_free(p->desc);
     if (p->w) (void)c->lt.layout_free(p->w);
@@ -350,6 +346,7 @@ pcu_reason pcu_plan_product(const prune_cuda_ctx *c, const pcu_slot *slot,
                             int32_t *code) {
   int library = how == PRUNE_CUDA_CUBLASLT     ? PCU_LT
                 : how == PRUNE_CUDA_CUSPARSELT ? PCU_SLT
+                : how == PRUNE_CUDA_CUSPARSE   ? PCU_SP
                                                : PCU_DNN;
   pcu_forget_product(c, out);
   *code = c->lib_codes[library];
@@ -358,6 +355,8 @@ pcu_reason pcu_plan_product(const prune_cuda_ctx *c, const pcu_slot *slot,
   pcu_reason why = library == PCU_LT ? lt_plan(c, slot, step, algo, out, code)
                    : library == PCU_SLT
                        ? slt_plan(c, slot, step, algo, out, code)
+                   : library == PCU_SP
+                       ? pcu_bsr_plan(c, slot, step, out, code)
                        : pcu_plan_conv(c, slot, step, algo, out, code);
   if (why != PCU_TAKEN) pcu_forget_product(c, out);
   return why;
@@ -385,6 +384,7 @@ prune_cuda_status pcu_multiply(const prune_cuda_ctx *c, const pcu_call *call,
                         ? pcu_pointer(c, call, &step->pointers[t->residual - 1])
                         : out;
   const float *beta = t->residual ? &one : &zero;
+  if (p->how == PRUNE_CUDA_CUSPARSE) return pcu_bsr_multiply(c, call, step, p);
   if (p->how == PRUNE_CUDA_CUBLASLT) {
     const void *w = pcu_pointer(c, call, &step->pointers[t->w]);
     return pcu_said(PCU_LT,

@@ -16,6 +16,8 @@ typedef struct entry {
   {symbol, offsetof(pcu_blaslt, field)},
 #define SLT_ENTRY(field, symbol, arguments) \
   {symbol, offsetof(pcu_sparselt, field)},
+#define SP_ENTRY(field, symbol, arguments) \
+  {symbol, offsetof(pcu_sparse, field)},
 #define DNN_ENTRY(field, symbol, arguments) \
   {symbol, offsetof(pcu_cudnn, field)},
 static const entry driver_entries[] = {PCU_DRIVER(DRIVER_ENTRY){NULL, 0}};
@@ -23,6 +25,7 @@ static const entry lt_entries[] = {
     PCU_BLASLT(LT_ENTRY){"cublasLtGetVersion", offsetof(pcu_blaslt, version)},
     {NULL, 0}};
 static const entry slt_entries[] = {PCU_SPARSELT(SLT_ENTRY){NULL, 0}};
+static const entry sp_entries[] = {PCU_SPARSE(SP_ENTRY){NULL, 0}};
 static const entry dnn_entries[] = {
     PCU_CUDNN(DNN_ENTRY){"cudnnGetVersion", offsetof(pcu_cudnn, version)},
     {NULL, 0}};
@@ -33,6 +36,7 @@ static const char *const driver_files[] = {"libcuda.so.1", NULL};
 static const char *const lt_files[] = {"libcublasLt.so.13", "libcublasLt.so.12",
                                        NULL};
 static const char *const slt_files[] = {"libcusparseLt.so.0", NULL};
+static const char *const sp_files[] = {"libcusparse.so.12", NULL};
 static const char *const dnn_files[] = {"libcudnn.so.9", NULL};
 
 static void *open_first(const char *const *files) {
@@ -101,21 +105,44 @@ static pcu_reason load_lt(prune_cuda_ctx *c) {
   return code ? failed(c, PCU_LT, code, "cublasLtCreate") : PCU_TAKEN;
 }
 
+/* A version of three parts, each asked for. */
+static pcu_reason ask_version(prune_cuda_ctx *c, int library,
+                              int (*property)(int, int *), const char *what,
+                              int v[3]) {
+  for (int i = 0; i < 3; i++) {
+    int code = property(i, &v[i]);
+    if (code) return failed(c, library, code, what);
+  }
+  c->versions[library] =
+      (uint64_t)v[0] * 1000000 + (uint64_t)v[1] * 1000 + (uint64_t)v[2];
+  return PCU_TAKEN;
+}
+
 /* The version is asked for before any structure is: their size depends on
  * it, and the name of the file does not. */
 static pcu_reason load_slt(prune_cuda_ctx *c) {
+  int v[3] = {0};
   if (fill(&c->options, "cusparseLt", slt_files, slt_entries, &c->slt))
     return PCU_MISSING;
-  int v[3] = {0};
-  for (int i = 0; i < 3; i++) {
-    int code = c->slt.property(i, &v[i]);
-    if (code) return failed(c, PCU_SLT, code, "cusparseLtGetProperty");
-  }
-  c->versions[PCU_SLT] =
-      (uint64_t)v[0] * 1000000 + (uint64_t)v[1] * 1000 + (uint64_t)v[2];
+  pcu_reason why =
+      ask_version(c, PCU_SLT, c->slt.property, "cusparseLtGetProperty", v);
+  if (why != PCU_TAKEN) return why;
   if (v[0] != 0 || v[1] < 8) return PCU_OLD;
   int code = c->slt.init(&c->slt_handle);
   return code ? failed(c, PCU_SLT, code, "cusparseLtInit") : PCU_TAKEN;
+}
+
+/* Products of blocks came with 12.5.1 (CUDA 12.5, update 1). */
+static pcu_reason load_sp(prune_cuda_ctx *c) {
+  int v[3] = {0};
+  if (fill(&c->options, "cusparse", sp_files, sp_entries, &c->sp))
+    return PCU_MISSING;
+  pcu_reason why =
+      ask_version(c, PCU_SP, c->sp.property, "cusparseGetProperty", v);
+  if (why != PCU_TAKEN) return why;
+  if (v[0] != 12 || v[1] * 1000 + v[2] < 5001) return PCU_OLD;
+  int code = c->sp.create(&c->sp_handle);
+  return code ? failed(c, PCU_SP, code, "cusparseCreate") : PCU_TAKEN;
 }
 
 static pcu_reason load_dnn(prune_cuda_ctx *c) {
@@ -130,7 +157,8 @@ static pcu_reason load_dnn(prune_cuda_ctx *c) {
   return code ? failed(c, PCU_DNN, code, "cudnnCreate") : PCU_TAKEN;
 }
 
-static bool asks(const prune_cuda_model *m, int how) {
+/* Whether some variant is the library's. */
+static bool is_asked(const prune_cuda_model *m, int how) {
   for (uint32_t i = 0; i < m->num_steps; i++)
     for (uint32_t v = 0; v < m->steps[i].num_variants; v++)
       if (m->steps[i].variants[v].how == how) return true;
@@ -138,20 +166,24 @@ static bool asks(const prune_cuda_model *m, int how) {
 }
 
 void pcu_load_libraries(prune_cuda_ctx *c) {
-  bool none = c->options.flags & (PRUNE_CUDA_NO_LIBS | PRUNE_CUDA_OWN_ONLY);
-  bool dense = none || c->options.flags & PRUNE_CUDA_DENSE_ONLY;
-  const struct {
-    int how, library;
-    bool left_out;
+  /* Whether cuSPARSE sums in the same order every time is not written down. */
+  static const struct {
+    int library, how;
+    uint32_t without;
     pcu_reason (*load)(prune_cuda_ctx *c);
-  } rows[] = {{PRUNE_CUDA_CUBLASLT, PCU_LT, none, load_lt},
-              {PRUNE_CUDA_CUSPARSELT, PCU_SLT, dense, load_slt},
-              {PRUNE_CUDA_CUDNN, PCU_DNN, none, load_dnn}};
-  for (size_t i = 0; i < sizeof rows / sizeof *rows; i++)
-    c->why[rows[i].library] =
-        (uint8_t)(!asks(c->model, rows[i].how) ? PCU_UNASKED
-                  : rows[i].left_out           ? PCU_FLAGS
-                                               : rows[i].load(c));
+  } rows[] = {{PCU_LT, PRUNE_CUDA_CUBLASLT, 0, load_lt},
+              {PCU_SLT, PRUNE_CUDA_CUSPARSELT, PRUNE_CUDA_DENSE_ONLY, load_slt},
+              {PCU_SP, PRUNE_CUDA_CUSPARSE,
+               PRUNE_CUDA_DENSE_ONLY | PRUNE_CUDA_DETERMINISTIC, load_sp},
+              {PCU_DNN, PRUNE_CUDA_CUDNN, 0, load_dnn}};
+  const uint32_t none = PRUNE_CUDA_NO_LIBS | PRUNE_CUDA_OWN_ONLY;
+  for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+    bool left_out = c->options.flags & (none | rows[i].without);
+    pcu_reason why = PCU_UNASKED;
+    if (is_asked(c->model, rows[i].how))
+      why = left_out ? PCU_FLAGS : rows[i].load(c);
+    c->why[rows[i].library] = (uint8_t)why;
+  }
 }
 
 prune_cuda_status pcu_enter(const prune_cuda_ctx *c, bool *out_entered) {

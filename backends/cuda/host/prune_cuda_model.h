@@ -72,6 +72,7 @@ enum {
   PRUNE_CUDA_KERNEL,
   PRUNE_CUDA_CUBLASLT,
   PRUNE_CUDA_CUSPARSELT,
+  PRUNE_CUDA_CUSPARSE,
   PRUNE_CUDA_CUDNN,
 };
 typedef struct prune_cuda_variant {
@@ -110,6 +111,7 @@ enum {
   PRUNE_CUDA_NK,     /* rows of n, each k rounded up to 8 elements */
   PRUNE_CUDA_NM24,   /* 2:4, layout E64 */
   PRUNE_CUDA_BITMAP, /* tiles with a bit for each element */
+  PRUNE_CUDA_BSR,    /* blocks of 32 by 32, those that hold anything */
 };
 typedef struct prune_cuda_record {
   const char *name;

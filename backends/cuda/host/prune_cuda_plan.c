@@ -141,6 +141,29 @@ static prune_cuda_status choose(const prune_cuda_ctx *c, const pcu_slot *slot,
   return nothing_fits(c, step, choice);
 }
 
+/* What a library needs that comes after the kernel that is taken: tuning may
+ * find it faster, and has the workspace that there is. */
+static size_t space_of_others(const prune_cuda_ctx *c, const pcu_slot *slot,
+                              uint32_t step) {
+  const prune_cuda_step *s = &c->model->steps[step];
+  pcu_choice *choice = &slot->choices[step];
+  size_t most = 0;
+  if (!s->product || s->variants[choice->variant].how != PRUNE_CUDA_KERNEL)
+    return 0;
+  for (uint32_t v = 0; v < s->num_variants; v++) {
+    if (s->variants[v].how == PRUNE_CUDA_KERNEL ||
+        choice->reasons[v] != PCU_NEXT)
+      continue;
+    pcu_reason why = pcu_usable(c, slot, step, v, NULL, &choice->codes[v]);
+    if (why != PCU_TAKEN)
+      choice->reasons[v] = (uint8_t)why;
+    else if (choice->product->space > most)
+      most = choice->product->space;
+  }
+  pcu_forget_product(c, choice->product);
+  return most;
+}
+
 static prune_cuda_status decide(const prune_cuda_ctx *c, pcu_slot *slot) {
   int64_t arena = slot->sizes[c->model->arena];
   size_t lib = 0;
@@ -149,6 +172,8 @@ static prune_cuda_status decide(const prune_cuda_ctx *c, pcu_slot *slot) {
     PCU_TRY(choose(c, slot, i));
     const pcu_product *p = slot->choices[i].product;
     if (p && p->space > lib) lib = p->space;
+    size_t others = space_of_others(c, slot, i);
+    if (others > lib) lib = others;
   }
   slot->lib = PCU_HEAD + (size_t)pcu_round_up(arena, PRUNE_CUDA_ALIGN);
   slot->space = slot->lib + lib;

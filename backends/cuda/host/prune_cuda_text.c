@@ -18,6 +18,7 @@ const pcu_driver_names pcu_driver_symbols = {PCU_DRIVER(NAME)};
 static const char *const library_names[] = {[PCU_CUDA] = "CUDA",
                                             [PCU_LT] = "cuBLASLt",
                                             [PCU_SLT] = "cuSPARSELt",
+                                            [PCU_SP] = "cuSPARSE",
                                             [PCU_DNN] = "cuDNN"};
 
 void pcu_log(const prune_cuda_options *o, int level, const char *format, ...) {
@@ -95,6 +96,7 @@ static const char *how_name(const prune_cuda_ctx *c,
                             const prune_cuda_variant *v) {
   return v->how == PRUNE_CUDA_CUBLASLT     ? "cuBLASLt"
          : v->how == PRUNE_CUDA_CUSPARSELT ? "cuSPARSELt"
+         : v->how == PRUNE_CUDA_CUSPARSE   ? "cuSPARSE"
          : v->how == PRUNE_CUDA_CUDNN      ? "cuDNN"
                                            : c->model->kernels[v->kernel].name;
 }
@@ -183,6 +185,7 @@ prune_cuda_status prune_cuda_explain(const prune_cuda_ctx *ctx, char *buffer,
       ctx->driver_version % 1000 / 10);
   add_library(&t, ctx, PCU_LT);
   add_library(&t, ctx, PCU_SLT);
+  add_library(&t, ctx, PCU_SP);
   add_library(&t, ctx, PCU_DNN);
   add(&t, "\n");
   for (uint32_t i = 0; i < plans; i++) {

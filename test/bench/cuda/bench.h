@@ -66,8 +66,9 @@ enum { F16 = 10, BF16 = 16 }; /* ONNX's numbers */
 const char *bench_type_name(int type);
 
 typedef struct bench_weights {
-  const char *format; /* nk, nm24, bitmap */
+  const char *format; /* nk, nm24, bitmap, bsr */
   int type, zeros;    /* percent */
+  int block;          /* bsr: rows and columns of what is zero or is not */
   int64_t n, k;
   float *dense; /* [n, k] */
   void *packed; /* by ir/pack */
@@ -76,7 +77,8 @@ typedef struct bench_weights {
 /* Multiples of 1/64 that every type has exactly. With `odd`, some rows are
  * empty and some zeros negative. */
 bench_weights bench_weights_make(const char *format, int type, int zeros,
-                                 int64_t n, int64_t k, bool odd, uint32_t seed);
+                                 int block, int64_t n, int64_t k, bool odd,
+                                 uint32_t seed);
 void bench_weights_free(bench_weights *w);
 /* n such values, as floats or as elements. */
 void bench_values(float *out, size_t n, uint32_t seed);
@@ -96,6 +98,7 @@ enum {
   /* Libraries through the runtime, after the kernels of ours. */
   WAY_CUBLASLT = OWN_WAYS,
   WAY_CUSPARSELT,
+  WAY_CUSPARSE,
   NUM_WAYS
 };
 const char *bench_way_name(int way);

@@ -114,7 +114,8 @@ static int check_way(bench_product *p, const expected *e, int way) {
 
 static int check_format(const bench_options *o, const char *format, int type,
                         int64_t n, int64_t k) {
-  bench_weights w = bench_weights_make(format, type, 50, n, k, true, 11);
+  bench_weights w = bench_weights_make(
+      format, type, 50, strcmp(format, "bsr") == 0 ? 32 : 0, n, k, true, 11);
   bench_product p;
   int wrong = 0;
   bench_product_make(&p, &w, 1, OWN_AND_LIBRARIES, NULL);
@@ -143,10 +144,10 @@ static int check_format(const bench_options *o, const char *format, int type,
 }
 
 int bench_check(const bench_options *o) {
-  static const char *const formats[] = {"nk", "nm24", "bitmap"};
+  static const char *const formats[] = {"nk", "nm24", "bitmap", "bsr"};
   int wrong = 0;
   for (const int64_t(*s)[2] = o->shapes; (*s)[0]; s++)
-    for (size_t f = 0; f < 3; f++)
+    for (size_t f = 0; f < sizeof formats / sizeof *formats; f++)
       for (int type = F16; type <= BF16; type += BF16 - F16)
         if ((!o->type || o->type == type) &&
             (!o->format || strcmp(o->format, formats[f]) == 0))

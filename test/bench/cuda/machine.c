@@ -35,7 +35,7 @@ static void measure_copies(const bench_options *o) {
 
 static void measure_dense(const bench_options *o, int type) {
   int64_t n = o->ceiling;
-  bench_weights w = bench_weights_make("nk", type, 0, n, n, false, 3);
+  bench_weights w = bench_weights_make("nk", type, 0, 0, n, n, false, 3);
   bench_product p;
   bench_product_make(&p, &w, 1, LIBRARIES, NULL);
   free(bench_product_rows(&p, n, 4));
@@ -62,7 +62,7 @@ static void run_recorded(void *p) {
 static void record_product(const bench_options *o, const char *format,
                            int way) {
   enum { N = 256, K = 192, BUDGET_MS = 1 };
-  bench_weights w = bench_weights_make(format, BF16, 50, N, K, false, 7);
+  bench_weights w = bench_weights_make(format, BF16, 50, 0, N, K, false, 7);
   bench_product p;
   int why, code;
   bench_product_make(&p, &w, 2, LIBRARIES, record_symbol);
@@ -85,8 +85,8 @@ static void record_product(const bench_options *o, const char *format,
 }
 
 static void print_versions(void) {
-  bench_weights w = bench_weights_make("nm24", F16, 50, 64, 64, false, 1);
-  bench_weights v = bench_weights_make("nk", F16, 0, 64, 64, false, 1);
+  bench_weights w = bench_weights_make("nm24", F16, 50, 0, 64, 64, false, 1);
+  bench_weights v = bench_weights_make("nk", F16, 0, 0, 64, 64, false, 1);
   bench_product p, q;
   bench_product_make(&p, &w, 1, LIBRARIES, NULL);
   bench_product_make(&q, &v, 1, LIBRARIES, NULL);

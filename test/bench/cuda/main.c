@@ -3,7 +3,7 @@
  *   prune-bench-cuda ways|check|machine|table [options]
  *     -s        small: what an emulator can do
  *     -t TYPE   f16 or bf16 alone
- *     -f FORMAT  nk, nm24 or bitmap alone (check, table)
+ *     -f FORMAT  nk, nm24, bitmap or bsr alone (check, table)
  *     -k WAY    this alone, and no library beside it (check, table)
  *     -x WAY    not this; may be repeated (check, table)
  *     -l SECONDS  begins no other product after so many (table)
@@ -31,8 +31,8 @@ static const int64_t few[] = {1, 16, 33, 0},
                      small_library_rows[] = {7, 16, 0};
 /* n by k. One that libraries take too, and one that ends inside of tiles and
  * whose rows are not aligned. */
-static const int64_t check_shapes[][2] = {{1040, 1088}, {1003, 1001}, {0, 0}},
-                     small_check_shapes[][2] = {{80, 192}, {0, 0}},
+static const int64_t check_shapes[][2] = {{1088, 1088}, {1003, 1001}, {0, 0}},
+                     small_check_shapes[][2] = {{128, 192}, {0, 0}},
                      /* the linear layers of Llama-3-8B */
     table_shapes[][2] = {{6144, 4096},
                          {4096, 4096},
@@ -66,8 +66,8 @@ int bench_ways(const bench_options *o) {
 #define WAY(name, format, arch) (void)puts(#format " " #name);
 #include "test/bench/cuda/ways.def"
 #undef WAY
-  printf("nk %s\nnm24 %s\n", bench_way_name(WAY_CUBLASLT),
-         bench_way_name(WAY_CUSPARSELT));
+  printf("nk %s\nnm24 %s\nbsr %s\n", bench_way_name(WAY_CUBLASLT),
+         bench_way_name(WAY_CUSPARSELT), bench_way_name(WAY_CUSPARSE));
   return 0;
 }
 
@@ -99,7 +99,7 @@ static void except(bench_options *o, const char *name) {
 /* An option with a value. */
 static void set_option(bench_options *o, char option, const char *value) {
   static const char *const types[] = {"f16", "bf16", NULL};
-  static const char *const formats[] = {"nk", "nm24", "bitmap", NULL};
+  static const char *const formats[] = {"nk", "nm24", "bitmap", "bsr", NULL};
   switch (option) {
   case 't':
     o->type = choose(value, types) ? BF16 : F16;

@@ -33,6 +33,7 @@ static const kernel_way ways[OWN_WAYS] = {
 const char *bench_way_name(int w) {
   return w == WAY_CUBLASLT     ? "cuBLASLt by the runtime"
          : w == WAY_CUSPARSELT ? "cuSPARSELt by the runtime"
+         : w == WAY_CUSPARSE   ? "cuSPARSE by the runtime"
                                : ways[w].name;
 }
 
@@ -140,19 +141,22 @@ static void add_kernel(bench_product *p, int w) {
 }
 
 static void add_library(bench_product *p, int w) {
-  p->tables->variants[p->num_ways] = (prune_cuda_variant){
-      .how = w == WAY_CUBLASLT ? PRUNE_CUDA_CUBLASLT : PRUNE_CUDA_CUSPARSELT,
-      .grid = {Z_1, Z_1, Z_1},
-      .rows = Z_WAY,
-      .min_rows = w,
-      .max_rows = w,
-      .why = bench_way_name(w)};
+  p->tables->variants[p->num_ways] =
+      (prune_cuda_variant){.how = w == WAY_CUBLASLT     ? PRUNE_CUDA_CUBLASLT
+                                  : w == WAY_CUSPARSELT ? PRUNE_CUDA_CUSPARSELT
+                                                        : PRUNE_CUDA_CUSPARSE,
+                           .grid = {Z_1, Z_1, Z_1},
+                           .rows = Z_WAY,
+                           .min_rows = w,
+                           .max_rows = w,
+                           .why = bench_way_name(w)};
   p->ways[p->num_ways++] = w;
 }
 
 static int format_of(const bench_weights *w) {
   return strcmp(w->format, "nk") == 0     ? PRUNE_CUDA_NK
          : strcmp(w->format, "nm24") == 0 ? PRUNE_CUDA_NM24
+         : strcmp(w->format, "bsr") == 0  ? PRUNE_CUDA_BSR
                                           : PRUNE_CUDA_BITMAP;
 }
 
@@ -161,6 +165,7 @@ static void add_ways(bench_product *p, int which) {
   for (int w = 0; w < OWN_WAYS && which != LIBRARIES; w++)
     if (strcmp(ways[w].format, p->w->format) == 0) add_kernel(p, w);
   if (format == PRUNE_CUDA_NK) add_library(p, WAY_CUBLASLT);
+  if (format == PRUNE_CUDA_BSR) add_library(p, WAY_CUSPARSE);
   if (format != PRUNE_CUDA_NM24) return;
   add_library(p, WAY_CUSPARSELT);
   p->tables->kernels[p->model.num_kernels++] =

@@ -14,9 +14,11 @@ FEW = 16              # rows up to which models take kernels for few rows
 SPARSE_LIBRARY = 256  # from which on they take cuSPARSELt for 2:4
 BITMAP = 64           # beyond which they keep weights without structure dense
 LARGE_TILE = 128      # of large kernels, rows and columns
+BLOCK_TILE = (256, 64)  # rows and columns of the one for blocks
 WRONG = 1e-2          # relative L2 error of what does not count
 LT, SLT = "cuBLASLt", "cuSPARSELt"
 SLT_RUN = "cuSPARSELt by the runtime"
+SP_RUN = "cuSPARSE by the runtime"
 
 
 def read(names):
@@ -32,7 +34,8 @@ def read(names):
 
 
 class Products:
-    """Times in microseconds, by type, format, zeros, shape, rows and way."""
+    """Times in microseconds, by type, format (of blocks with their size),
+    zeros, shape, rows and way."""
 
     def __init__(self, rows):
         self.rows = [r for r in rows if r["row"] == "product"]
@@ -43,7 +46,8 @@ class Products:
 
     @staticmethod
     def key(r):
-        return (r["type"], r["format"], r["zeros"], (r["n"], r["k"]), r["m"])
+        form = f"{r['format']}{r.get('block') or ''}"
+        return (r["type"], form, r["zeros"], (r["n"], r["k"]), r["m"])
 
     def dense(self, kind, shape, m):
         return self.us.get((kind, "nk", 0, shape, m, LT))
@@ -68,10 +72,13 @@ class Products:
         """What a model does that was not tuned, as backends/cuda/product.c and
         nn-plan-cuda have it; what is missing is done by the next. (Of
         cuSPARSELt the time is known after tuning only.)"""
-        across = -(-shape[0] // LARGE_TILE)
-        small = processors // across * LARGE_TILE
+        blocks = form.startswith("bsr")
+        rows, columns = BLOCK_TILE if blocks else (LARGE_TILE, LARGE_TILE)
+        small = processors // -(-shape[0] // columns) * rows
         if m <= FEW:
-            ways = [f"few_{form}"]
+            ways = ["few_bsr" if blocks else f"few_{form}"]
+        elif blocks:
+            ways = ["linear_bsr_small"] * (m <= small) + ["linear_bsr"]
         elif form == "bitmap":
             ways = ["linear_bitmap"] if m <= BITMAP else []
         elif form == "nk":
@@ -110,6 +117,9 @@ def goals(p, kind, processors):
     def bits(zeros):
         return lambda s, m: p.own(kind, "bitmap", zeros, s, m)
 
+    def blocks(zeros, side):
+        return lambda s, m: p.own(kind, f"bsr{side}", zeros, s, m)
+
     slt = by("nm24", 50, SLT)
     middle = [m for m in p.ms if 16 <= m <= 128]
     yield ("G1", "cuSPARSELt itself / by the runtime, M=512,2048", 0.98, 0.95,
@@ -128,9 +138,24 @@ def goals(p, kind, processors):
                                (90, 2.5, 2.0)):
         yield ("G8", f"cuBLASLt / our {zeros} %, M=16", goal, floor,
                each([16], dense, bits(zeros)))
+    for side in (64, 32):
+        for zeros, goal, floor in ((80, 2.5, 2.0), (90, 4.0, 3.2)):
+            yield ("G10", f"cuBLASLt / our {zeros} % in blocks of {side}, M=2048",
+                   goal, floor, each([2048], dense, blocks(zeros, side)))
+    library, own = [], []
+    for side in (64, 32):
+        for zeros in (80, 90):
+            pairs = [(p.way(kind, f"bsr{side}", zeros, s, 2048, SP_RUN),
+                      p.own(kind, f"bsr{side}", zeros, s, 2048))
+                     for s in p.shapes]
+            library += [a for a, _ in pairs]
+            own += [b for _, b in pairs]
+    yield ("G10", "cuSPARSE / our blocks, M=2048", 1.0, 1.0,
+           ratios(library, own))
     every = []
-    for form, zeros in [("nk", 0), ("nm24", 50)] + [("bitmap", z)
-                                                    for z in (50, 60, 70, 90)]:
+    for form, zeros in ([("nk", 0), ("nm24", 50)]
+                        + [("bitmap", z) for z in (50, 60, 70, 90)]
+                        + [(f"bsr{b}", z) for b in (64, 32) for z in (80, 90)]):
         every += each(p.ms, dense, lambda s, m, f=form, z=zeros: p.planned(
             kind, f, z, s, m, processors))
     yield ("G11", "cuBLASLt / what is planned, any row", 0.98, 0.95, every)
@@ -161,7 +186,7 @@ def print_products(p):
             continue
         print(f"\nProducts, {kind}: us of one, spread (10 to 90 %), times as "
               "fast as the libraries")
-        print(f"{'n x k':>12}{'m':>6} {'format':9}{'way':27}{'us':>10}"
+        print(f"{'n x k':>12}{'m':>6} {'format':11}{'way':27}{'us':>10}"
               f"{'spread':>8}{'TFLOP/s':>9}{'GB/s':>7}{'cuBLASLt':>10}"
               f"{'cuSPARSELt':>11}{'MHz':>6}")
         for r in sorted(rows, key=Products.key):
@@ -170,8 +195,9 @@ def print_products(p):
 
 def print_product(p, r):
     kind, form, zeros, shape, m = Products.key(r)
-    name = form if form != "bitmap" else f"{zeros} %"
-    head = (f"{f'{shape[0]}x{shape[1]}':>12}{m:6} {name:9}"
+    name = (f"{zeros} %" if form == "bitmap"
+            else f"{form} {zeros} %" if form.startswith("bsr") else form)
+    head = (f"{f'{shape[0]}x{shape[1]}':>12}{m:6} {name:11}"
             f"{r['way']:27}")
     if "us" not in r:
         print(f"{head}{'-':>10}  not done: reason {r['skipped']}, "

@@ -23,11 +23,11 @@ static bool is_late(const bench_options *o) {
 static void begin_row(const bench_product *p, const char *way) {
   const bench_weights *w = p->w;
   printf("{\"row\": \"product\", \"n\": %lld, \"k\": %lld, \"m\": %lld, "
-         "\"type\": \"%s\", \"format\": \"%s\", \"zeros\": %d, \"way\": "
-         "\"%s\", \"sets\": %lld, \"bytes\": %zu, ",
+         "\"type\": \"%s\", \"format\": \"%s\", \"zeros\": %d, \"block\": %d, "
+         "\"way\": \"%s\", \"sets\": %lld, \"bytes\": %zu, ",
          (long long)w->n, (long long)w->k, (long long)p->m,
-         bench_type_name(w->type), w->format, w->zeros, way, (long long)p->sets,
-         w->size);
+         bench_type_name(w->type), w->format, w->zeros, w->block, way,
+         (long long)p->sets, w->size);
 }
 
 /* The relative L2 error of what the last set gave, in places spread over it:
@@ -116,28 +116,37 @@ static int64_t sets_for(const bench_options *o, size_t size) {
   return sets < LEAST_SETS ? LEAST_SETS : sets > MAX_SETS ? MAX_SETS : sets;
 }
 
+/* The library that has no peer beside the runtime, or is tuned there. */
+static int library_of(const bench_weights *w) {
+  return strcmp(w->format, "nm24") == 0  ? WAY_CUSPARSELT
+         : strcmp(w->format, "bsr") == 0 ? WAY_CUSPARSE
+                                         : -1;
+}
+
 static void measure_weights(const bench_options *o, const bench_weights *w) {
   bench_product p;
+  int library = library_of(w);
   bench_product_make(&p, w, sets_for(o, w->size), OWN_AND_LIBRARIES, NULL);
   for (const int64_t *m = o->rows; *m && !is_late(o); m++) {
+    int why, code;
     float *x = bench_product_rows(&p, *m, (uint32_t)*m);
+    /* Also where peers alone are asked for, there has to be a workspace. */
+    (void)bench_product_way(&p, p.ways[0], &why, &code);
     for (uint32_t i = 0; i < p.num_ways; i++)
       if (p.ways[i] < OWN_WAYS) measure_way(o, &p, x, p.ways[i]);
     measure_peers(o, &p, x);
     free(x);
   }
   bench_product_free(&p);
-  if (strcmp(w->format, "nm24") != 0 ||
-      !bench_wants(o, bench_way_name(WAY_CUSPARSELT)))
-    return;
+  if (library < 0 || !bench_wants(o, bench_way_name(library))) return;
   /* What a model does that has tuned itself: nothing but the library. */
   bench_product_make(&p, w, sets_for(o, w->size), LIBRARIES, NULL);
   for (const int64_t *m = o->rows; *m && !is_late(o); m++) {
     int why, code;
     float *x = bench_product_rows(&p, *m, (uint32_t)*m);
-    if (bench_product_way(&p, WAY_CUSPARSELT, &why, &code))
+    if (bench_product_way(&p, library, &why, &code))
       bench_product_tune(&p, TUNE_MS);
-    measure_way(o, &p, x, WAY_CUSPARSELT);
+    measure_way(o, &p, x, library);
     free(x);
   }
   bench_product_free(&p);
@@ -146,9 +155,11 @@ static void measure_weights(const bench_options *o, const bench_weights *w) {
 int bench_table(const bench_options *o) {
   static const struct {
     const char *format;
-    int zeros;
-  } rows[] = {{"nk", 0},      {"nm24", 50},   {"bitmap", 50},
-              {"bitmap", 60}, {"bitmap", 70}, {"bitmap", 90}};
+    int zeros, block;
+  } rows[] = {{"nk", 0, 0},      {"nm24", 50, 0},   {"bitmap", 50, 0},
+              {"bitmap", 60, 0}, {"bitmap", 70, 0}, {"bitmap", 90, 0},
+              {"bsr", 80, 64},   {"bsr", 90, 64},   {"bsr", 80, 32},
+              {"bsr", 90, 32}};
   started = seconds();
   /* bf16 first: goals are set for it. */
   for (int type = BF16; type >= F16; type -= BF16 - F16)
@@ -164,9 +175,9 @@ int bench_table(const bench_options *o) {
                  rows[i].format, rows[i].zeros);
           continue;
         }
-        bench_weights w =
-            bench_weights_make(rows[i].format, type, rows[i].zeros, (*s)[0],
-                               (*s)[1], false, (uint32_t)(1 + i));
+        bench_weights w = bench_weights_make(
+            rows[i].format, type, rows[i].zeros, rows[i].block, (*s)[0],
+            (*s)[1], false, (uint32_t)(1 + i));
         measure_weights(o, &w);
         bench_weights_free(&w);
       }

@@ -40,6 +40,15 @@ typedef struct filling {
   uint32_t seed;
 } filling;
 
+/* Whether the block of (row, i) is there. */
+static bool block_there(const filling *f, int64_t row, int64_t i) {
+  const bench_weights *w = f->w;
+  uint32_t at = (uint32_t)(row / w->block * (w->k / w->block + 1));
+  uint32_t state = (f->seed + at + (uint32_t)(i / w->block)) * 2654435761u + 7;
+  (void)next(&state, 100);
+  return next(&state, 100) >= (uint32_t)w->zeros;
+}
+
 static void fill_row(const filling *f, int64_t row) {
   const bench_weights *w = f->w;
   uint32_t state = (f->seed + (uint32_t)row) * 2654435761u + 1;
@@ -47,7 +56,8 @@ static void fill_row(const filling *f, int64_t row) {
   uint32_t first = 0, second = 0;
   float *to = w->dense + row * w->k;
   for (int64_t i = 0; i < w->k; i++) {
-    bool there = next(&state, 100) >= (uint32_t)w->zeros;
+    bool there = w->block ? block_there(f, row, i)
+                          : next(&state, 100) >= (uint32_t)w->zeros;
     if (pairs && i % 4 == 0) {
       first = next(&state, 4);
       second = (first + 1 + next(&state, 3)) % 4;
@@ -66,10 +76,14 @@ static void fill_rows(void *user, size_t chunk, size_t begin, size_t end) {
 }
 
 bench_weights bench_weights_make(const char *format, int type, int zeros,
-                                 int64_t n, int64_t k, bool odd,
+                                 int block, int64_t n, int64_t k, bool odd,
                                  uint32_t seed) {
-  bench_weights w = {
-      .format = format, .type = type, .zeros = zeros, .n = n, .k = k};
+  bench_weights w = {.format = format,
+                     .type = type,
+                     .zeros = zeros,
+                     .block = block,
+                     .n = n,
+                     .k = k};
   filling f = {&w, odd, seed};
   w.dense = malloc((size_t)(n * k) * sizeof *w.dense);
   if (!w.dense) bench_fail("no memory for weights");

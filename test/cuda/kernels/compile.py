@@ -29,9 +29,9 @@ WANTED = [
     (r"(few|linear)_nm24_(small_)?i8", SPARSE_BYTES),
     (r"(few|linear)_nk_(small_)?i8|gemm_mma_[iu]8", DENSE_BYTES),
     (r"(few|linear)_nm24_", SPARSE),
-    (r"(few|linear)_(nk|bitmap)_|gemm_mma_|attention_b?f16", DENSE),
+    (r"(few|linear)_(nk|bitmap|bsr)_|gemm_mma_|attention_b?f16", DENSE),
     (r"linear_|few_nm24|few_bitmap", ("LDGSTS", r"cp\.async")),
-    (r"few_nk_", ("LDG.E.128", r"ld\.global\.nc.*v4")),
+    (r"few_(nk|bsr)_", ("LDG.E.128", r"ld\.global\.nc.*v4")),
 ]
 
 

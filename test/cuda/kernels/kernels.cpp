@@ -1,7 +1,7 @@
 /* The templates of kernels, run in the emulator and held against sums in
  * double precision: shapes that are multiples of nothing, rows that begin
- * anywhere, empty rows and negative zeros, results that were NaN before, three
- * orders of threads, grids that are too small for the rows.
+ * anywhere, empty rows and blocks and negative zeros, results that were NaN
+ * before, three orders of threads, grids that are too small for the rows.
  *
  *   kernels           every kernel
  *   kernels mistakes  every mistake of pmk_mistake must be noticed */

@@ -45,16 +45,20 @@ const kernel kernels[] = {
     ROWS(few_nk, "nk"),
     ROWS(few_nm24, "nm24"),
     ROWS(few_bitmap, "bitmap"),
+    ROWS(few_bsr, "bsr"),
     ROWS(linear_nk, "nk"),
     ROWS(linear_nk_small, "nk"),
     ROWS(linear_nm24, "nm24"),
     ROWS(linear_nm24_small, "nm24"),
     ROWS(linear_nm24_sm90, "nm24"),
     ROWS(linear_bitmap, "bitmap"),
+    ROWS(linear_bsr, "bsr"),
+    ROWS(linear_bsr_small, "bsr"),
     ROW("gemm_f32, nk", gemm_f32_nk, gemm_f32, TEST_F32, "nk", true),
     ROW("gemm_f32, nm24", gemm_f32_nm24, gemm_f32, TEST_F32, "nm24", true),
     ROW("gemm_f32, bitmap", gemm_f32_bitmap, gemm_f32, TEST_F32, "bitmap",
         true),
+    ROW("gemm_f32, bsr", gemm_f32_bsr, gemm_f32, TEST_F32, "bsr", true),
     ROW("gemm_mma<f16>", gemm_mma_f16, gemm_mma, TEST_F16, "nk", true),
     ROW("gemm_mma<bf16>", gemm_mma_bf16, gemm_mma, TEST_BF16, "nk", true),
     ROWS_F8(few_nk, "nk"),
@@ -86,15 +90,24 @@ float value_of(test_type t, source &r) {
   return r.value();
 }
 
+/* Of blocks: whether the one of (j, i) is there, of every third pair of rows of
+ * blocks none, of the others every other one or one of two neighbours. */
+bool in_block(int64_t j, int64_t i) {
+  int64_t pair = j / 64, b = i / 32;
+  return pair % 3 != 2 && (b + pair) % 3 != 1 && (b % 2 == 0 || j / 32 % 2);
+}
+
 /* Some rows are empty; where the format wants it, two of four are there. */
 std::vector<float> weights(const kernel &f, const shape &s, source &r) {
   std::vector<float> w((size_t)(s.n * s.k));
   bool pairs = strcmp(f.format, "nm24") == 0;
   bool dense = strcmp(f.format, "nk") == 0;
+  bool blocks = strcmp(f.format, "bsr") == 0;
   for (int64_t j = 0; j < s.n; j++)
     for (int64_t i = 0, there = 0; i < s.k; i++) {
       if (i % 4 == 0) there = 0;
-      bool take = dense || (r.next(2) && (!pairs || there < 2));
+      bool take = dense || (blocks ? in_block(j, i)
+                                   : r.next(2) && (!pairs || there < 2));
       float some = value_of(is_bytes(f.type) ? TEST_I8 : f.type, r);
       float v = take && j % 7 != 5 ? some : r.next(2) ? -0.0f : 0.0f;
       there += v != 0;

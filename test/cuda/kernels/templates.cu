@@ -7,6 +7,7 @@
 #include "pmk.h"
 #include "prune_attention.h"
 #include "prune_bitmap.h"
+#include "prune_bsr.h"
 #include "prune_gemm.h"
 #include "prune_nk.h"
 #include "prune_nm24.h"
@@ -27,12 +28,15 @@
 PRODUCTS(few_nk)
 PRODUCTS(few_nm24)
 PRODUCTS(few_bitmap)
+PRODUCTS(few_bsr)
 PRODUCTS(linear_nk)
 PRODUCTS(linear_nk_small)
 PRODUCTS(linear_nm24)
 PRODUCTS(linear_nm24_small)
 PRODUCTS(linear_nm24_sm90)
 PRODUCTS(linear_bitmap)
+PRODUCTS(linear_bsr)
+PRODUCTS(linear_bsr_small)
 
 /* Weights of bytes: sums are integers. */
 #define PRODUCT_I8(name)                                                       \
@@ -70,6 +74,8 @@ PRODUCT_F8(linear_nk_small)
 KNOWN(few_nm24)
 KNOWN(linear_nm24)
 KNOWN(linear_nm24_sm90)
+KNOWN(few_bsr)
+KNOWN(linear_bsr)
 
 /* Products of functions: x as it comes, w by its elements. */
 template <int ORDER, class W>
@@ -136,6 +142,7 @@ PMK_DEV void gemm_mma(const pmk_args &a, const TX *x, const TW *w) {
 GEMM_F32(gemm_f32_nk, 0, pmk_nk_at)
 GEMM_F32(gemm_f32_nm24, PMK_B_ALONG_J, pmk_nm24_at)
 GEMM_F32(gemm_f32_bitmap, PMK_A_ALONG_I, pmk_bitmap_at)
+GEMM_F32(gemm_f32_bsr, 0, pmk_bsr_at)
 GEMM_MMA(gemm_mma_f16, PMK_A_ALONG_I, LEFT, pmk_f16, pmk_f16)
 GEMM_MMA(gemm_mma_bf16, PMK_B_ALONG_J, LEFT, pmk_bf16, pmk_bf16)
 GEMM_MMA(gemm_mma_u8i8, PMK_A_ALONG_I, LEFT, uint8_t, int8_t)

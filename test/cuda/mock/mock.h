@@ -10,6 +10,7 @@
  *   PRUNE_MOCK_KERNELS     the library of kernels
  *   PRUNE_MOCK_CUBLASLT    version, 130100
  *   PRUNE_MOCK_CUSPARSELT  version, 0.8.1
+ *   PRUNE_MOCK_CUSPARSE    version, 12.6.3
  *   PRUNE_MOCK_CUDNN       version, 91900
  *   PRUNE_MOCK_REFUSE      a function of a library that fails */
 #ifndef PRN_TEST_CUDA_MOCK_H

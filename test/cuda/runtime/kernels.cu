@@ -1,8 +1,9 @@
-// Kernels of the model in model.c, as the compiler would write them: rows of
-// a table, an addition, a dense product and a 2:4 product.
+// Kernels of the models in model.c and test_bsr.c, as the compiler would write
+// them: rows of a table, an addition, a dense product, a 2:4 product and one of
+// blocks.
 #define PMK_POINTERS 6
 #define PMK_SYMBOLS 1
-#include "pmk.h"
+#include "prune_bsr.h"
 
 static constexpr int TABLE = 10, WIDTH = 64, DEPTH = 60, HIDDEN = 48, OUT = 32;
 
@@ -107,4 +108,19 @@ PMK_KERNEL(conv_after, 64) {
     pmk_f16 *at = (pmk_f16 *)a.p[2] + e;
     pmk_put(at, conv_finished(pmk_get(at)));
   }
+}
+
+// x[rows][96] by weights of 128 rows in blocks, doubled: at once, and of sums
+// that a library has stored.
+PMK_KERNEL(blocks_linear, 128) {
+  pmk_f16 *out = (pmk_f16 *)a.p[2];
+  pmk_linear_bsr_small((const pmk_f16 *)a.p[0], 96, (const pmk_f16 *)a.p[1],
+                       a.s[0], 128, 96,
+                       [&](int64_t, int64_t i, int64_t j, float v) {
+                         pmk_put(out + i * 128 + j, 2 * v);
+                       });
+}
+PMK_KERNEL(blocks_twice, 128) {
+  pmk_f16 *out = (pmk_f16 *)a.p[2] + (int64_t)PMK_BX * PMK_THREADS + PMK_TID;
+  pmk_put(out, 2 * pmk_get(out));
 }

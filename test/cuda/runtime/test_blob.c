@@ -166,7 +166,7 @@ static void test_sizes_of_kinds(void **state) {
   BREAK(r[0].n, 1, "not that of its elements");
   BREAK(r[0].n, -640, "not that of its elements");
   BREAK(r[0].type, 99, "its type is unknown");
-  BREAK(r[0].kind, 4, "its kind is unknown");
+  BREAK(r[0].kind, 6, "its kind is unknown");
   BREAK(r[0].kind, -1, "its kind is unknown");
   BREAK(r[0].offset, 128, "not inside the data");
   BREAK(r[0].size, INT64_MAX, "not inside the data");

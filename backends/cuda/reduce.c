@@ -1,15 +1,7 @@
-/* Kernels over index spaces: mem.map, mem.reduce, mem.softmax, mem.norm. */
-#include <string.h>
-
+/* Kernels over index spaces that sum: mem.reduce, mem.softmax, mem.norm. */
 #include "backends/cuda/cu.h"
 
 enum { THREADS = 256, WARP = 32 };
-
-/* Element `index` of operand i in the nest's view number v. */
-static const char *offset(prn_cu_text *t, const prn_nest *n, unsigned v,
-                          const char *const *index) {
-  return prn_cu_offset(t, n->rank, n->strides[v], index);
-}
 
 /* Values of inputs 0 .. n, as locals. */
 static void load_all(prn_cu_text *t, const prn_nest *nest, unsigned n,
@@ -18,17 +10,8 @@ static void load_all(prn_cu_text *t, const prn_nest *nest, unsigned n,
     const char *type = prn_cu_value_type(prn_op_operand(t->op, i)->type->dtype);
     out[i] = prn_cu_str(t->c, "x%u", i);
     prn_cu_line(t, "const %s %s = %s;", type, out[i],
-                prn_cu_load(t, i, offset(t, nest, i, index)));
+                prn_cu_load(t, i, prn_cu_nest_offset(t, nest, i, index)));
   }
-}
-
-/* Names of the original dimensions' positions, of those that are kept. */
-static void originals(const prn_nest *n, const char *const *index,
-                      const char **out) {
-  for (unsigned i = 0; i < PRN_CU_RANK; i++)
-    out[i] = "0";
-  for (unsigned i = 0; i < n->rank; i++)
-    out[n->axis[i]] = index[i];
 }
 
 static prn_nest nest_of(const prn_cu *c, const prn_op *op, uint32_t keep,
@@ -41,130 +24,9 @@ static prn_nest nest_of(const prn_cu *c, const prn_op *op, uint32_t keep,
   return n;
 }
 
-/* ---- map ---- */
-
 static prn_status check_body(const prn_op *op) {
   return prn_cu_body_check(op, prn_op_block(op, "body"));
 }
-
-/* An element a thread: any views. */
-static void emit_each(prn_cu *c, const prn_op *op, const prn_nest *n) {
-  prn_cu_text t;
-  const prn_block *body = prn_op_block(op, "body");
-  uint32_t ins = (uint32_t)prn_op_int(op, "ins", 0);
-  const char *index[PRN_CU_RANK], *at[PRN_CU_RANK], *args[PRN_CU_VIEWS],
-      *out[PRN_CU_VIEWS];
-  prn_dim all = prn_cu_product(c, n->rank, n->dims);
-  prn_cu_text_begin(&t, c, op);
-  prn_cu_open(&t, "pmk_each<pmk_i>(%s, [&](pmk_i e) {", prn_cu_dim(&t, all));
-  prn_cu_split(&t, "e", "i", n->rank, n->dims, index);
-  load_all(&t, n, ins, index, args);
-  originals(n, index, at);
-  prn_cu_body(&t, body, args, at, out);
-  for (uint32_t i = ins; i < op->num_operands; i++)
-    prn_cu_store(&t, i, offset(&t, n, i, index), out[i - ins]);
-  prn_cu_close(&t, "});");
-  prn_cu_text_end(&t, THREADS, 0, prn_cu_blocks_some(c, all, THREADS));
-}
-
-/* ---- map: runs of neighbours ---- */
-
-/* Neighbours along the last dimension are the same element. */
-static bool is_repeated(const prn_nest *n, unsigned v) {
-  return prn_dim_is(n->strides[v][n->rank - 1], 0);
-}
-
-/* How many neighbours a thread can take: so many that one access has 16 bytes
- * of the narrowest operand and no run more than 32; 1 where views do not
- * allow it. */
-static int64_t run_of(prn_cu *c, const prn_op *op, const prn_nest *n) {
-  enum { MOST = 8, WORD = 4, BYTES = 32 };
-  uint32_t ins = (uint32_t)prn_op_int(op, "ins", 0);
-  for (int64_t size = MOST; n->rank > 0 && size > 1; size /= 2) {
-    bool fits = prn_dim_is_multiple(c->ctx, n->dims[n->rank - 1], size);
-    for (uint32_t i = 0; fits && i < op->num_operands; i++) {
-      const prn_type *t = prn_op_operand(op, i)->type;
-      int64_t bytes = size * prn_dtype_width(t->dtype);
-      fits = (i < ins && is_repeated(n, i)) ||
-             (prn_cu_has_runs(c, n->rank, n->strides[i], t->offset, size) &&
-              bytes >= WORD && bytes <= BYTES);
-    }
-    if (fits) return size;
-  }
-  return 1;
-}
-
-/* Inputs that are the same for a run as locals, others as runs; then the loop
- * over a run, in which all of them are locals. */
-static void open_run(prn_cu_text *t, const prn_nest *n, uint32_t ins,
-                     int64_t size, const char *const *index,
-                     const char **args) {
-  prn_cu *c = t->c;
-  for (uint32_t i = 0; i < ins; i++) {
-    const char *type = prn_cu_value_type(prn_op_operand(t->op, i)->type->dtype);
-    const char *place = prn_cu_address(t, i, offset(t, n, i, index));
-    args[i] = prn_cu_str(c, "x%u", i);
-    if (is_repeated(n, i))
-      prn_cu_line(t, "const %s x%u = pmk_get(%s);", type, i, place);
-    else
-      prn_cu_line(t, "const auto r%u = pmk_get_run<%lld>(%s);", i,
-                  (long long)size, place);
-  }
-  for (uint32_t i = ins; i < t->op->num_operands; i++)
-    prn_cu_line(t, "pmk_run<%s, %lld> r%u = {};",
-                prn_cu_memory_type(prn_op_operand(t->op, i)->type->dtype),
-                (long long)size, i);
-  prn_cu_line(t, "PMK_UNROLL");
-  prn_cu_open(t, "for (int l = 0; l < %lld; l++) {", (long long)size);
-  for (uint32_t i = 0; i < ins; i++)
-    if (!is_repeated(n, i))
-      prn_cu_line(t, "const auto x%u = pmk_nth(r%u, l);", i, i);
-}
-
-/* A run a thread. */
-static void emit_runs(prn_cu *c, const prn_op *op, const prn_nest *n,
-                      int64_t size) {
-  prn_cu_text t;
-  const prn_block *body = prn_op_block(op, "body");
-  uint32_t ins = (uint32_t)prn_op_int(op, "ins", 0);
-  unsigned last = n->rank - 1;
-  const char *index[PRN_CU_RANK], *at[PRN_CU_RANK], *args[PRN_CU_VIEWS],
-      *out[PRN_CU_VIEWS];
-  prn_dim dims[PRN_CU_RANK];
-  memcpy(dims, n->dims, sizeof dims);
-  dims[last] =
-      prn_dim_floordiv(c->ctx, dims[last], prn_dim_const(c->ctx, size));
-  prn_dim all = prn_cu_product(c, n->rank, dims);
-  prn_cu_text_begin(&t, c, op);
-  prn_cu_open(&t, "pmk_each<pmk_i>(%s, [&](pmk_i e) {", prn_cu_dim(&t, all));
-  prn_cu_split(&t, "e", "i", n->rank, dims, index);
-  prn_cu_line(&t, "const pmk_i first = %s * %lld;", index[last],
-              (long long)size);
-  index[last] = "first";
-  open_run(&t, n, ins, size, index, args);
-  originals(n, index, at);
-  at[n->axis[last]] = "(first + l)";
-  prn_cu_body(&t, body, args, at, out);
-  for (uint32_t i = ins; i < op->num_operands; i++)
-    prn_cu_line(&t, "pmk_set_nth(r%u, l, %s);", i, out[i - ins]);
-  prn_cu_close(&t, "}");
-  for (uint32_t i = ins; i < op->num_operands; i++)
-    prn_cu_line(&t, "pmk_put_run(%s, r%u);",
-                prn_cu_address(&t, i, offset(&t, n, i, index)), i);
-  prn_cu_close(&t, "});");
-  prn_cu_text_end(&t, THREADS, 0, prn_cu_blocks_some(c, all, THREADS));
-}
-
-static void emit_map(prn_cu *c, const prn_op *op) {
-  prn_nest n = nest_of(c, op, prn_nest_indices(prn_op_block(op, "body")), 0);
-  int64_t size = run_of(c, op, &n);
-  if (size > 1)
-    emit_runs(c, op, &n, size);
-  else
-    emit_each(c, op, &n);
-}
-
-const prn_cu_kind prn_cu_map = {check_body, emit_map};
 
 /* ---- reduce ---- */
 
@@ -210,7 +72,7 @@ static void emit_reduce(prn_cu *c, const prn_op *op) {
   prn_cu_split(&t, "o", "o", outer, n.dims, index);
   prn_cu_split(&t, "e", "i", n.rank - outer, n.dims + outer, index + outer);
   load_all(&t, &n, ins, index, args);
-  originals(&n, index, at);
+  prn_cu_originals(&n, index, at);
   v[0] = args[0];
   if (body) prn_cu_body(&t, body, args, at, v);
   prn_cu_line(&t, "return (%s)%s;", type, v[0]);
@@ -219,7 +81,7 @@ static void emit_reduce(prn_cu *c, const prn_op *op) {
   prn_cu_split(&t, "o", "o", outer, n.dims, index);
   for (unsigned i = outer; i < n.rank; i++)
     index[i] = "0";
-  prn_cu_store(&t, ins, offset(&t, &n, ins, index), "x");
+  prn_cu_store(&t, ins, prn_cu_nest_offset(&t, &n, ins, index), "x");
   prn_cu_close(&t, "});");
   t.indent--;
   prn_cu_text_end(
@@ -244,7 +106,7 @@ static void row_load(prn_cu_text *t, const prn_nest *n, unsigned i, unsigned v,
   prn_cu_split(t, "r", "r", n->rank - 1, n->dims, index);
   index[n->rank - 1] = "e";
   prn_cu_line(t, "return (float)%s;",
-              prn_cu_load(t, i, offset(t, n, v, index)));
+              prn_cu_load(t, i, prn_cu_nest_offset(t, n, v, index)));
   prn_cu_close(t, "},");
 }
 
@@ -254,7 +116,7 @@ static void row_store(prn_cu_text *t, const prn_nest *n, unsigned i,
   prn_cu_open(t, "[&](pmk_i r, pmk_i e, float x) {");
   prn_cu_split(t, "r", "r", n->rank - 1, n->dims, index);
   index[n->rank - 1] = "e";
-  prn_cu_store(t, i, offset(t, n, v, index), "x");
+  prn_cu_store(t, i, prn_cu_nest_offset(t, n, v, index), "x");
   prn_cu_close(t, "});");
 }
 
