@@ -58,7 +58,8 @@ void prn_cu_conv_library(prn_cu *c, const prn_op *op) {
   /* A library asks no condition. */
   if (c->num_guards > 0 || !fits(c, op)) return;
   bool after = prn_op_block(op, "body") != NULL;
-  prn_cu_variant *v = after ? prn_cu_emit_after(c, op, OUT, op->num_operands) : NULL;
+  prn_cu_variant *v =
+      after ? prn_cu_emit_after(c, op, OUT, op->num_operands) : NULL;
   prn_cu_step *s = prn_cu_step_for(c, op);
   s->has_conv = true;
   if (!v) {
