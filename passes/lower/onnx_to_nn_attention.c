@@ -190,12 +190,14 @@ static prn_value *scores(prn_o2n *e, const prn_o2n_heads *h, double scale) {
   return h->grouped ? ungroup(e, s, h->num) : s;
 }
 
+/* Values may be of another type than queries and keys, which results have. */
 static prn_value *weighted(prn_o2n *e, const prn_o2n_heads *h, prn_value *p) {
-  prn_value *v = h->v;
-  if (!h->grouped) return prn_nn_matmul(&e->b, p, v, v->type->dtype);
+  prn_dtype t = p->type->dtype;
+  prn_value *v = prn_nn_cast(&e->b, h->v, t);
+  if (!h->grouped) return prn_nn_matmul(&e->b, p, v, t);
   v = group_heads(e, v, h->kv, prn_dim_const(e->ctx, 1));
   p = group_heads(e, p, h->kv, h->group);
-  return ungroup(e, prn_nn_matmul(&e->b, p, v, v->type->dtype), h->num);
+  return ungroup(e, prn_nn_matmul(&e->b, p, v, t), h->num);
 }
 
 static prn_value *softmax(prn_o2n *e, prn_value *x) {
