@@ -27,7 +27,8 @@ PMK_DEV float pmk_float(pmk_bf16 v) {
 PMK_DEV float pmk_float(float v) { return v; }
 
 /* Floats of a byte have M bits behind a biased exponent. Under the exponent of
- * f32 a code means its value times 2^(BIAS - 127), also where it is denormal. */
+ * f32 a code means its value times 2^(BIAS - 127), also where it is denormal.
+ */
 template <int M, int BIAS> PMK_DEV float pmk_decode8(uint32_t code) {
   float v = pmk_bits_to_f32((code & 0x7f) << (23 - M)) *
             pmk_bits_to_f32((uint32_t)(254 - BIAS) << 23);

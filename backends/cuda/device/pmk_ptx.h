@@ -193,7 +193,7 @@ PMK_DEV void pmk_ldsm4_turned(uint32_t *r, uint32_t address) {
                : "memory");
 }
 
-/* Left and right operands, sums; of which 16 bytes of a row are one product's. */
+/* Left and right operands, sums. */
 #define PMK_MMA(A, B, shape, twice, sum, name, c)                              \
   template <> struct pmk_mma_of<A, B> {                                        \
     PMK_DEV_MEMBER void dense(sum *d, const uint32_t *a, const uint32_t *b) {  \

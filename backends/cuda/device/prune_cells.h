@@ -47,8 +47,8 @@ PMK_DEV void pmk_cell_steps(int64_t steps, bool reverse, F step) {
     step(reverse ? steps - 1 - s : s);
 }
 
-/* Gates i o f c. h0, c0(b, i) are the first states; y(b, t, i, v), h, c(b, i, v)
- * store. */
+/* Gates i o f c. h0 and c0(b, i) are the first states; y(b, t, i, v), h and
+ * c(b, i, v) store. */
 template <class X, class H0, class C0, class Y, class H, class C>
 PMK_DEV void pmk_lstm(int64_t batch, int64_t steps, int64_t hidden,
                       bool reverse, const float *r, X xw, H0 h0, C0 c0, Y y,

@@ -133,9 +133,7 @@ template <class T> struct pmk_gemm_strip {
   enum { K = 32, RUN = 16 / sizeof(T), LD = K + RUN };
 };
 
-template <class T, bool ALONG>
-PMK_DEV void
-pmk_mma_put(T *to, const pmk_strip<T, 64, pmk_gemm_strip<T>::K, 256, ALONG> &s) {
+template <class T, class S> PMK_DEV void pmk_mma_put(T *to, const S &s) {
   PMK_UNROLL
   for (int r = 0; r < s.N; r++)
     to[s.line(r) * pmk_gemm_strip<T>::LD + s.step(r)] = s.v[r];

@@ -86,7 +86,11 @@ PMK_DEV void pmk_few_nk_multiply(pmk_few_sums<S> &sums,
 template <class T, class X, bool ALL>
 PMK_DEV auto pmk_few_nk_sums(const T *w, int64_t n, const pmk_rows<X, ALL> &x,
                              int64_t i0, int64_t j0) {
-  enum { STEP = 64 / sizeof(T), TURN = STEP * PMK_FEW_WARPS, AHEAD = ALL && sizeof(T) == 2 ? 2 : 1 };
+  enum {
+    STEP = 64 / sizeof(T),
+    TURN = STEP * PMK_FEW_WARPS,
+    AHEAD = ALL && sizeof(T) == 2 ? 2 : 1
+  };
   pmk_few_nk_rows<T, X, ALL> lane = pmk_few_nk_lane(w, n, x, i0, j0);
   int k0 = PMK_TID / 32 * STEP;
   pmk_few_sums<typename pmk_dot<T>::sum> sums = {};
@@ -186,8 +190,8 @@ template <class T, class TILE, int WM, int WN> struct pmk_linear_nk_of {
           [&](unsigned char *to, int step) {
             pmk_copy64<TILE::M, TILE::THREADS>(to, x, i0, step * STEP,
                                             PMK_TID);
-            pmk_copy64<TILE::N, TILE::THREADS>(to + X_SIZE, columns, j0, step * STEP,
-                                               PMK_TID);
+            pmk_copy64<TILE::N, TILE::THREADS>(to + X_SIZE, columns, j0,
+                                               step * STEP, PMK_TID);
           },
           [&](const unsigned char *from, int) { multiply(acc, from); });
       store(acc, x.m, n, i0, j0, e);

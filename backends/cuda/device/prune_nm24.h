@@ -23,7 +23,8 @@ template <class T> struct pmk_nm24 {
   int k;
 
   PMK_DEV_MEMBER pmk_nm24 of(const T *w, int64_t n, int64_t k) {
-    pmk_nm24 r = {w, nullptr, (n + 15) / 16 * 16, (int)((k + DEPTH - 1) / DEPTH * DEPTH)};
+    pmk_nm24 r = {w, nullptr, (n + 15) / 16 * 16,
+                  (int)((k + DEPTH - 1) / DEPTH * DEPTH)};
     r.which = (const uint32_t *)(w + r.n * r.k / 2);
     return r;
   }

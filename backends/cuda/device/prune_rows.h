@@ -1,7 +1,7 @@
-/* Activations of 16-bit floats or bytes, row by row, 16 bytes at a time. Rows may begin
- * anywhere and be of any length: what cannot be read 16 bytes at a time is read
- * element by element, what is outside is zero. Which of the two is decided once
- * for a kernel, so that the usual one is a few instructions. */
+/* Activations of 16-bit floats or bytes, row by row, 16 bytes at a time. Rows
+ * may begin anywhere and be of any length: what cannot be read 16 bytes at a
+ * time is read element by element, what is outside is zero. Which of the two is
+ * decided once for a kernel, so that the usual one is a few instructions. */
 #ifndef PRUNE_ROWS_H
 #define PRUNE_ROWS_H
 
