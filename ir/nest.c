@@ -12,6 +12,15 @@ uint32_t prn_nest_indices(const prn_block *body) {
   return set;
 }
 
+uint32_t prn_nest_axes(const prn_op *op) {
+  size_t n;
+  const int64_t *axes = prn_op_ints(op, "axes", &n);
+  uint32_t set = 0;
+  for (size_t i = 0; i < n; i++)
+    set |= UINT32_C(1) << axes[i];
+  return set;
+}
+
 void prn_nest_move(prn_nest *n, unsigned from, unsigned to) {
   prn_dim d = n->dims[from];
   int a = n->axis[from];

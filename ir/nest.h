@@ -10,6 +10,9 @@ enum { PRN_NEST_RANK = 16, PRN_NEST_VIEWS = 48 };
  * NULL. */
 uint32_t prn_nest_indices(const prn_block *body);
 
+/* The dimensions that op's attribute `axes` lists, as one. */
+uint32_t prn_nest_axes(const prn_op *op);
+
 /* Dimensions of size 1 dropped, neighbours merged where every view allows, the
  * output's unit stride last. */
 typedef struct prn_nest {

@@ -278,7 +278,7 @@ static prn_status product_types(prn_op *op) {
            !(a == PRN_F32 && is_half(b)))
     return prn_op_error(op, "cannot multiply %s by %s", prn_dtype_name(a),
                         prn_dtype_name(b));
-  bool wider = is_half(a) || a == PRN_F8E4M3FN || a == PRN_F8E5M2;
+  bool wider = is_half(a) || prn_dtype_is_ofp8(a);
   if (r == sum || (wider && r == PRN_F32) || prn_op_block(op, "body"))
     return PRN_OK;
   return prn_op_error(op, "gives sums of type %s, found %s",

@@ -64,7 +64,11 @@ uint32_t prn_dtype_bits(prn_dtype t);
  * compiled code works on; 0 for strings. */
 uint32_t prn_dtype_width(prn_dtype t);
 bool prn_dtype_is_float(prn_dtype t); /* f16 f32 f64 bf16 and the float8s */
-bool prn_dtype_is_int(prn_dtype t);   /* signed and unsigned, not bool */
+/* OFP8: f8E4M3FN and f8E5M2, which are multiplied as they are stored. */
+static inline bool prn_dtype_is_ofp8(prn_dtype t) {
+  return t == PRN_F8E4M3FN || t == PRN_F8E5M2;
+}
+bool prn_dtype_is_int(prn_dtype t); /* signed and unsigned, not bool */
 /* Bytes of `count` packed elements; false on overflow or strings. */
 PRN_NODISCARD bool prn_dtype_bytes(prn_dtype t, int64_t count, size_t *out);
 

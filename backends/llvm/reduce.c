@@ -17,19 +17,10 @@ typedef struct plan {
   bool across;   /* lanes are results */
 } plan;
 
-static uint32_t reduced_axes(const prn_op *op) {
-  size_t n;
-  const int64_t *axes = prn_op_ints(op, "axes", &n);
-  uint32_t set = 0;
-  for (size_t i = 0; i < n; i++)
-    set |= UINT32_C(1) << axes[i];
-  return set;
-}
-
 static plan plan_of(const prn_kernel *k) {
   const prn_type *types[PRN_KERNEL_MAX];
   plan p = {.kept = 0};
-  uint32_t axes = reduced_axes(k->op);
+  uint32_t axes = prn_nest_axes(k->op);
   for (unsigned i = 0; i < k->n; i++)
     types[i] = k->v[i].type;
   prn_nest_init(k->e->ctx, &p.nest, types, k->n, 0, axes);

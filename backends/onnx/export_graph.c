@@ -52,15 +52,7 @@ static bool agrees(const prn_type *said, const prn_type *now) {
     return said->kind == PRN_TYPE_ANY || now->kind == PRN_TYPE_ANY;
   if (said->kind != PRN_TYPE_TENSOR) return true;
   if (said->dtype != now->dtype) return false;
-  if (said->rank < 0 || now->rank < 0) return true;
-  if (said->rank != now->rank) return false;
-  for (int32_t i = 0; i < now->rank; i++) {
-    int64_t a, b;
-    if (prn_dim_is_const(said->dims[i], &a) &&
-        prn_dim_is_const(now->dims[i], &b) && a != b)
-      return false;
-  }
-  return true;
+  return now->rank < 0 || prn_type_fits(now, said);
 }
 
 /* The payload of a BYTES attribute that holds one field with a length. */

@@ -62,7 +62,7 @@ void prn_pack_values(prn_dtype t, const float *v, int64_t n, void *out) {
 
 bool prn_pack_has_values(prn_dtype t) {
   return t == PRN_F32 || t == PRN_F16 || t == PRN_BF16 || t == PRN_I8 ||
-         t == PRN_F8E4M3FN || t == PRN_F8E5M2;
+         prn_dtype_is_ofp8(t);
 }
 
 static bool cells_size(const prn_packing *p, int64_t cell, int64_t *bytes) {

@@ -74,9 +74,8 @@ static bool is_24(const prn_packing *p) {
 
 static bool nm24_size(const prn_packing *p, int64_t *bytes) {
   int64_t n, k, count, values;
-  bool float8 = p->dtype == PRN_F8E4M3FN || p->dtype == PRN_F8E5M2;
-  if (!prn_packing_is_matrix(p) || !prn_pack_has_values(p->dtype) || float8 ||
-      !prn_add_i64(p->n, ROWS - 1, &n) ||
+  if (!prn_packing_is_matrix(p) || !prn_pack_has_values(p->dtype) ||
+      prn_dtype_is_ofp8(p->dtype) || !prn_add_i64(p->n, ROWS - 1, &n) ||
       !prn_add_i64(p->k, 2 * DEPTH - 1, &k) ||
       !prn_mul_i64(n / ROWS * ROWS, deep(p), &count) ||
       !prn_mul_i64(count / 2, prn_dtype_bits(p->dtype) / 8, &values) ||

@@ -31,7 +31,7 @@ const prn_tensor *prn_to_mem_matrix(const prn_value *v, bool *transposed) {
 static bool multiply(prn_dtype x, prn_dtype w) {
   if (x == PRN_F16 || x == PRN_BF16) return w == x || w == PRN_F32;
   if (x == PRN_F32) return w == PRN_F32 || w == PRN_F16 || w == PRN_BF16;
-  if (x == PRN_F8E4M3FN || x == PRN_F8E5M2) return w == x;
+  if (prn_dtype_is_ofp8(x)) return w == x;
   return x == PRN_U8 && w == PRN_I8;
 }
 

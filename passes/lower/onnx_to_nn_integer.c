@@ -300,7 +300,7 @@ static bool takes_float8(const prn_o2n *e, const prn_o2n_bytes *p) {
   const prn_tensor *w = prn_value_constant(p->w);
   prn_dtype t = p->a->type->dtype;
   return e->float8 && w && w->type->rank == 2 && p->a->type->rank >= 2 &&
-         (t == PRN_F8E4M3FN || t == PRN_F8E5M2) && w->type->dtype == t &&
+         prn_dtype_is_ofp8(t) && w->type->dtype == t &&
          prn_tensor_count(w) > 0 && is_nothing(p->a_zero) &&
          is_nothing(p->w_zero);
 }
