@@ -12,6 +12,7 @@
 
 #include "ir/op.h"
 #include "ir/support/file.h"
+#include "passes/pipeline.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
@@ -39,6 +40,8 @@ const char *fuzz_scratch(void);
 bool fuzz_is_valid(prn_module *m);
 /* Its text parses back to the same module. */
 void fuzz_round_trip(prn_module *m);
+/* All passes: what no input changes. */
+const prn_registry *fuzz_passes(void);
 /* Infers shapes and, when they are right, runs a pipeline; what passes leave is
  * valid. */
 void fuzz_run(prn_module *m, const char *pipeline);

@@ -15,16 +15,9 @@ static void round_trip(prn_ctx *ctx, const prn_registry *r,
   prn_strbuf_destroy(&twice);
 }
 
-/* All passes: what no input changes. */
-static const prn_registry *passes(void) {
-  static prn_registry r;
-  if (r.size == 0) prn_registry_add_all(&r);
-  return &r;
-}
-
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
   prn_ctx *ctx = fuzz_ctx();
-  const prn_registry *r = passes();
+  const prn_registry *r = fuzz_passes();
   prn_variables v = {0};
   prn_pipeline *p = prn_pipeline_create(ctx);
   prn_str text = {(const char *)data, size};

@@ -84,15 +84,18 @@ static prn_status still_valid(prn_module *m) {
   return PRN_OK;
 }
 
+const prn_registry *fuzz_passes(void) {
+  static prn_registry r;
+  if (r.size == 0) prn_registry_add_all(&r);
+  return &r;
+}
+
 void fuzz_run(prn_module *m, const char *text) {
   if (!infer(m)) return;
-  prn_registry registry = {0};
   prn_run_config config = {
       .threads = 1, .verify_each = true, .verify = still_valid};
-  prn_registry_add_all(&registry);
   prn_pipeline *p = prn_pipeline_create(m->ctx);
-  FUZZ_HOLDS(prn_pipeline_parse(m->ctx, &registry, NULL, prn_str_from(text),
+  FUZZ_HOLDS(prn_pipeline_parse(m->ctx, fuzz_passes(), NULL, prn_str_from(text),
                                 p) == PRN_OK);
   (void)!prn_pipeline_run(p, m, &config);
-  prn_registry_destroy(&registry);
 }
