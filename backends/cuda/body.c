@@ -19,7 +19,7 @@ static const char *operand(const emission *e, const prn_op *op, uint32_t i) {
 
 /* Computed with as f32, and rounded. */
 static bool is_rounded(prn_dtype t) {
-  return t == PRN_F16 || t == PRN_BF16 || t == PRN_F8E4M3FN || t == PRN_F8E5M2;
+  return t == PRN_F16 || t == PRN_BF16 || prn_dtype_is_ofp8(t);
 }
 
 const char *prn_cu_float(prn_cu *c, double v, bool is_double) {
@@ -170,7 +170,8 @@ static prn_status check_op(const prn_op *at, const prn_op *op) {
   return PRN_OK;
 }
 
-prn_status prn_cu_body_check(const prn_op *at, const prn_block *b) {
+prn_status prn_cu_body_check(const prn_op *at) {
+  const prn_block *b = prn_op_block(at, "body");
   prn_status status = PRN_OK;
   if (!b) return PRN_OK;
   PRN_EACH_OP(op, b)

@@ -54,21 +54,11 @@ static bool fits(prn_cu *c, const prn_op *op) {
 }
 
 void prn_cu_conv_library(prn_cu *c, const prn_op *op) {
-  prn_dim one = prn_dim_const(c->ctx, 1);
-  /* A library asks no condition. */
-  if (c->num_guards > 0 || !fits(c, op)) return;
+  if (!prn_cu_asks_libraries(c) || !fits(c, op)) return;
   bool after = prn_op_block(op, "body") != NULL;
-  prn_cu_variant *v =
-      after ? prn_cu_emit_after(c, op, OUT, op->num_operands) : NULL;
-  prn_cu_step *s = prn_cu_step_for(c, op);
-  s->has_conv = true;
-  if (!v) {
-    v = &s->variants[s->num_variants++];
-    *v = (prn_cu_variant){.grid = {one, one, one}, .max_rows = INT64_MAX};
-  }
-  v->how = PRUNE_CUDA_CUDNN;
-  v->after = after;
-  v->why = "cuDNN";
+  (void)prn_cu_library_variant(c, op, PRUNE_CUDA_CUDNN, after, OUT,
+                               op->num_operands);
+  prn_cu_step_for(c, op)->has_conv = true;
 }
 
 /* ---- the table ---- */

@@ -79,7 +79,7 @@ typedef struct prn_cu {
   prn_map function_of; /* text -> number + 1 */
   prn_cu_step *steps;
   uint32_t num_steps, cap_steps;
-  uint32_t num_pointers; /* most operands and guards of a step */
+  uint32_t num_pointers;              /* most operands and guards of a step */
   prn_cu_guard guards[PRN_CU_GUARDS]; /* of what is being emitted */
   uint32_t num_guards;
 } prn_cu;
@@ -163,9 +163,8 @@ void prn_cu_store(prn_cu_text *t, unsigned i, const char *offset,
 /* A number as C++ reads it back. */
 const char *prn_cu_float(prn_cu *c, double v, bool is_double);
 
-/* Reports, at op, what a body asks for and cannot have. */
-PRN_NODISCARD prn_status prn_cu_body_check(const prn_op *op,
-                                           const prn_block *b);
+/* Reports what op's body, if it has one, asks for and cannot have. */
+PRN_NODISCARD prn_status prn_cu_body_check(const prn_op *op);
 /* Lines for the block; args are names of its arguments' values, index of the
  * positions that nn.index asks for. out gets the names of what it yields. */
 void prn_cu_body(prn_cu_text *t, const prn_block *b, const char *const *args,
@@ -192,14 +191,6 @@ const char *prn_cu_nest_offset(prn_cu_text *t, const prn_nest *n, unsigned v,
 void prn_cu_originals(const prn_nest *n, const char *const *index,
                       const char **out);
 
-/* outs = body(ins), element by element: numbers of op's operands, all of the
- * shape of the first of outs. */
-typedef struct prn_cu_pointwise {
-  const prn_op *op;
-  uint32_t ins[PRN_CU_VIEWS], outs[PRN_CU_VIEWS];
-  uint32_t num_ins, num_outs;
-} prn_cu_pointwise;
-prn_cu_variant *prn_cu_emit_pointwise(prn_cu *c, const prn_cu_pointwise *p);
 /* What op's body does to sums, on those that a library has stored in operand
  * `out`; the operands behind it, up to `num`, are its other arguments. */
 prn_cu_variant *prn_cu_emit_after(prn_cu *c, const prn_op *op, uint32_t out,

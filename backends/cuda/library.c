@@ -138,3 +138,25 @@ bool prn_cu_library_product(const prn_op *op, prn_cu_gemm *out, bool *after) {
                    ->type->strides[prn_op_operand(op, OUT)->type->rank - 2];
   return true;
 }
+
+bool prn_cu_asks_libraries(const prn_cu *c) { return c->num_guards == 0; }
+
+prn_cu_variant *prn_cu_library_variant(prn_cu *c, const prn_op *op,
+                                       unsigned how, bool after, uint32_t out,
+                                       uint32_t num) {
+  static const char *const names[] = {[PRUNE_CUDA_CUBLASLT] = "cuBLASLt",
+                                      [PRUNE_CUDA_CUSPARSELT] = "cuSPARSELt",
+                                      [PRUNE_CUDA_CUSPARSE] = "cuSPARSE",
+                                      [PRUNE_CUDA_CUDNN] = "cuDNN"};
+  prn_cu_variant *v = after ? prn_cu_emit_after(c, op, out, num) : NULL;
+  if (!v) {
+    prn_cu_step *s = prn_cu_step_for(c, op);
+    prn_dim one = prn_dim_const(c->ctx, 1);
+    v = &s->variants[s->num_variants++];
+    *v = (prn_cu_variant){.grid = {one, one, one}, .max_rows = INT64_MAX};
+  }
+  v->how = how;
+  v->after = after;
+  v->why = names[how];
+  return v;
+}

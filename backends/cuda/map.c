@@ -20,21 +20,29 @@ void prn_cu_originals(const prn_nest *n, const char *const *index,
     out[n->axis[i]] = index[i];
 }
 
+/* outs = body(ins), element by element: numbers of op's operands, all of the
+ * shape of the first of outs. */
+typedef struct pointwise {
+  const prn_op *op;
+  uint32_t ins[PRN_CU_VIEWS], outs[PRN_CU_VIEWS];
+  uint32_t num_ins, num_outs;
+} pointwise;
+
 /* The kernel being written: view i of the nest is that of input i, outputs
  * come after all inputs. */
 typedef struct map {
   prn_cu_text t;
-  const prn_cu_pointwise *p;
+  const pointwise *p;
   prn_nest n;
   const char *index[PRN_CU_RANK];
   const char *args[PRN_CU_VIEWS], *out[PRN_CU_VIEWS];
 } map;
 
-static prn_dtype dtype_of(const prn_cu_pointwise *p, uint32_t operand) {
+static prn_dtype dtype_of(const pointwise *p, uint32_t operand) {
   return prn_op_operand(p->op, operand)->type->dtype;
 }
 
-static prn_nest nest_of(const prn_cu *c, const prn_cu_pointwise *p) {
+static prn_nest nest_of(const prn_cu *c, const pointwise *p) {
   const prn_type *types[PRN_CU_VIEWS];
   prn_nest n;
   for (uint32_t i = 0; i < p->num_ins; i++)
@@ -109,7 +117,7 @@ static bool has_runs(prn_cu *c, const map *m, unsigned v, uint32_t operand,
  * allow it. */
 static int64_t run_of(prn_cu *c, const map *m) {
   enum { MOST = 8 };
-  const prn_cu_pointwise *p = m->p;
+  const pointwise *p = m->p;
   for (int64_t size = MOST; m->n.rank > 0 && size > 1; size /= 2) {
     bool fits = prn_dim_is_multiple(c->ctx, m->n.dims[m->n.rank - 1], size);
     for (uint32_t i = 0; fits && i < p->num_ins; i++)
@@ -124,7 +132,7 @@ static int64_t run_of(prn_cu *c, const map *m) {
 /* Inputs that are the same for a run as locals, others as runs; then the loop
  * over a run, in which all of them are locals. */
 static void open_run(map *m, int64_t size) {
-  const prn_cu_pointwise *p = m->p;
+  const pointwise *p = m->p;
   prn_cu_text *t = &m->t;
   for (uint32_t i = 0; i < p->num_ins; i++)
     if (is_repeated(&m->n, i))
@@ -144,7 +152,7 @@ static void open_run(map *m, int64_t size) {
 }
 
 static prn_cu_variant *emit_runs(prn_cu *c, map *m, int64_t size) {
-  const prn_cu_pointwise *p = m->p;
+  const pointwise *p = m->p;
   unsigned last = m->n.rank - 1;
   const char *element[PRN_CU_RANK];
   prn_dim dims[PRN_CU_RANK];
@@ -171,7 +179,7 @@ static prn_cu_variant *emit_runs(prn_cu *c, map *m, int64_t size) {
   return prn_cu_text_end(t, THREADS, 0, prn_cu_blocks_some(c, all, THREADS));
 }
 
-prn_cu_variant *prn_cu_emit_pointwise(prn_cu *c, const prn_cu_pointwise *p) {
+static prn_cu_variant *emit(prn_cu *c, const pointwise *p) {
   map m = {.p = p, .n = nest_of(c, p)};
   for (uint32_t i = 0; i < p->num_ins; i++)
     m.args[i] = prn_cu_str(c, "x%u", p->ins[i]);
@@ -182,27 +190,23 @@ prn_cu_variant *prn_cu_emit_pointwise(prn_cu *c, const prn_cu_pointwise *p) {
 
 /* ---- what it is for ---- */
 
-static prn_status check_map(const prn_op *op) {
-  return prn_cu_body_check(op, prn_op_block(op, "body"));
-}
-
 static void emit_map(prn_cu *c, const prn_op *op) {
-  prn_cu_pointwise p = {.op = op};
+  pointwise p = {.op = op};
   uint32_t ins = (uint32_t)prn_op_int(op, "ins", 0);
   for (uint32_t i = 0; i < op->num_operands; i++)
     if (i < ins)
       p.ins[p.num_ins++] = i;
     else
       p.outs[p.num_outs++] = i;
-  (void)prn_cu_emit_pointwise(c, &p);
+  (void)emit(c, &p);
 }
 
-const prn_cu_kind prn_cu_map = {check_map, emit_map};
+const prn_cu_kind prn_cu_map = {prn_cu_body_check, emit_map};
 
 prn_cu_variant *prn_cu_emit_after(prn_cu *c, const prn_op *op, uint32_t out,
                                   uint32_t num) {
-  prn_cu_pointwise p = {.op = op, .num_outs = 1, .outs = {out}};
+  pointwise p = {.op = op, .num_outs = 1, .outs = {out}};
   for (uint32_t i = out; i < num; i++)
     p.ins[p.num_ins++] = i;
-  return prn_cu_emit_pointwise(c, &p);
+  return emit(c, &p);
 }

@@ -32,7 +32,6 @@ prn_cu_variant *prn_cu_tile_end(prn_cu_text *t, const prn_cu_tile *tile,
 
 bool prn_cu_is_half(prn_dtype t) { return t == PRN_F16 || t == PRN_BF16; }
 bool prn_cu_is_byte(prn_dtype t) { return t == PRN_U8 || t == PRN_I8; }
-bool prn_cu_is_f8(prn_dtype t) { return t == PRN_F8E4M3FN || t == PRN_F8E5M2; }
 
 /* ---- accessors ---- */
 
@@ -82,11 +81,10 @@ static uint32_t num_views(const prn_op *op) {
 }
 
 prn_status prn_cu_epilogue_check(const prn_op *op) {
-  const prn_block *body = prn_op_block(op, "body");
-  if (prn_nest_indices(body))
+  if (prn_nest_indices(prn_op_block(op, "body")))
     return prn_op_error(op, "the CUDA backend has no positions in what is done "
                             "to a sum");
-  return prn_cu_body_check(op, body);
+  return prn_cu_body_check(op);
 }
 
 void prn_cu_epilogue(prn_cu_text *t, unsigned first, const char *sum,
@@ -175,7 +173,7 @@ static prn_cu_variant *end(prn_cu_text *t, const shape *s, const char *name) {
 
 bool prn_cu_has_template(prn_dtype a, prn_dtype b) {
   if (prn_cu_is_byte(a)) return prn_cu_is_byte(b);
-  if (prn_cu_is_f8(a)) return a == b;
+  if (prn_dtype_is_ofp8(a)) return a == b;
   return (prn_cu_is_half(a) || a == PRN_F32) &&
          (prn_cu_is_half(b) || b == PRN_F32);
 }
@@ -247,7 +245,7 @@ static void general(prn_cu *c, const prn_op *op) {
   prn_dtype a = prn_op_operand(op, A)->type->dtype;
   prn_dtype b = prn_op_operand(op, B)->type->dtype;
   const char *pack = packing(c, op, B);
-  if (prn_cu_is_f8(a)) a = PRN_F16; /* which holds both */
+  if (prn_dtype_is_ofp8(a)) a = PRN_F16; /* which holds both */
   if (!prn_cu_is_byte(a)) b = a;
   prn_cu_text_begin(&t, c, op);
   prn_cu_gemm_open(&t, a, b, &s);
@@ -291,12 +289,6 @@ typedef struct range {
 static int64_t smaller(int64_t a, int64_t b) { return a < b ? a : b; }
 static int64_t larger(int64_t a, int64_t b) { return a > b ? a : b; }
 
-static const char *library_name(unsigned how) {
-  return how == PRUNE_CUDA_CUBLASLT     ? "cuBLASLt"
-         : how == PRUNE_CUDA_CUSPARSELT ? "cuSPARSELt"
-                                        : "cuSPARSE";
-}
-
 /* A library that knows nothing to do to sums leaves all of it to a kernel. */
 static void leave(prn_cu_gemm *p, bool *after) {
   *after |= p->bias >= 0 || p->residual || p->act != PRUNE_CUDA_NO_ACT;
@@ -309,27 +301,18 @@ static void leave(prn_cu_gemm *p, bool *after) {
 static void library(prn_cu *c, const prn_op *op, unsigned how, range rows) {
   prn_cu_gemm product;
   bool after;
-  prn_dim one = prn_dim_const(c->ctx, 1);
-  /* A library asks no condition. */
-  if (rows.from > rows.to || c->num_guards > 0 ||
+  if (rows.from > rows.to || !prn_cu_asks_libraries(c) ||
       !prn_cu_library_product(op, &product, &after))
     return;
   if (how == PRUNE_CUDA_CUSPARSE) leave(&product, &after);
   prn_cu_variant *v =
-      after ? prn_cu_emit_after(c, op, OUT, num_views(op)) : NULL;
+      prn_cu_library_variant(c, op, how, after, OUT, num_views(op));
   prn_cu_step *s = prn_cu_step_for(c, op);
   s->has_product = true;
   s->product = product;
-  if (!v) {
-    v = &s->variants[s->num_variants++];
-    *v = (prn_cu_variant){.grid = {one, one, one}};
-  }
-  v->how = how;
-  v->after = after;
   v->rows = product.m;
   v->min_rows = rows.from;
   v->max_rows = rows.to;
-  v->why = library_name(how);
 }
 
 /* A variant by a template, if there is one of that name. */
@@ -396,8 +379,9 @@ static void emit_matmul(prn_cu *c, const prn_op *op) {
     by_element(c, op);
     return;
   }
-  bool fits = prn_cu_is_half(a) || prn_cu_is_f8(a) ? a == b
-                                                   : a == PRN_U8 && b == PRN_I8;
+  bool fits = prn_cu_is_half(a) || prn_dtype_is_ofp8(a)
+                  ? a == b
+                  : a == PRN_U8 && b == PRN_I8;
   if (!packing(c, op, B) || !is_matrix(c, op) || !fits) {
     general(c, op);
     return;
@@ -518,7 +502,7 @@ static prn_status check_attention(const prn_op *op) {
   if (!prn_cu_is_half(t) && t != PRN_F32)
     return prn_op_error(op, "the CUDA backend does not compute it in %s",
                         prn_dtype_name(t));
-  return prn_cu_body_check(op, prn_op_block(op, "body"));
+  return prn_cu_body_check(op);
 }
 
 const prn_cu_kind prn_cu_attention = {check_attention, emit_attention};

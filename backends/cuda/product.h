@@ -17,9 +17,8 @@ prn_cu_variant *prn_cu_tile_end(prn_cu_text *t, const prn_cu_tile *tile,
                                 prn_dim grid_x);
 
 bool prn_cu_is_half(prn_dtype t);
-/* Integers of a byte; floats of a byte. */
+/* Integers of a byte. */
 bool prn_cu_is_byte(prn_dtype t);
-bool prn_cu_is_f8(prn_dtype t);
 /* How constant operand b of op is packed; "dense" when it is no constant. */
 prn_str prn_cu_packing(const prn_op *op, uint32_t b);
 /* Whether there are templates that multiply these. */
@@ -54,6 +53,14 @@ PRN_NODISCARD prn_status prn_cu_epilogue_check(const prn_op *op);
 void prn_cu_epilogue(prn_cu_text *t, unsigned first, const char *sum,
                      const char *const *offsets, unsigned out);
 
+/* Whether what is being emitted may be left to libraries: they ask no
+ * condition, so that nothing is in a branch. */
+bool prn_cu_asks_libraries(const prn_cu *c);
+/* A variant of op by a library (PRUNE_CUDA_CUBLASLT ...), for any rows. after:
+ * what is done to sums is left to a kernel, as in prn_cu_emit_after. */
+prn_cu_variant *prn_cu_library_variant(prn_cu *c, const prn_op *op,
+                                       unsigned how, bool after, uint32_t out,
+                                       uint32_t num);
 /* The product as libraries know it; false when they cannot do it as its
  * operands lie. *after: it is the product alone, and what is done to its sums
  * is left to do (library.c). */

@@ -24,20 +24,7 @@ static prn_nest nest_of(const prn_cu *c, const prn_op *op, uint32_t keep,
   return n;
 }
 
-static prn_status check_body(const prn_op *op) {
-  return prn_cu_body_check(op, prn_op_block(op, "body"));
-}
-
 /* ---- reduce ---- */
-
-static uint32_t axes_of(const prn_op *op) {
-  size_t n;
-  const int64_t *axes = prn_op_ints(op, "axes", &n);
-  uint32_t set = 0;
-  for (size_t i = 0; i < n; i++)
-    set |= UINT32_C(1) << axes[i];
-  return set;
-}
 
 /* The number of the nest's dimensions that are not reduced: they are first. */
 static unsigned outer_rank(const prn_nest *n, uint32_t axes) {
@@ -55,7 +42,7 @@ static bool across_lanes(const prn_nest *n, unsigned outer) {
 static void emit_reduce(prn_cu *c, const prn_op *op) {
   prn_cu_text t;
   const prn_block *body = prn_op_block(op, "body");
-  uint32_t axes = axes_of(op), ins = op->num_operands - 1;
+  uint32_t axes = prn_nest_axes(op), ins = op->num_operands - 1;
   prn_nest n = nest_of(c, op, prn_nest_indices(body), axes);
   unsigned outer = outer_rank(&n, axes);
   const char *index[PRN_CU_RANK], *at[PRN_CU_RANK], *args[PRN_CU_VIEWS], *v[1];
@@ -89,7 +76,7 @@ static void emit_reduce(prn_cu *c, const prn_op *op) {
       prn_cu_blocks_some(c, rows, lanes ? THREADS / WARP : THREADS));
 }
 
-const prn_cu_kind prn_cu_reduce = {check_body, emit_reduce};
+const prn_cu_kind prn_cu_reduce = {prn_cu_body_check, emit_reduce};
 
 /* ---- rows: softmax and norm ---- */
 

@@ -40,11 +40,17 @@ struct pmk_cell {
   }
 };
 
-/* step(t), in the order of time, or against it. */
-template <class F>
-PMK_DEV void pmk_cell_steps(int64_t steps, bool reverse, F step) {
-  for (int64_t s = 0; s < steps; s++)
-    step(reverse ? steps - 1 - s : s);
+/* For every row of the batch: first(b), step(b, t) in the order of time or
+ * against it, last(b). */
+template <class A, class S, class Z>
+PMK_DEV void pmk_cell_rows(int64_t batch, int64_t steps, bool reverse, A first,
+                           S step, Z last) {
+  for (int64_t b = PMK_BX; b < batch; b += PMK_GX) {
+    first(b);
+    for (int64_t s = 0; s < steps; s++)
+      step(b, reverse ? steps - 1 - s : s);
+    last(b);
+  }
 }
 
 /* Gates i o f c. h0 and c0(b, i) are the first states; y(b, t, i, v), h and
@@ -54,31 +60,33 @@ PMK_DEV void pmk_lstm(int64_t batch, int64_t steps, int64_t hidden,
                       bool reverse, const float *r, X xw, H0 h0, C0 c0, Y y,
                       H h, C c) {
   pmk_cell s = {r, (int)hidden};
-  for (int64_t b = PMK_BX; b < batch; b += PMK_GX) {
+  auto first = [&](int64_t b) {
     s.each([&](int i) {
       s.h()[i] = h0(b, i);
       s.other()[i] = c0(b, i);
     });
-    pmk_cell_steps(steps, reverse, [&](int64_t t) {
-      s.multiply(s.h(), 0, 4 * s.hidden);
-      s.each([&](int i) {
-        float v[4];
-        PMK_UNROLL
-        for (int g = 0; g < 4; g++)
-          v[g] = xw(b, t, g * s.hidden + i) + s.sums()[g * s.hidden + i];
-        float state = prn_sigmoid(v[2]) * s.other()[i] +
-                      prn_sigmoid(v[0]) * prn_tanh(v[3]);
-        float out = prn_sigmoid(v[1]) * prn_tanh(state);
-        s.other()[i] = state;
-        s.h()[i] = out;
-        y(b, t, i, out);
-      });
+  };
+  auto step = [&](int64_t b, int64_t t) {
+    s.multiply(s.h(), 0, 4 * s.hidden);
+    s.each([&](int i) {
+      float v[4];
+      PMK_UNROLL
+      for (int g = 0; g < 4; g++)
+        v[g] = xw(b, t, g * s.hidden + i) + s.sums()[g * s.hidden + i];
+      float state = prn_sigmoid(v[2]) * s.other()[i] +
+                    prn_sigmoid(v[0]) * prn_tanh(v[3]);
+      float out = prn_sigmoid(v[1]) * prn_tanh(state);
+      s.other()[i] = state;
+      s.h()[i] = out;
+      y(b, t, i, out);
     });
+  };
+  pmk_cell_rows(batch, steps, reverse, first, step, [&](int64_t b) {
     s.each([&](int i) {
       h(b, i, s.h()[i]);
       c(b, i, s.other()[i]);
     });
-  }
+  });
 }
 
 /* Gates z r h; bias(g) is that of the recurrence. LINEAR: r is applied to what
@@ -87,32 +95,34 @@ template <bool LINEAR, class X, class B, class H0, class Y, class H>
 PMK_DEV void pmk_gru(int64_t batch, int64_t steps, int64_t hidden, bool reverse,
                      const float *r, X xw, B bias, H0 h0, Y y, H h) {
   pmk_cell s = {r, (int)hidden};
-  for (int64_t b = PMK_BX; b < batch; b += PMK_GX) {
+  auto first = [&](int64_t b) {
     s.each([&](int i) { s.h()[i] = h0(b, i); });
-    pmk_cell_steps(steps, reverse, [&](int64_t t) {
-      auto sum = [&](int g, int i) {
-        int at = g * s.hidden + i;
-        return s.sums()[at] + bias(at);
-      };
-      auto gate = [&](int g, int i) {
-        return prn_sigmoid(xw(b, t, g * s.hidden + i) + sum(g, i));
-      };
-      s.multiply(s.h(), 0, (LINEAR ? 3 : 2) * s.hidden);
-      if (!LINEAR) {
-        s.each([&](int i) { s.other()[i] = gate(1, i) * s.h()[i]; });
-        s.multiply(s.other(), 2 * s.hidden, 3 * s.hidden);
-      }
-      s.each([&](int i) {
-        float z = gate(0, i), u = sum(2, i);
-        if (LINEAR) u *= gate(1, i);
-        float n = prn_tanh(xw(b, t, 2 * s.hidden + i) + u);
-        float out = n + z * (s.h()[i] - n);
-        s.h()[i] = out;
-        y(b, t, i, out);
-      });
+  };
+  auto step = [&](int64_t b, int64_t t) {
+    auto sum = [&](int g, int i) {
+      int at = g * s.hidden + i;
+      return s.sums()[at] + bias(at);
+    };
+    auto gate = [&](int g, int i) {
+      return prn_sigmoid(xw(b, t, g * s.hidden + i) + sum(g, i));
+    };
+    s.multiply(s.h(), 0, (LINEAR ? 3 : 2) * s.hidden);
+    if (!LINEAR) {
+      s.each([&](int i) { s.other()[i] = gate(1, i) * s.h()[i]; });
+      s.multiply(s.other(), 2 * s.hidden, 3 * s.hidden);
+    }
+    s.each([&](int i) {
+      float z = gate(0, i), u = sum(2, i);
+      if (LINEAR) u *= gate(1, i);
+      float n = prn_tanh(xw(b, t, 2 * s.hidden + i) + u);
+      float out = n + z * (s.h()[i] - n);
+      s.h()[i] = out;
+      y(b, t, i, out);
     });
+  };
+  pmk_cell_rows(batch, steps, reverse, first, step, [&](int64_t b) {
     s.each([&](int i) { h(b, i, s.h()[i]); });
-  }
+  });
 }
 
 /* One gate; f is its activation. */
@@ -120,18 +130,20 @@ template <class X, class F, class H0, class Y, class H>
 PMK_DEV void pmk_rnn(int64_t batch, int64_t steps, int64_t hidden, bool reverse,
                      const float *r, X xw, F f, H0 h0, Y y, H h) {
   pmk_cell s = {r, (int)hidden};
-  for (int64_t b = PMK_BX; b < batch; b += PMK_GX) {
+  auto first = [&](int64_t b) {
     s.each([&](int i) { s.h()[i] = h0(b, i); });
-    pmk_cell_steps(steps, reverse, [&](int64_t t) {
-      s.multiply(s.h(), 0, s.hidden);
-      s.each([&](int i) {
-        float out = f(xw(b, t, i) + s.sums()[i]);
-        s.h()[i] = out;
-        y(b, t, i, out);
-      });
+  };
+  auto step = [&](int64_t b, int64_t t) {
+    s.multiply(s.h(), 0, s.hidden);
+    s.each([&](int i) {
+      float out = f(xw(b, t, i) + s.sums()[i]);
+      s.h()[i] = out;
+      y(b, t, i, out);
     });
+  };
+  pmk_cell_rows(batch, steps, reverse, first, step, [&](int64_t b) {
     s.each([&](int i) { h(b, i, s.h()[i]); });
-  }
+  });
 }
 
 #endif

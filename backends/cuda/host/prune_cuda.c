@@ -60,18 +60,16 @@ static size_t lay_out(const prune_cuda_model *m, const prune_cuda_options *o,
   prune_cuda_ctx *c = take(&p, 1, sizeof *c);
   void **functions = take(&p, m->num_kernels, sizeof *functions);
   pcu_packed *packed = take(&p, m->num_records, sizeof *packed);
-  atomic_flag *lock = take(&p, 1, sizeof *lock);
-  atomic_flag *turn = take(&p, 1, sizeof *turn);
+  atomic_flag *turns = take(&p, PCU_LIBRARIES, sizeof *turns);
   pcu_slot *slots = take(&p, num_plans(o), sizeof *slots);
   for (uint32_t i = 0; i < num_plans(o); i++)
     lay_out_slot(m, slots ? &slots[i] : NULL, &p);
   if (c) {
     c->functions = functions;
     c->packed = packed;
-    c->sp_lock = lock;
-    atomic_flag_clear(lock);
-    c->dnn_turn = turn;
-    atomic_flag_clear(turn);
+    c->turns = turns;
+    for (int i = 0; i < PCU_LIBRARIES; i++)
+      atomic_flag_clear(&turns[i]);
     c->slots = slots;
   }
   return p.at;

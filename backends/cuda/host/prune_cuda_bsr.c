@@ -76,8 +76,7 @@ prune_cuda_status pcu_bsr_multiply(const prune_cuda_ctx *c,
   const pcu_sparse *sp = &c->sp;
   void *x = pcu_pointer(c, call, &step->pointers[t->x]);
   void *out = pcu_pointer(c, call, &step->pointers[t->out]);
-  while (atomic_flag_test_and_set_explicit(c->sp_lock, memory_order_acquire))
-    continue;
+  pcu_take_turn(c, PCU_SP);
   int code = sp->stream(c->sp_handle, call->stream);
   if (!code) code = sp->dense_set(p->x, x);
   if (!code) code = sp->dense_set(p->out, out);
@@ -85,6 +84,6 @@ prune_cuda_status pcu_bsr_multiply(const prune_cuda_ctx *c,
     code =
         sp->matmul(c->sp_handle, 0, 0, &one, p->w, p->x, &zero, p->out,
                    PCU_LT_F32, PCU_SP_BSR, call->workspace + call->slot->lib);
-  atomic_flag_clear_explicit(c->sp_lock, memory_order_release);
+  pcu_end_turn(c, PCU_SP);
   return pcu_said(PCU_SP, code, "cusparseSpMM");
 }

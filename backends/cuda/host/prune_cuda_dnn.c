@@ -5,7 +5,6 @@
  *
  * A convolution along one dimension is one of two, of which the first has one
  * element: the library knows images and volumes. */
-#include <sched.h>
 #include <string.h>
 
 #include "prune_cuda_impl.h"
@@ -378,11 +377,10 @@ void pcu_forget_conv(const prune_cuda_ctx *c, pcu_product *p) {
 /* The stream is the handle's, which all threads share. */
 static int launch(const prune_cuda_ctx *c, void *plan, void *pack,
                   prune_cuda_stream stream) {
-  while (atomic_flag_test_and_set_explicit(c->dnn_turn, memory_order_acquire))
-    (void)sched_yield();
+  pcu_take_turn(c, PCU_DNN);
   int code = c->dnn.stream(c->dnn_handle, stream);
   if (!code) code = c->dnn.execute(c->dnn_handle, plan, pack);
-  atomic_flag_clear_explicit(c->dnn_turn, memory_order_release);
+  pcu_end_turn(c, PCU_DNN);
   return code;
 }
 

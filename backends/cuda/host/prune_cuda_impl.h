@@ -4,6 +4,7 @@
 #ifndef PRUNE_CUDA_IMPL_H
 #define PRUNE_CUDA_IMPL_H
 
+#include <sched.h>
 #include <stdatomic.h>
 #include <stdbool.h>
 
@@ -305,14 +306,7 @@ typedef struct pcu_driver_names {
 #undef PCU_NAME
 extern const pcu_driver_names pcu_driver_symbols;
 
-enum pcu_library {
-  PCU_CUDA,
-  PCU_LT,
-  PCU_SLT,
-  PCU_SP,
-  PCU_DNN,
-  PCU_LIBRARIES
-};
+enum pcu_library { PCU_CUDA, PCU_LT, PCU_SLT, PCU_SP, PCU_DNN, PCU_LIBRARIES };
 
 /* Why a variant is or is not taken. */
 typedef enum pcu_reason {
@@ -416,9 +410,10 @@ struct prune_cuda_ctx {
   void *lt_handle;
   pcu_opaque slt_handle;
   void *sp_handle;
-  atomic_flag *sp_lock; /* who has it may touch the handle and descriptors */
   void *dnn_handle;
-  atomic_flag *dnn_turn; /* whose the handle is: one thread at a time */
+  /* Of each library: who has it may touch the handle and what is set in
+   * descriptors, one thread at a time. */
+  atomic_flag *turns;
   pcu_packed *packed;
   pcu_slot *slots;
 };
@@ -437,6 +432,16 @@ typedef struct pcu_call {
     prune_cuda_status pcu_status_of_call = (e);        \
     if (pcu_status_of_call) return pcu_status_of_call; \
   } while (0)
+
+/* Waits for a library's turn, for as long as others launch; and ends it. */
+static inline void pcu_take_turn(const prune_cuda_ctx *c, int library) {
+  while (atomic_flag_test_and_set_explicit(&c->turns[library],
+                                           memory_order_acquire))
+    (void)sched_yield();
+}
+static inline void pcu_end_turn(const prune_cuda_ctx *c, int library) {
+  atomic_flag_clear_explicit(&c->turns[library], memory_order_release);
+}
 
 /* prune_cuda_text.c */
 #if defined(__GNUC__)

@@ -80,18 +80,9 @@ PMK_DEV uint16_t pmk_f32_to_bf16(float f) {
   if (f != f) return 0x7fff;
   return (uint16_t)((b + 0x7fff + (b >> 16 & 1)) >> 16);
 }
-PMK_DEV uint32_t pmk_widen2(pmk_e5m2, uint32_t two) {
-  return (two & 255) << 8 | (two >> 8 & 255) << 24;
-}
-/* Eight exponents further; the one NaN is all ones. */
-PMK_DEV uint16_t pmk_widen(pmk_e4m3 v) {
-  float f = pmk_bits_to_f32((uint32_t)(v.bits & 0x7f) << 20) * 0x1p120f;
-  uint16_t h = (v.bits & 0x7f) == 0x7f ? 0x7e00 : pmk_f32_to_f16(f);
-  return (uint16_t)(h | (v.bits & 0x80) << 8);
-}
-PMK_DEV uint32_t pmk_widen2(pmk_e4m3, uint32_t two) {
-  return pmk_widen({(uint8_t)two}) |
-         (uint32_t)pmk_widen({(uint8_t)(two >> 8)}) << 16;
+template <class T> PMK_DEV uint32_t pmk_widen2(T, uint32_t two) {
+  return pmk_f32_to_f16(pmk_float(T{(uint8_t)two})) |
+         (uint32_t)pmk_f32_to_f16(pmk_float(T{(uint8_t)(two >> 8)})) << 16;
 }
 #define PMK_INFINITY INFINITY
 PMK_DEV float pmk_exp(float x) { return expf(x); }
@@ -263,7 +254,8 @@ PMK_DEV uint32_t pmk_row16(const pmk_operands &o, int e) {
   memcpy(&v, pmk_shared16(o.address) + e * 2, sizeof v);
   return v;
 }
-template <bool TURNED> PMK_DEV void pmk_ldsm4_of(uint32_t *r, uint32_t address) {
+template <bool TURNED>
+PMK_DEV void pmk_ldsm4_of(uint32_t *r, uint32_t address) {
   pmk_operands &mine = pmk_mine();
   uint32_t turn = pmk_emu.warp[pmk_emu.current >> 5].meetings & 1;
   bool other = pmk_mistaken(PMK_OTHER_STEP) && pmk_lane() >= 16;
@@ -299,14 +291,17 @@ PMK_DEV typename pmk_dot<T>::sum pmk_element(uint32_t word, int i) {
   memcpy(&v, &bits, sizeof v);
   return pmk_value(v);
 }
-PMK_DEV float pmk_plus_product(float sum, float a, float b) { return sum + a * b; }
+PMK_DEV float pmk_plus_product(float sum, float a, float b) {
+  return sum + a * b;
+}
 /* Sums of integers wrap. */
 PMK_DEV int32_t pmk_plus_product(int32_t sum, int32_t a, int32_t b) {
   return (int32_t)((uint32_t)sum + (uint32_t)(a * b));
 }
 /* d[16x8] of all lanes += a[16][k] b[8][k]. */
 template <class S>
-PMK_DEV void pmk_accumulate(pmk_operands *lane, const S *a, const S *b, int k) {
+PMK_DEV void pmk_accumulate(pmk_operands *lane, const S *a, const S *b,
+                            int k) {
   for (int l = 0; l < 32; l++)
     for (int i = 0; i < 4; i++) {
       const S *row = a + ((l >> 2) + (i >> 1) * 8) * k;
