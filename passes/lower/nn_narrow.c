@@ -50,7 +50,8 @@ static bool is_same_type(const prn_op *op) {
   static const prn_opcode codes[] = {
       PRN_OP_nn_reshape, PRN_OP_nn_transpose, PRN_OP_nn_broadcast,
       PRN_OP_nn_slice,   PRN_OP_nn_concat,    PRN_OP_nn_softmax,
-      PRN_OP_nn_pool,    PRN_OP_nn_gather,    PRN_OP_nn_gather_elements};
+      PRN_OP_nn_pool,    PRN_OP_nn_gather,    PRN_OP_nn_gather_elements,
+      PRN_OP_nn_pad};
   return is_any(op, codes, PRN_COUNT(codes));
 }
 
@@ -77,7 +78,8 @@ static bool follows(const prn_op *op) {
 
 /* How many operands have the result's type, of those that say so. */
 static uint32_t num_same(const prn_op *op) {
-  return prn_op_is(op, PRN_OP_nn_concat) ? op->num_operands : 1;
+  bool all = prn_op_is(op, PRN_OP_nn_concat) || prn_op_is(op, PRN_OP_nn_pad);
+  return all ? op->num_operands : 1;
 }
 
 /* ---- which values ---- */
@@ -93,9 +95,15 @@ static bool only_returned(const prn_value *v) {
   return true;
 }
 
+/* Can be made to give 16 bits: others give what they compute in, and a product
+ * that reads it reads a conversion. */
+static bool gives_any(const prn_op *op) {
+  return follows(op) || is_product(op) || prn_op_is(op, PRN_OP_nn_cast);
+}
+
 static bool mark(prn_value *v) {
   if (!v || !v->def || v->mark || v->type->dtype != PRN_F32 ||
-      v->type->kind != PRN_TYPE_TENSOR || prn_value_constant(v) ||
+      v->type->kind != PRN_TYPE_TENSOR || !gives_any(v->def) ||
       only_returned(v))
     return false;
   v->mark = 1;
