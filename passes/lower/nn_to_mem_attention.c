@@ -10,21 +10,28 @@ static bool few(prn_dim d) {
   return prn_dim_is_const(d, &v) && v < FEW_ROWS;
 }
 
-/* [batch..., heads, tokens, features] as a token's rows of heads. */
-static prn_value *token_rows(prn_to_mem *s, const prn_value *v) {
+/* How many dimensions in front of the tokens count heads: one, or two where
+ * groups of heads share keys. */
+static int32_t num_heads(const prn_op *op) {
+  const prn_type *k = prn_op_operand(op, 1)->type;
+  int32_t rank = op->results[0].type->rank;
+  if (rank < 4 || k->rank < 3) return rank > 2;
+  return prn_dim_is(k->dims[k->rank - 3], 1) &&
+                 !prn_dim_is(op->results[0].type->dims[rank - 3], 1)
+             ? 2
+             : 1;
+}
+
+/* [batch..., heads..., tokens, features] as a token's rows of heads. */
+static prn_value *token_rows(prn_to_mem *s, const prn_op *op) {
+  const prn_value *v = prn_op_result(op, 0);
   const prn_type *t = v->type;
   int64_t perm[PRN_VIEW_MAX_RANK];
   prn_dim dims[PRN_VIEW_MAX_RANK];
+  int32_t tokens = t->rank - 2, first = tokens - num_heads(op);
   for (int32_t i = 0; i < t->rank; i++) {
-    perm[i] = i;
-    dims[i] = t->dims[i];
-  }
-  if (t->rank > 2) { /* swaps heads and tokens */
-    int32_t h = t->rank - 3;
-    perm[h] = h + 1;
-    perm[h + 1] = h;
-    dims[h] = t->dims[h + 1];
-    dims[h + 1] = t->dims[h];
+    perm[i] = i == tokens ? first : i >= first && i < tokens ? i + 1 : i;
+    dims[perm[i]] = t->dims[i];
   }
   prn_value *out = prn_to_mem_alloc(s, t->dtype, t->rank, dims);
   out = prn_to_mem_view(s, out, prn_view_permute(s->ctx, out->type, perm));
@@ -32,11 +39,12 @@ static prn_value *token_rows(prn_to_mem *s, const prn_value *v) {
   return out;
 }
 
-static prn_value *result(prn_to_mem *s, const prn_value *v) {
+static prn_value *result(prn_to_mem *s, const prn_op *op) {
+  const prn_value *v = prn_op_result(op, 0);
   const prn_type *t = v->type;
   int32_t rank = t->rank, tokens = rank - 2;
   bool placed = prn_ptrmap_has(&s->targets, v);
-  if (s->target->rows && !placed) return token_rows(s, v);
+  if (s->target->rows && !placed) return token_rows(s, op);
   if (placed || few(t->dims[tokens])) return prn_to_mem_result(s, v);
   uint32_t rows = ((1u << rank) - 1) & ~(1u << tokens);
   if (rank > 3) rows &= ~1u; /* the batch */
@@ -74,7 +82,7 @@ prn_status prn_to_mem_attention(prn_to_mem *s, prn_op *op) {
     views[i + 4] = prn_to_mem_broadcast(s, op, x, t->rank, dims);
     if (!views[i + 4]) return PRN_FAIL;
   }
-  views[3] = result(s, prn_op_result(op, 0));
+  views[3] = result(s, op);
   prn_op *r = prn_to_mem_op(s, PRN_OP_mem_attention, views, extras + 4, NULL);
   prn_to_mem_attr(op, r, "zero_hidden");
   prn_to_mem_body(s, op, r, "body");
