@@ -51,7 +51,7 @@ typedef struct prn_cu_step {
   uint32_t num_variants;
   bool has_product;
   prn_cu_gemm product;
-  bool has_conv; /* one that libraries know, as op says */
+  bool has_conv, has_attention; /* that libraries know, as op says */
 } prn_cu_step;
 
 typedef struct prn_cu_function {

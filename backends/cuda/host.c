@@ -136,29 +136,33 @@ static void product(prn_cu *c, uint32_t s, const prn_cu_blob *blob,
                  p->residual ? prn_cu_size(c, p->ldr) : 0);
 }
 
+static void table(bool has, const char *name, uint32_t step, prn_strbuf *b) {
+  if (has)
+    prn_strbuf_fmt(b, ", &%s%u", name, step);
+  else
+    prn_strbuf_cstr(b, ", NULL");
+}
+
 static void steps(prn_cu *c, const prn_cu_blob *blob, prn_strbuf *b) {
   for (uint32_t s = 0; s < c->num_steps; s++) {
     pointers(c, s, b);
     variants(c, s, b);
     if (c->steps[s].has_product) product(c, s, blob, b);
     if (c->steps[s].has_conv) prn_cu_conv_table(c, s, blob, b);
+    if (c->steps[s].has_attention) prn_cu_attention_table(c, s, b);
   }
   prn_strbuf_cstr(b, "static const prune_cuda_step steps[] = {\n");
   for (uint32_t s = 0; s < c->num_steps; s++) {
     const prn_cu_step *step = &c->steps[s];
     prn_strbuf_cstr(b, "    {");
     literal(b, prn_cu_step_name(step->op));
-    prn_strbuf_fmt(b, ", \"mem.%.*s\", pointers%u, %u, variants%u, %u, ",
+    prn_strbuf_fmt(b, ", \"mem.%.*s\", pointers%u, %u, variants%u, %u",
                    PRN_STR_ARG(step->op->opname->name), s, num_pointers(step),
                    s, step->num_variants);
-    if (step->has_product)
-      prn_strbuf_fmt(b, "&product%u, ", s);
-    else
-      prn_strbuf_cstr(b, "NULL, ");
-    if (step->has_conv)
-      prn_strbuf_fmt(b, "&conv%u},\n", s);
-    else
-      prn_strbuf_cstr(b, "NULL},\n");
+    table(step->has_product, "product", s, b);
+    table(step->has_conv, "conv", s, b);
+    table(step->has_attention, "attention", s, b);
+    prn_strbuf_cstr(b, "},\n");
   }
   prn_strbuf_cstr(b, "};\n\n");
 }

@@ -472,6 +472,7 @@ static void emit_attention(prn_cu *c, const prn_op *op) {
   const char *lead[PRN_CU_RANK];
   prn_dim batch = prn_cu_product(c, r - 2, o->dims);
   bool half = prn_cu_is_half(q->dtype);
+  prn_cu_attention_library(c, op);
   const prn_cu_tile *tile =
       prn_cu_tile_of(half ? "attention_mma" : "attention_f32");
   prn_cu_text_begin(&t, c, op);

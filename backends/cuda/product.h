@@ -67,5 +67,7 @@ prn_cu_variant *prn_cu_library_variant(prn_cu *c, const prn_op *op,
 bool prn_cu_library_product(const prn_op *op, prn_cu_gemm *out, bool *after);
 /* A variant by a library, of a convolution that it can do (conv_library.c). */
 void prn_cu_conv_library(prn_cu *c, const prn_op *op);
+/* The same of attention (attention_library.c). */
+void prn_cu_attention_library(prn_cu *c, const prn_op *op);
 
 #endif

@@ -39,6 +39,8 @@ void prn_cu_host_text(prn_cu *c, const prn_cu_blob *blob, prn_strbuf *b);
 /* The table of a step's convolution, for libraries (conv_library.c). */
 void prn_cu_conv_table(prn_cu *c, uint32_t step, const prn_cu_blob *blob,
                        prn_strbuf *b);
+/* The same of attention (attention_library.c). */
+void prn_cu_attention_table(prn_cu *c, uint32_t step, prn_strbuf *b);
 void prn_cu_header_text(const prn_cu *c, prn_strbuf *b);
 void prn_cu_plan_text(const prn_cu *c, const prn_cu_blob *blob, prn_strbuf *b);
 

@@ -5,7 +5,9 @@
  *   prune_cuda_plan.c  prepare: how each step is done
  *   prune_cuda_libs.c  products by cuBLASLt and cuSPARSELt
  *   prune_cuda_bsr.c   products by cuSPARSE
- *   prune_cuda_dnn.c   convolutions by cuDNN
+ *   prune_cuda_dnn.c   what cuDNN does, which is
+ *   prune_cuda_conv.c       convolutions and
+ *   prune_cuda_attention.c  attention
  *   prune_cuda_run.c   run, check and tune
  *   prune_cuda_text.c  explain, caches, messages */
 #include <string.h>
@@ -32,7 +34,7 @@ static uint32_t num_plans(const prune_cuda_options *o) {
 
 /* Libraries can be told of it. */
 static bool has_product(const prune_cuda_step *s) {
-  return s->product || s->conv;
+  return s->product || s->conv || s->attention;
 }
 
 static uint32_t num_products(const prune_cuda_model *m) {

@@ -216,25 +216,44 @@ enum {
   PCU_DNN_NARROWS_SUMS = 2,
   PCU_DNN_NONDETERMINISTIC = 4,
   PCU_DNN_NOTES = 10,
-  PCU_DNN_CONV = 1, /* kinds of descriptors */
+  PCU_DNN_POINTWISE = 0, /* kinds of descriptors */
+  PCU_DNN_CONV = 1,
   PCU_DNN_ENGINE = 2,
   PCU_DNN_CONFIG = 3,
   PCU_DNN_HEURISTICS = 4,
   PCU_DNN_PLAN = 5,
   PCU_DNN_CONV_FORWARD = 10,
+  PCU_DNN_DO_POINTWISE = 13, /* operations, as CONV_FORWARD */
   PCU_DNN_GRAPH = 15,
   PCU_DNN_PACK = 16,
   PCU_DNN_TENSOR = 17,
+  PCU_DNN_MATMUL = 18,
+  PCU_DNN_DO_MATMUL = 19,
+  PCU_DNN_REDUCE = 21,
+  PCU_DNN_DO_REDUCE = 22,
   PCU_DNN_IS_HANDLE = 0, /* types of attributes */
   PCU_DNN_IS_TYPE = 1,
+  PCU_DNN_IS_BOOL = 2,
   PCU_DNN_IS_INT64 = 3,
   PCU_DNN_IS_FLOAT = 4,
   PCU_DNN_IS_POINTER = 6,
   PCU_DNN_IS_CONV_MODE = 7,
   PCU_DNN_IS_HEUR_MODE = 8,
   PCU_DNN_IS_NOTE = 11,
+  PCU_DNN_IS_POINTWISE = 14,
   PCU_DNN_IS_DESC = 15,
-  PCU_DNN_CONV_TYPE = 100, /* attributes */
+  PCU_DNN_IS_REDUCE = 18,
+  PCU_DNN_ADD = 0, /* modes of POINTWISE */
+  PCU_DNN_MUL = 1,
+  PCU_DNN_DIV = 6,
+  PCU_DNN_SUB = 9,
+  PCU_DNN_EXP = 13,
+  PCU_DNN_LOG = 15,
+  PCU_DNN_SUM = 0, /* of REDUCE */
+  PCU_DNN_MAX = 3,
+  PCU_DNN_POINTWISE_MODE = 0, /* attributes */
+  PCU_DNN_POINTWISE_TYPE = 1,
+  PCU_DNN_CONV_TYPE = 100,
   PCU_DNN_CONV_MODE = 101,
   PCU_DNN_CONV_DILATIONS = 102,
   PCU_DNN_CONV_STRIDES = 103,
@@ -254,6 +273,10 @@ enum {
   PCU_DNN_FORWARD_W = 703,
   PCU_DNN_FORWARD_X = 704,
   PCU_DNN_FORWARD_Y = 705,
+  PCU_DNN_POINTWISE_DESC = 750,
+  PCU_DNN_POINTWISE_X = 751,
+  PCU_DNN_POINTWISE_B = 752,
+  PCU_DNN_POINTWISE_Y = 753,
   PCU_DNN_GRAPH_HANDLE = 800,
   PCU_DNN_GRAPH_OPS = 801,
   PCU_DNN_TENSOR_ALIGN = 900,
@@ -261,11 +284,23 @@ enum {
   PCU_DNN_TENSOR_DIMS = 902,
   PCU_DNN_TENSOR_STEPS = 903,
   PCU_DNN_TENSOR_ID = 906,
+  PCU_DNN_TENSOR_INSIDE = 907, /* of the graph: it is not stored */
+  PCU_DNN_TENSOR_NUMBER = 908, /* in host memory, read when it is launched */
   PCU_DNN_PACK_IDS = 1000,
   PCU_DNN_PACK_POINTERS = 1001,
   PCU_DNN_PACK_SPACE = 1003,
   PCU_DNN_ENGINE_INDEX = 1301,
-  PCU_DNN_ENGINE_NOTES = 1303
+  PCU_DNN_ENGINE_NOTES = 1303,
+  PCU_DNN_MATMUL_TYPE = 1500,
+  PCU_DNN_MATMUL_A = 1520,
+  PCU_DNN_MATMUL_B = 1521,
+  PCU_DNN_MATMUL_C = 1522,
+  PCU_DNN_MATMUL_DESC = 1523,
+  PCU_DNN_REDUCE_HOW = 1600,
+  PCU_DNN_REDUCE_TYPE = 1601,
+  PCU_DNN_REDUCE_X = 1610,
+  PCU_DNN_REDUCE_Y = 1611,
+  PCU_DNN_REDUCE_DESC = 1612
 };
 #define PCU_CUDNN(X)                                       \
   X(create, "cudnnCreate", (void **))                      \
@@ -335,23 +370,11 @@ enum {
   PCU_HEAD = 256,     /* bytes of the workspace before the arena */
   PCU_LT_ALGOS = 16,  /* that tune looks at */
   PCU_LOG_LINE = 256, /* bytes */
-  PCU_LIB_SPACE = 32 << 20
+  PCU_LIB_SPACE = 32 << 20,
+  PCU_PARTS = 40 /* descriptors of a graph: attention has the most */
 };
 
-/* The descriptors of a convolution, in the order in which they are made. */
-enum pcu_part {
-  PCU_PART_X,
-  PCU_PART_W,
-  PCU_PART_OUT,
-  PCU_PART_CONV,
-  PCU_PART_FORWARD,
-  PCU_PART_GRAPH,
-  PCU_PART_CONFIG,
-  PCU_PART_PLAN,
-  PCU_PARTS
-};
-
-/* A product or a convolution as a library was told of it. */
+/* A product, a convolution or attention as a library was told of it. */
 typedef struct pcu_product {
   uint8_t how;  /* KERNEL: nothing was told */
   uint8_t made; /* of cuSPARSELt's structures: matrices, selection, plan */
@@ -360,7 +383,11 @@ typedef struct pcu_product {
                                      w, x and out */
   pcu_lt_algo algo;
   pcu_opaque mats[3], matmul, selection, plan; /* cuSPARSELt */
-  void *parts[PCU_PARTS];                      /* cuDNN */
+  /* cuDNN: what describes it, in the order in which it was made, the last of it
+   * the graph; what was planned. */
+  void *parts[PCU_PARTS], *graph, *config, *dnn_plan;
+  uint8_t num_parts;
+  struct pcu_product *next; /* a ring of those that share all this */
 } pcu_product;
 
 /* How one step is done for one set of sizes. */
@@ -371,8 +398,7 @@ typedef struct pcu_choice {
   float micros;                /* 0: not timed */
   pcu_lt_algo algo;            /* of the library; cuSPARSELt: [0] is its number;
                                   cuDNN: heuristics, place, engine */
-  pcu_product *product;        /* NULL: the step has neither product nor
-                                  convolution */
+  pcu_product *product;        /* NULL: libraries cannot be told of the step */
 } pcu_choice;
 
 enum { PCU_EMPTY, PCU_CACHED, PCU_READY };
@@ -509,16 +535,24 @@ void pcu_forget_product(const prune_cuda_ctx *c, pcu_product *p);
 /* What an operand's address is a multiple of, in bytes. */
 size_t pcu_alignment(const prune_cuda_pointer *p, const int64_t *sizes);
 
-/* prune_cuda_dnn.c: the same of convolutions. */
+/* prune_cuda_conv.c, prune_cuda_attention.c: the same of these, by cuDNN. */
 pcu_reason pcu_plan_conv(const prune_cuda_ctx *c, const pcu_slot *slot,
                          const prune_cuda_step *step, const pcu_lt_algo *algo,
                          pcu_product *out, int32_t *code);
-int pcu_conv_algorithms(const prune_cuda_ctx *c, const prune_cuda_step *step,
-                        const pcu_product *p, pcu_lt_algo out[PCU_LT_ALGOS]);
 prune_cuda_status pcu_convolve(const prune_cuda_ctx *c, const pcu_call *call,
                                const prune_cuda_step *step,
                                const pcu_product *p);
-void pcu_forget_conv(const prune_cuda_ctx *c, pcu_product *p);
+pcu_reason pcu_plan_attention(const prune_cuda_ctx *c, const pcu_slot *slot,
+                              const prune_cuda_step *step,
+                              const pcu_lt_algo *algo, pcu_product *out,
+                              int32_t *code);
+prune_cuda_status pcu_attend(const prune_cuda_ctx *c, const pcu_call *call,
+                             const prune_cuda_step *step, const pcu_product *p);
+
+/* prune_cuda_dnn.c: of both. type: ONNX's, of what is multiplied. */
+int pcu_dnn_algorithms(const prune_cuda_ctx *c, int32_t type,
+                       const pcu_product *p, pcu_lt_algo out[PCU_LT_ALGOS]);
+void pcu_dnn_forget(const prune_cuda_ctx *c, pcu_product *p);
 
 /* prune_cuda_bsr.c: the same for cuSPARSE */
 pcu_reason pcu_bsr_plan(const prune_cuda_ctx *c, const pcu_slot *slot,

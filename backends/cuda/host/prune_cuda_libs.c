@@ -322,7 +322,7 @@ static int slt_algorithms(const prune_cuda_ctx *c, const pcu_product *p,
 /* Any of them */
 
 void pcu_forget_product(const prune_cuda_ctx *c, pcu_product *p) {
-  if (p->how == PRUNE_CUDA_CUDNN) pcu_forget_conv(c, p);
+  if (p->how == PRUNE_CUDA_CUDNN) pcu_dnn_forget(c, p);
   if (p->how == PRUNE_CUDA_CUSPARSELT) {
     if (p->made > 4) (void)c->slt.plan_free(&p->plan);
     if (p->made > 3) (void)c->slt.choice_free(&p->selection);
@@ -352,12 +352,12 @@ pcu_reason pcu_plan_product(const prune_cuda_ctx *c, const pcu_slot *slot,
   *code = c->lib_codes[library];
   if (c->why[library] != PCU_TAKEN) return (pcu_reason)c->why[library];
   *code = 0;
-  pcu_reason why = library == PCU_LT ? lt_plan(c, slot, step, algo, out, code)
-                   : library == PCU_SLT
-                       ? slt_plan(c, slot, step, algo, out, code)
-                   : library == PCU_SP
-                       ? pcu_bsr_plan(c, slot, step, out, code)
-                       : pcu_plan_conv(c, slot, step, algo, out, code);
+  pcu_reason why =
+      library == PCU_LT    ? lt_plan(c, slot, step, algo, out, code)
+      : library == PCU_SLT ? slt_plan(c, slot, step, algo, out, code)
+      : library == PCU_SP  ? pcu_bsr_plan(c, slot, step, out, code)
+      : step->conv         ? pcu_plan_conv(c, slot, step, algo, out, code)
+                           : pcu_plan_attention(c, slot, step, algo, out, code);
   if (why != PCU_TAKEN) pcu_forget_product(c, out);
   return why;
 }
@@ -367,14 +367,18 @@ int pcu_algorithms(const prune_cuda_ctx *c, const pcu_slot *slot,
                    pcu_lt_algo out[PCU_LT_ALGOS]) {
   if (p->how == PRUNE_CUDA_CUBLASLT)
     return lt_algorithms(c, slot, step, p, out);
-  if (p->how == PRUNE_CUDA_CUDNN) return pcu_conv_algorithms(c, step, p, out);
+  if (p->how == PRUNE_CUDA_CUDNN)
+    return pcu_dnn_algorithms(
+        c, step->conv ? step->conv->type : step->attention->type, p, out);
   return p->how == PRUNE_CUDA_CUSPARSELT ? slt_algorithms(c, p, out) : 0;
 }
 
 prune_cuda_status pcu_multiply(const prune_cuda_ctx *c, const pcu_call *call,
                                const prune_cuda_step *step,
                                const pcu_product *p) {
-  if (p->how == PRUNE_CUDA_CUDNN) return pcu_convolve(c, call, step, p);
+  if (p->how == PRUNE_CUDA_CUDNN)
+    return step->conv ? pcu_convolve(c, call, step, p)
+                      : pcu_attend(c, call, step, p);
   if (p->how == PRUNE_CUDA_KERNEL) return PRUNE_CUDA_OK; /* no element */
   const prune_cuda_product *t = step->product;
   const void *x = pcu_pointer(c, call, &step->pointers[t->x]);

@@ -67,6 +67,24 @@ typedef struct prune_cuda_conv {
   int64_t dilations[PRUNE_CUDA_CONV_RANK - 2];
 } prune_cuda_conv;
 
+/* Attention that libraries can do as well: row [lead..., i] of out is the mean
+ * over j of the rows [lead..., j] of v, weighted by the softmax over j of
+ * scale * sum over e of q[lead..., i, e] k[lead..., j, e] + mask[lead..., i,
+ * j]. */
+enum { PRUNE_CUDA_ATTENTION_RANK = 6 };
+typedef struct prune_cuda_attention {
+  int32_t type;         /* of q, k, v and out: 10 f16, 16 bf16 */
+  int32_t mask_type;    /* of the mask: 1 f32 or as the others; 0: no mask */
+  int32_t rank;         /* of all: 2 to PRUNE_CUDA_ATTENTION_RANK */
+  float scale;          /* of the scores */
+  uint32_t operands[5]; /* q, k, v, out, mask: numbers of the pointers */
+  /* Of the rest, places in the sizes; steps are in elements, and zero where an
+   * element is for many. */
+  uint32_t lead[PRUNE_CUDA_ATTENTION_RANK - 2];
+  uint32_t queries, keys, depth, width; /* of i, j, e and v's rows */
+  uint32_t steps[5][PRUNE_CUDA_ATTENTION_RANK];
+} prune_cuda_attention;
+
 /* How libraries may do a step; KERNEL is our own code. */
 enum {
   PRUNE_CUDA_KERNEL,
@@ -95,8 +113,9 @@ typedef struct prune_cuda_step {
   uint32_t num_pointers;
   const prune_cuda_variant *variants; /* in order of preference */
   uint32_t num_variants;
-  const prune_cuda_product *product; /* NULL: none */
-  const prune_cuda_conv *conv;       /* NULL: none */
+  const prune_cuda_product *product;     /* NULL: none */
+  const prune_cuda_conv *conv;           /* NULL: none */
+  const prune_cuda_attention *attention; /* NULL: none */
 } prune_cuda_step;
 
 typedef struct prune_cuda_kernel {

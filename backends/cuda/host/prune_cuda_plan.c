@@ -64,7 +64,8 @@ pcu_reason pcu_usable(const prune_cuda_ctx *c, const pcu_slot *slot,
     if (!grid_fits(slot, v)) return PCU_GRID;
   }
   if (v->how == PRUNE_CUDA_KERNEL) return PCU_TAKEN;
-  if (v->how == PRUNE_CUDA_CUDNN ? !s->conv : !s->product) return PCU_LAYOUT;
+  if (v->how == PRUNE_CUDA_CUDNN ? !s->conv && !s->attention : !s->product)
+    return PCU_LAYOUT;
   return pcu_plan_product(c, slot, s, v->how, algo, slot->choices[step].product,
                           code);
 }

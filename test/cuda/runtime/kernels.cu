@@ -110,6 +110,36 @@ PMK_KERNEL(conv_after, 64) {
   }
 }
 
+// What test_attention.c has computed: of [batch, 3 heads, 5 queries, 16], 7 keys
+// and values of 8, with a mask of the batch's keys; rows of a token lie together.
+PMK_KERNEL(attention_own, 64) {
+  enum { H = 3, S = 5, T = 7, D = 16, W = 8 };
+  const pmk_f16 *q = (const pmk_f16 *)a.p[0], *k = (const pmk_f16 *)a.p[1];
+  const pmk_f16 *v = (const pmk_f16 *)a.p[2];
+  const float *mask = (const float *)a.p[3];
+  int64_t n = a.s[0] * S * H;
+  for (int64_t r = (int64_t)PMK_BX * PMK_THREADS + PMK_TID; r < n;
+       r += (int64_t)PMK_GX * PMK_THREADS) {
+    int64_t b = r / H / S, h = r % H;
+    float s[T], max = -PMK_INFINITY, sum = 0;
+    for (int j = 0; j < T; j++) {
+      s[j] = 0;
+      for (int e = 0; e < D; e++)
+        s[j] += pmk_get(q + r * D + e) * pmk_get(k + ((b * T + j) * H + h) * D + e);
+      s[j] = s[j] * 0.25f + mask[b * T + j];
+      max = s[j] > max ? s[j] : max;
+    }
+    for (int j = 0; j < T; j++)
+      sum += s[j] = pmk_exp(s[j] - max);
+    for (int e = 0; e < W; e++) {
+      float y = 0;
+      for (int j = 0; j < T; j++)
+        y += s[j] / sum * pmk_get(v + ((b * T + j) * H + h) * W + e);
+      pmk_put((pmk_f16 *)a.p[4] + r * W + e, y);
+    }
+  }
+}
+
 // x[rows][96] by weights of 128 rows in blocks, doubled: at once, and of sums
 // that a library has stored.
 PMK_KERNEL(blocks_linear, 128) {

@@ -125,11 +125,11 @@ static const prune_cuda_product sparse_product = {.type = F16,
                                                   .out = 3,
                                                   .act = PRUNE_CUDA_NO_ACT,
                                                   .record = 3};
-#define STEP(name, op, what, product)                                      \
-  {                                                                        \
-    name, op, what##_pointers,                                             \
-        sizeof what##_pointers / sizeof *what##_pointers, what##_variants, \
-        sizeof what##_variants / sizeof *what##_variants, product, NULL    \
+#define STEP(name, op, what, product)                                         \
+  {                                                                           \
+    name, op, what##_pointers,                                                \
+        sizeof what##_pointers / sizeof *what##_pointers, what##_variants,    \
+        sizeof what##_variants / sizeof *what##_variants, product, NULL, NULL \
   }
 static const prune_cuda_step steps[] = {
     STEP("embed", "mem.gather", gather, NULL),

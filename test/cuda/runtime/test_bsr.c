@@ -15,6 +15,7 @@
 #include "backends/cuda/host/prune_cuda_impl.h"
 #include "test/cuda/kernels/pack.h"
 #include "test/cuda/mock/mock.h"
+#include "test/cuda/runtime/checks.h"
 #include "test/cuda/runtime/mocked.h"
 #include "test/cuda/runtime/model.h"
 
@@ -133,8 +134,9 @@ static void make(void) {
                                    .w = 1,
                                    .out = 2,
                                    .bias = -1};
-  m.step = (prune_cuda_step){"product",  "mem.matmul", pointers,  3,
-                             m.variants, NUM_VARIANTS, &m.product, NULL};
+  m.step =
+      (prune_cuda_step){"product",    "mem.matmul", pointers, 3,   m.variants,
+                        NUM_VARIANTS, &m.product,   NULL,     NULL};
   m.model = (prune_cuda_model){.version = PRUNE_CUDA_MODEL,
                                .name = "blocks",
                                .num_inputs = 1,
@@ -229,14 +231,6 @@ static void assert_right(const tensors *t) {
     }
 }
 
-static void assert_says(const context *c, const char *what) {
-  static char text[4096];
-  size_t size = sizeof text;
-  assert_int_equal(prune_cuda_explain(c->ctx, text, &size), PRUNE_CUDA_OK);
-  if (!strstr(text, what)) print_error("'%s' is not in\n%s", what, text);
-  assert_non_null(strstr(text, what));
-}
-
 /* It runs as it should, and explain says `what` of it. */
 static void check(uint32_t flags, const char *what) {
   context c;
@@ -246,7 +240,7 @@ static void check(uint32_t flags, const char *what) {
   tensors_prepare(&t, &c);
   assert_int_equal(run(&c, &t, NULL), PRUNE_CUDA_OK);
   assert_right(&t);
-  assert_says(&c, what);
+  assert_says(c.ctx, what);
   tensors_free(&t);
   destroy(&c);
   assert_int_equal(mock_count().live, 0);
@@ -328,13 +322,13 @@ static void test_tuning(void **state) {
   tensors_make(&t, 70, 1);
   tensors_prepare(&t, &c);
   assert_int_equal(t.size, PCU_HEAD + 512);
-  assert_says(&c, "linear_bsr_small, 8448 bytes of weights; not cuSPARSE");
+  assert_says(c.ctx, "linear_bsr_small, 8448 bytes of weights; not cuSPARSE");
   m.variants[THEIRS].after = 0; /* a launch less */
   assert_int_equal(prune_cuda_tune(c.ctx, &t.in, 1, &t.out, 1, t.workspace,
                                    t.size, NULL, 10),
                    PRUNE_CUDA_OK);
-  assert_says(&c, "product (mem.matmul): cuSPARSE, ");
-  assert_says(&c, "not blocks_linear: was slower");
+  assert_says(c.ctx, "product (mem.matmul): cuSPARSE, ");
+  assert_says(c.ctx, "not blocks_linear: was slower");
   m.variants[THEIRS].after = 1;
   assert_int_equal(run(&c, &t, NULL), PRUNE_CUDA_OK);
   assert_right(&t);

@@ -13,56 +13,43 @@
 #include <string.h>
 
 #include "test/cuda/mock/mock.h"
+#include "test/cuda/runtime/checks.h"
 #include "test/cuda/runtime/conv.h"
 #include "test/cuda/runtime/mocked.h"
 
 static conv_model model;
 
-static prune_cuda_options options(uint32_t flags) {
-  return (prune_cuda_options){.size = sizeof(prune_cuda_options),
-                              .abi = PRUNE_CUDA_ABI,
-                              .flags = flags};
-}
-
-static void assert_says(const conv_context *c, const char *what) {
-  static char text[4096];
-  size_t size = sizeof text;
-  assert_int_equal(prune_cuda_explain(c->ctx, text, &size), PRUNE_CUDA_OK);
-  if (!strstr(text, what)) print_error("'%s' is not in\n%s", what, text);
-  assert_non_null(strstr(text, what));
-}
-
 static void check_with(const prune_cuda_options *o, int64_t images,
                        const char *says) {
-  conv_context c;
-  conv_data d;
-  assert_int_equal(conv_open(&model, o, &c), PRUNE_CUDA_OK);
-  conv_data_make(&d, &model, images, 3);
-  assert_int_equal(conv_data_prepare(&d, c.ctx), PRUNE_CUDA_OK);
-  assert_int_equal(conv_data_run(&d, c.ctx, NULL), PRUNE_CUDA_OK);
+  single_context c;
+  single_data d;
+  assert_int_equal(single_open(&model.s, o, &c), PRUNE_CUDA_OK);
+  single_data_make(&d, &model.s, images, 3);
+  assert_int_equal(single_data_prepare(&d, c.ctx), PRUNE_CUDA_OK);
+  assert_int_equal(single_data_run(&d, c.ctx, NULL), PRUNE_CUDA_OK);
   assert_int_equal(prune_cuda_check(c.ctx, d.workspace, NULL), PRUNE_CUDA_OK);
-  assert_says(&c, says);
-  assert_true(conv_data_right(&d, &model));
-  conv_data_destroy(&d);
-  conv_close(&c);
+  assert_says(c.ctx, says);
+  assert_true(conv_right(&d, &model));
+  single_data_destroy(&d);
+  single_close(&c);
 }
 
 static void check(uint32_t flags, const char *says) {
-  prune_cuda_options o = options(flags);
+  prune_cuda_options o = flags_alone(flags);
   check_with(&o, 3, says);
 }
 
 /* Nothing can do the model, which is said with it for the reader. */
 static void check_refused(const char *why) {
-  prune_cuda_options o = options(0);
-  conv_context c;
-  conv_data d;
+  prune_cuda_options o = flags_alone(0);
+  single_context c;
+  single_data d;
   (void)why;
-  assert_int_equal(conv_open(&model, &o, &c), PRUNE_CUDA_OK);
-  conv_data_make(&d, &model, 1, 3);
-  assert_int_equal(conv_data_prepare(&d, c.ctx), PRUNE_CUDA_E_LIB);
-  conv_data_destroy(&d);
-  conv_close(&c);
+  assert_int_equal(single_open(&model.s, &o, &c), PRUNE_CUDA_OK);
+  single_data_make(&d, &model.s, 1, 3);
+  assert_int_equal(single_data_prepare(&d, c.ctx), PRUNE_CUDA_E_LIB);
+  single_data_destroy(&d);
+  single_close(&c);
 }
 
 static const conv_case cases[] = {
@@ -111,7 +98,7 @@ static const conv_case cases[] = {
 };
 
 static void test_values(void **state) {
-  static const int32_t types[] = {CONV_F16, CONV_BF16, CONV_F32};
+  static const int32_t types[] = {SINGLE_F16, SINGLE_BF16, SINGLE_F32};
   (void)state;
   for (size_t i = 0; i < sizeof cases / sizeof *cases; i++)
     for (int t = 0; t < 3; t++) {
@@ -172,7 +159,7 @@ static void *symbol(void *user, const char *library, const char *name) {
 
 static void test_missing_library(void **state) {
   char none[] = "", one[] = "cudnnBackendExecute", other[] = "other";
-  prune_cuda_options o = options(0);
+  prune_cuda_options o = flags_alone(0);
   (void)state;
   conv_make(&model, &conv_whole, true);
   o.symbol = symbol;
@@ -190,54 +177,54 @@ static void test_missing_library(void **state) {
 static void test_engines(void **state) {
   conv_case c = cases[0];
   (void)state;
-  c.type = CONV_F16;
+  c.type = SINGLE_F16;
   conv_make(&model, &c, false);
   check(0, "270 bytes of weights, 3072 of workspace");
   check(PRUNE_CUDA_DETERMINISTIC, "270 bytes of weights, 6552 of workspace");
-  c.type = CONV_F32;
+  c.type = SINGLE_F32;
   conv_make(&model, &c, false);
   check(0, "540 bytes of weights\n"); /* tensor cores round what they read */
   c = cases[5];
-  c.type = CONV_F16;
+  c.type = SINGLE_F16;
   conv_make(&model, &c, false);
   check(0, "32 bytes of weights, 5400 of workspace");
   c = cases[0];
-  c.type = CONV_F16;
+  c.type = SINGLE_F16;
   c.shift = 2;
   conv_make(&model, &c, false);
   check(0, "270 bytes of weights\n"); /* of the other heuristics */
 }
 
 static void test_room(void **state) {
-  prune_cuda_options o = options(PRUNE_CUDA_DETERMINISTIC);
-  conv_context c;
+  prune_cuda_options o = flags_alone(PRUNE_CUDA_DETERMINISTIC);
+  single_context c;
   int64_t x[CONV_RANK] = {1 << 20, 3, 7, 9}, y[CONV_RANK];
   prune_cuda_tensor in = {NULL, 0, x}, out = {NULL, 0, y};
   conv_case few = cases[0];
   size_t need = 0;
   (void)state;
-  few.type = CONV_F16;
+  few.type = SINGLE_F16;
   conv_make(&model, &few, false);
-  assert_int_equal(conv_open(&model, &o, &c), PRUNE_CUDA_OK);
+  assert_int_equal(single_open(&model.s, &o, &c), PRUNE_CUDA_OK);
   assert_int_equal(prune_cuda_prepare(c.ctx, &in, 1, &out, 1, &need),
                    PRUNE_CUDA_OK);
-  assert_says(&c, "it (mem.conv): cuDNN, 270 bytes of weights\n");
+  assert_says(c.ctx, "it (mem.conv): cuDNN, 270 bytes of weights\n");
   assert_int_equal(need, 256);
   x[0] = 18000; /* more than for any library, but not for such tensors */
   assert_int_equal(prune_cuda_prepare(c.ctx, &in, 1, &out, 1, &need),
                    PRUNE_CUDA_OK);
-  assert_says(&c, "weights, 39312000 of workspace\n");
+  assert_says(c.ctx, "weights, 39312000 of workspace\n");
   assert_int_equal(need, 256 + 39312000);
   x[0] = INT64_C(1) << 40; /* more than is ever told */
   assert_int_equal(prune_cuda_prepare(c.ctx, &in, 1, &out, 1, &need),
                    PRUNE_CUDA_E_LIB);
-  conv_close(&c);
+  single_close(&c);
 }
 
 static void test_what_it_has_not(void **state) {
   conv_case c = cases[0];
   (void)state;
-  c.type = CONV_F16;
+  c.type = SINGLE_F16;
   conv_make(&model, &c, false);
   model.conv.type = 11;
   check_refused("types");
@@ -245,7 +232,7 @@ static void test_what_it_has_not(void **state) {
   model.conv.rank = 6;
   check_refused("ranks");
   conv_make(&model, &c, false);
-  model.pointers[1].space = PRUNE_CUDA_ARENA;
+  model.s.pointers[1].space = PRUNE_CUDA_ARENA;
   check_refused("weights that are computed");
   conv_make(&model, &c, false);
   *conv_step(0, 2) = 0;
@@ -260,12 +247,12 @@ static void test_what_it_has_not(void **state) {
   *conv_dim(1, 1) = 0;
   check_refused("sums of nothing");
   conv_make(&model, &c, false);
-  model.step.conv = NULL;
+  model.s.step.conv = NULL;
   check_refused("no table");
 }
 
 static void test_no_images(void **state) {
-  prune_cuda_options o = options(0);
+  prune_cuda_options o = flags_alone(0);
   (void)state;
   conv_make(&model, &conv_whole, true);
   check_with(&o, 0, "it (mem.conv): cuDNN, then conv_after");
@@ -273,46 +260,46 @@ static void test_no_images(void **state) {
 }
 
 static void test_failing_run(void **state) {
-  prune_cuda_options o = options(0);
-  conv_context c;
-  conv_data d;
+  prune_cuda_options o = flags_alone(0);
+  single_context c;
+  single_data d;
   const char *library, *what;
   int code;
   (void)state;
   conv_make(&model, &conv_whole, true);
-  assert_int_equal(conv_open(&model, &o, &c), PRUNE_CUDA_OK);
-  conv_data_make(&d, &model, 2, 3);
-  assert_int_equal(conv_data_prepare(&d, c.ctx), PRUNE_CUDA_OK);
+  assert_int_equal(single_open(&model.s, &o, &c), PRUNE_CUDA_OK);
+  single_data_make(&d, &model.s, 2, 3);
+  assert_int_equal(single_data_prepare(&d, c.ctx), PRUNE_CUDA_OK);
   setenv("PRUNE_MOCK_REFUSE", "cudnnBackendExecute", 1);
-  assert_int_equal(conv_data_run(&d, c.ctx, NULL), PRUNE_CUDA_E_LIB);
+  assert_int_equal(single_data_run(&d, c.ctx, NULL), PRUNE_CUDA_E_LIB);
   unsetenv("PRUNE_MOCK_REFUSE");
   prune_cuda_last_lib(&library, &code, &what);
   assert_string_equal(library, "cuDNN");
   assert_string_equal(what, "cudnnBackendExecute");
   assert_int_equal(code, 5000);
-  assert_int_equal(conv_data_run(&d, c.ctx, NULL), PRUNE_CUDA_OK);
-  assert_true(conv_data_right(&d, &model));
-  conv_data_destroy(&d);
-  conv_close(&c);
+  assert_int_equal(single_data_run(&d, c.ctx, NULL), PRUNE_CUDA_OK);
+  assert_true(conv_right(&d, &model));
+  single_data_destroy(&d);
+  single_close(&c);
 }
 
 static void test_capture(void **state) {
-  prune_cuda_options o = options(0);
-  conv_context c;
-  conv_data d;
+  prune_cuda_options o = flags_alone(0);
+  single_context c;
+  single_data d;
   void *stream, *graph, *instance, *context;
   (void)state;
   conv_make(&model, &conv_whole, true);
-  assert_int_equal(conv_open(&model, &o, &c), PRUNE_CUDA_OK);
-  conv_data_make(&d, &model, 3, 3);
-  assert_int_equal(conv_data_prepare(&d, c.ctx), PRUNE_CUDA_OK);
+  assert_int_equal(single_open(&model.s, &o, &c), PRUNE_CUDA_OK);
+  single_data_make(&d, &model.s, 3, 3);
+  assert_int_equal(single_data_prepare(&d, c.ctx), PRUNE_CUDA_OK);
   cuDevicePrimaryCtxRetain(&context, 0);
   cuCtxPushCurrent_v2(context);
   assert_int_equal(cuStreamCreate(&stream, 1), 0);
   mock_counts before = mock_count();
   assert_int_equal(cuStreamBeginCapture_v2(stream, 1), 0);
-  assert_int_equal(conv_data_run(&d, c.ctx, stream), PRUNE_CUDA_OK);
-  assert_false(conv_data_right(&d, &model)); /* nothing ran */
+  assert_int_equal(single_data_run(&d, c.ctx, stream), PRUNE_CUDA_OK);
+  assert_false(conv_right(&d, &model)); /* nothing ran */
   assert_int_equal(cuStreamEndCapture(stream, &graph), 0);
   mock_counts after = mock_count(); /* nobody thought, nothing is left */
   assert_int_equal(after.asked, before.asked);
@@ -320,27 +307,27 @@ static void test_capture(void **state) {
   assert_int_equal(after.allocations, before.allocations);
   assert_int_equal(cuGraphInstantiateWithFlags(&instance, graph, 0), 0);
   for (unsigned seed = 4; seed < 7; seed++) {
-    conv_data other;
-    conv_data_make(&other, &model, 3, seed);
-    memcpy(d.in.data, other.in.data, d.in.size);
-    conv_data_destroy(&other);
+    single_data other;
+    single_data_make(&other, &model.s, 3, seed);
+    memcpy(d.in[0].data, other.in[0].data, d.in[0].size);
+    single_data_destroy(&other);
     memset(d.out.data, 0xff, d.out.size);
     assert_int_equal(cuGraphLaunch(instance, stream), 0);
-    assert_true(conv_data_right(&d, &model));
+    assert_true(conv_right(&d, &model));
   }
   assert_int_equal(cuGraphExecDestroy(instance), 0);
   assert_int_equal(cuGraphDestroy(graph), 0);
   assert_int_equal(cuStreamDestroy_v2(stream), 0);
   cuCtxPopCurrent_v2(&context);
   cuDevicePrimaryCtxRelease_v2(0);
-  conv_data_destroy(&d);
-  conv_close(&c);
+  single_data_destroy(&d);
+  single_close(&c);
 }
 
 typedef struct worker {
-  const conv_context *c;
+  const single_context *c;
   void *context;
-  conv_data d;
+  single_data d;
   int failed;
 } worker;
 
@@ -350,8 +337,8 @@ static void *work(void *arg) {
   w->failed = cuCtxPushCurrent_v2(w->context) || cuStreamCreate(&stream, 1);
   for (int i = 0; i < 50 && !w->failed; i++) {
     memset(w->d.out.data, 0xff, w->d.out.size);
-    w->failed = conv_data_run(&w->d, w->c->ctx, stream) != PRUNE_CUDA_OK ||
-                !conv_data_right(&w->d, &model);
+    w->failed = single_data_run(&w->d, w->c->ctx, stream) != PRUNE_CUDA_OK ||
+                !conv_right(&w->d, &model);
   }
   (void)cuStreamDestroy_v2(stream);
   return NULL;
@@ -360,43 +347,77 @@ static void *work(void *arg) {
 /* Each with a stream, all with one handle: the mock says when two have it. */
 static void test_threads(void **state) {
   enum { THREADS = 4 };
-  prune_cuda_options o = options(0);
-  conv_context c;
+  prune_cuda_options o = flags_alone(0);
+  single_context c;
   worker w[THREADS];
   pthread_t threads[THREADS];
   void *context;
   (void)state;
   conv_make(&model, &conv_whole, true);
-  assert_int_equal(conv_open(&model, &o, &c), PRUNE_CUDA_OK);
+  assert_int_equal(single_open(&model.s, &o, &c), PRUNE_CUDA_OK);
   cuDevicePrimaryCtxRetain(&context, 0);
   for (int i = 0; i < THREADS; i++) {
     w[i] = (worker){.c = &c, .context = context};
-    conv_data_make(&w[i].d, &model, 1 + i % 2, (unsigned)i);
-    assert_int_equal(conv_data_prepare(&w[i].d, c.ctx), PRUNE_CUDA_OK);
+    single_data_make(&w[i].d, &model.s, 1 + i % 2, (unsigned)i);
+    assert_int_equal(single_data_prepare(&w[i].d, c.ctx), PRUNE_CUDA_OK);
   }
   for (int i = 0; i < THREADS; i++)
     assert_int_equal(pthread_create(&threads[i], NULL, work, &w[i]), 0);
   for (int i = 0; i < THREADS; i++) {
     assert_int_equal(pthread_join(threads[i], NULL), 0);
     assert_int_equal(w[i].failed, 0);
-    conv_data_destroy(&w[i].d);
+    single_data_destroy(&w[i].d);
   }
   cuDevicePrimaryCtxRelease_v2(0);
-  conv_close(&c);
+  single_close(&c);
 }
 
-static void tune(const conv_context *c, conv_data *d) {
-  assert_int_equal(conv_data_prepare(d, c->ctx), PRUNE_CUDA_OK);
-  assert_int_equal(prune_cuda_tune(c->ctx, &d->in, 1, &d->out, 1, d->workspace,
+/* Steps of one shape share a plan. */
+static void test_steps_share_plans(void **state) {
+  enum { SAME, OTHER_STEPS, OTHER_PADS, KINDS };
+  prune_cuda_options o = flags_alone(0);
+  long asked[KINDS];
+  (void)state;
+  for (int i = 0; i < KINDS; i++) {
+    conv_case one = cases[2];
+    single_context c;
+    single_data d;
+    one.type = SINGLE_F16;
+    conv_make(&model, &one, false);
+    prune_cuda_conv other = model.conv;
+    prune_cuda_step steps[] = {model.s.step, model.s.step};
+    if (i == OTHER_STEPS) other.steps[0][1] = other.steps[0][2];
+    if (i == OTHER_PADS) other.pads[1] = SINGLE_ONE;
+    steps[0].conv = &other;
+    model.s.model.steps = steps;
+    model.s.model.num_steps = 2;
+    assert_int_equal(single_open(&model.s, &o, &c), PRUNE_CUDA_OK);
+    single_data_make(&d, &model.s, 1, 3);
+    long before = mock_count().asked;
+    prune_cuda_status s = single_data_prepare(&d, c.ctx);
+    asked[i] = mock_count().asked - before;
+    assert_int_equal(s, PRUNE_CUDA_OK);
+    assert_int_equal(single_data_run(&d, c.ctx, NULL), PRUNE_CUDA_OK);
+    assert_true(conv_right(&d, &model));
+    single_data_destroy(&d);
+    single_close(&c);
+  }
+  assert_int_equal(asked[OTHER_STEPS], 2 * asked[SAME]);
+  assert_int_equal(asked[OTHER_PADS], 2 * asked[SAME]);
+}
+
+static void tune(const single_context *c, single_data *d) {
+  assert_int_equal(single_data_prepare(d, c->ctx), PRUNE_CUDA_OK);
+  assert_int_equal(prune_cuda_tune(c->ctx, d->in, 1, &d->out, 1, d->workspace,
                                    d->workspace_size, NULL, 10),
                    PRUNE_CUDA_OK);
-  assert_int_equal(conv_data_run(d, c->ctx, NULL), PRUNE_CUDA_OK);
-  assert_true(conv_data_right(d, &model));
+  assert_int_equal(single_data_run(d, c->ctx, NULL), PRUNE_CUDA_OK);
+  assert_true(conv_right(d, &model));
 }
 
-static conv_case single(void) {
+static conv_case one_image(void) {
   conv_case c = cases[9];
-  c.type = CONV_F16;
+  c.type = SINGLE_F16;
   return c;
 }
 
@@ -410,58 +431,50 @@ static void test_tune(void **state) {
       "it (mem.conv): cuDNN, 216 bytes of weights, 9.00 us\n"};
   (void)state;
   for (int i = 0; i < 3; i++) {
-    prune_cuda_options o = options(0);
-    conv_context c;
-    conv_data d;
-    conv_case one = single();
-    if (i == 2) one.type = CONV_F32;
+    prune_cuda_options o = flags_alone(0);
+    single_context c;
+    single_data d;
+    conv_case one = one_image();
+    if (i == 2) one.type = SINGLE_F32;
     conv_make(&model, i == 1 ? &conv_whole : &one, i == 1);
-    assert_int_equal(conv_open(&model, &o, &c), PRUNE_CUDA_OK);
-    conv_data_make(&d, &model, 1, 3);
+    assert_int_equal(single_open(&model.s, &o, &c), PRUNE_CUDA_OK);
+    single_data_make(&d, &model.s, 1, 3);
     tune(&c, &d);
-    assert_says(&c, says[i]);
-    conv_data_destroy(&d);
-    conv_close(&c);
+    assert_says(c.ctx, says[i]);
+    single_data_destroy(&d);
+    single_close(&c);
   }
 }
 
 /* What was found is taken again, if it is still what it was. */
 static void test_cache(void **state) {
-  prune_cuda_options o = options(0);
-  conv_context c;
-  conv_data d;
-  conv_case one = single();
+  prune_cuda_options o = flags_alone(0);
+  single_context c;
+  single_data d;
+  conv_case one = one_image();
   static unsigned char cache[1024];
   size_t size = sizeof cache;
   (void)state;
   conv_make(&model, &one, false);
-  assert_int_equal(conv_open(&model, &o, &c), PRUNE_CUDA_OK);
-  conv_data_make(&d, &model, 1, 3);
+  assert_int_equal(single_open(&model.s, &o, &c), PRUNE_CUDA_OK);
+  single_data_make(&d, &model.s, 1, 3);
   tune(&c, &d);
   assert_int_equal(prune_cuda_cache_save(c.ctx, cache, &size), PRUNE_CUDA_OK);
-  conv_close(&c);
+  single_close(&c);
   for (int i = 0; i < 2; i++) {
     setenv("PRUNE_MOCK_CUDNN", i ? "91901" : "91900", 1);
-    assert_int_equal(conv_open(&model, &o, &c), PRUNE_CUDA_OK);
+    assert_int_equal(single_open(&model.s, &o, &c), PRUNE_CUDA_OK);
     assert_int_equal(prune_cuda_cache_load(c.ctx, cache, size),
                      i ? PRUNE_CUDA_E_CACHE_STALE : PRUNE_CUDA_OK);
-    assert_int_equal(conv_data_prepare(&d, c.ctx), PRUNE_CUDA_OK);
-    assert_says(&c, i ? "weights, 3072 of workspace\n"
-                      : "weights, 576 of workspace, 3.00 us\n");
-    assert_int_equal(conv_data_run(&d, c.ctx, NULL), PRUNE_CUDA_OK);
-    assert_true(conv_data_right(&d, &model));
-    conv_close(&c);
+    assert_int_equal(single_data_prepare(&d, c.ctx), PRUNE_CUDA_OK);
+    assert_says(c.ctx, i ? "weights, 3072 of workspace\n"
+                         : "weights, 576 of workspace, 3.00 us\n");
+    assert_int_equal(single_data_run(&d, c.ctx, NULL), PRUNE_CUDA_OK);
+    assert_true(conv_right(&d, &model));
+    single_close(&c);
   }
   unsetenv("PRUNE_MOCK_CUDNN");
-  conv_data_destroy(&d);
-}
-
-/* After each test: nothing is left, and no rule was broken. */
-static int assert_clean(void **state) {
-  mock_counts now = mock_count();
-  (void)state;
-  if (now.live) print_error("%ld handles are left\n", now.live);
-  return now.live != 0 || now.mistakes != 0;
+  single_data_destroy(&d);
 }
 
 int main(void) {
@@ -477,6 +490,7 @@ int main(void) {
       cmocka_unit_test_teardown(test_failing_run, assert_clean),
       cmocka_unit_test_teardown(test_capture, assert_clean),
       cmocka_unit_test_teardown(test_threads, assert_clean),
+      cmocka_unit_test_teardown(test_steps_share_plans, assert_clean),
       cmocka_unit_test_teardown(test_tune, assert_clean),
       cmocka_unit_test_teardown(test_cache, assert_clean),
   };

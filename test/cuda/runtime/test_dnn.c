@@ -193,6 +193,123 @@ static void test_convolutions(void **state) {
   assert_mistakes(0);
 }
 
+/* ---- the operations of attention ---- */
+
+static void *describe_with_type(int kind, int name) {
+  int type = PCU_DNN_F32;
+  void *d = make(kind);
+  assert_int_equal(dnn.set(d, name, PCU_DNN_IS_TYPE, 1, &type), 0);
+  return d;
+}
+
+static void set_desc(void *d, int name, void *const *part) {
+  assert_int_equal(dnn.set(d, name, PCU_DNN_IS_DESC, 1, part), 0);
+}
+
+static void test_numbers(void **state) {
+  const shape one = {{1, 1, 1, 1}, 16};
+  bool yes = true;
+  int not_bool = 1;
+  (void)state;
+  for (int i = 0; i < 2; i++) {
+    void *d = describe_tensor(1, &one);
+    int name = i ? PCU_DNN_TENSOR_NUMBER : PCU_DNN_TENSOR_INSIDE;
+    assert_int_equal(dnn.set(d, name, PCU_DNN_IS_INT64, 1, &not_bool), WRONG);
+    assert_mistakes(1);
+    assert_int_equal(dnn.set(d, name, PCU_DNN_IS_BOOL, 1, &yes), 0);
+    assert_int_equal(dnn.finalize(d), 0);
+    drop(&d, 1);
+  }
+  assert_mistakes(0);
+}
+
+static void test_products(void **state) {
+  static const struct {
+    int64_t a[4], b[4], c[4];
+    int code;
+  } rows[] = {{{2, 6, 5, 8}, {2, 6, 8, 7}, {2, 6, 5, 7}, 0},
+              {{2, 6, 5, 8}, {2, 3, 8, 7}, {2, 6, 5, 7}, 0},
+              {{2, 6, 5, 8}, {1, 1, 8, 7}, {2, 6, 5, 7}, 0},
+              {{2, 6, 5, 8}, {2, 4, 8, 7}, {2, 6, 5, 7}, INVALID},
+              {{2, 6, 5, 8}, {2, 6, 9, 7}, {2, 6, 5, 7}, INVALID},
+              {{2, 6, 5, 8}, {2, 6, 8, 7}, {2, 6, 4, 7}, INVALID},
+              {{2, 6, 5, 8}, {2, 6, 8, 7}, {2, 6, 5, 6}, INVALID}};
+  (void)state;
+  for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+    void *d[5] = {make_tensor(1, rows[i].a), make_tensor(2, rows[i].b),
+                  make_tensor(3, rows[i].c),
+                  describe_with_type(PCU_DNN_MATMUL, PCU_DNN_MATMUL_TYPE),
+                  make(PCU_DNN_DO_MATMUL)};
+    assert_int_equal(dnn.finalize(d[3]), 0);
+    set_desc(d[4], PCU_DNN_MATMUL_A, &d[0]);
+    set_desc(d[4], PCU_DNN_MATMUL_B, &d[1]);
+    set_desc(d[4], PCU_DNN_MATMUL_C, &d[2]);
+    set_desc(d[4], PCU_DNN_MATMUL_DESC, &d[3]);
+    assert_int_equal(dnn.finalize(d[4]), rows[i].code);
+    drop(d, 5);
+  }
+  assert_mistakes(0);
+}
+
+/* What an operation of each element reads, of which the second may lack. Nobody
+ * looks at the dimensions here. */
+static void test_elements(void **state) {
+  static const struct {
+    int64_t x[4], b[4], y[4];
+    int mode;
+  } rows[] = {{{2, 6, 5, 7}, {2, 6, 5, 7}, {2, 6, 5, 7}, PCU_DNN_ADD},
+              {{2, 6, 5, 7}, {1, 1, 1, 1}, {2, 6, 5, 7}, PCU_DNN_MUL},
+              {{2, 6, 5, 7}, {2, 6, 5, 1}, {2, 6, 5, 7}, PCU_DNN_DIV},
+              {{2, 6, 5, 7}, {0}, {2, 6, 5, 7}, PCU_DNN_EXP},
+              {{2, 6, 5, 7}, {2, 6, 5, 2}, {2, 6, 5, 7}, PCU_DNN_SUB},
+              {{2, 6, 5, 7}, {2, 6, 5, 7}, {2, 6, 5, 1}, PCU_DNN_ADD}};
+  (void)state;
+  for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+    void *d[5] = {make_tensor(1, rows[i].x),
+                  rows[i].b[0] ? make_tensor(2, rows[i].b) : NULL,
+                  make_tensor(3, rows[i].y),
+                  describe_with_type(PCU_DNN_POINTWISE, PCU_DNN_POINTWISE_TYPE),
+                  make(PCU_DNN_DO_POINTWISE)};
+    assert_int_equal(dnn.set(d[3], PCU_DNN_POINTWISE_MODE, PCU_DNN_IS_POINTWISE,
+                             1, &rows[i].mode),
+                     0);
+    assert_int_equal(dnn.finalize(d[3]), 0);
+    set_desc(d[4], PCU_DNN_POINTWISE_DESC, &d[3]);
+    set_desc(d[4], PCU_DNN_POINTWISE_X, &d[0]);
+    if (d[1]) set_desc(d[4], PCU_DNN_POINTWISE_B, &d[1]);
+    set_desc(d[4], PCU_DNN_POINTWISE_Y, &d[2]);
+    assert_int_equal(dnn.finalize(d[4]), 0);
+    drop(d, 5);
+  }
+  assert_mistakes(0);
+}
+
+static void test_reductions(void **state) {
+  static const struct {
+    int64_t x[4], y[4];
+    int code;
+  } rows[] = {{{2, 6, 5, 7}, {2, 6, 5, 1}, 0},
+              {{2, 6, 5, 7}, {2, 1, 5, 1}, 0},
+              {{2, 6, 5, 7}, {2, 6, 5, 2}, INVALID},
+              {{2, 6, 5, 7}, {2, 6, 5, 14}, INVALID}};
+  (void)state;
+  for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+    int how = PCU_DNN_MAX;
+    void *d[4] = {make_tensor(1, rows[i].x), make_tensor(2, rows[i].y),
+                  describe_with_type(PCU_DNN_REDUCE, PCU_DNN_REDUCE_TYPE),
+                  make(PCU_DNN_DO_REDUCE)};
+    assert_int_equal(
+        dnn.set(d[2], PCU_DNN_REDUCE_HOW, PCU_DNN_IS_REDUCE, 1, &how), 0);
+    assert_int_equal(dnn.finalize(d[2]), 0);
+    set_desc(d[3], PCU_DNN_REDUCE_X, &d[0]);
+    set_desc(d[3], PCU_DNN_REDUCE_Y, &d[1]);
+    set_desc(d[3], PCU_DNN_REDUCE_DESC, &d[2]);
+    assert_int_equal(dnn.finalize(d[3]), rows[i].code);
+    drop(d, 4);
+  }
+  assert_mistakes(0);
+}
+
 static void test_order(void **state) {
   const int64_t x[] = {2, 4, 7, 7}, w[] = {6, 2, 3, 3}, y[] = {2, 6, 7, 7};
   void *d[7] = {make_tensor(1, x), make_tensor(2, w), make_tensor(3, y),
@@ -262,9 +379,11 @@ static void test_uses(void **state) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(test_tensors), cmocka_unit_test(test_attributes),
-      cmocka_unit_test(test_windows), cmocka_unit_test(test_convolutions),
-      cmocka_unit_test(test_order),   cmocka_unit_test(test_packs),
+      cmocka_unit_test(test_tensors),  cmocka_unit_test(test_attributes),
+      cmocka_unit_test(test_windows),  cmocka_unit_test(test_convolutions),
+      cmocka_unit_test(test_numbers),  cmocka_unit_test(test_products),
+      cmocka_unit_test(test_elements), cmocka_unit_test(test_reductions),
+      cmocka_unit_test(test_order),    cmocka_unit_test(test_packs),
       cmocka_unit_test(test_uses)};
   return cmocka_run_group_tests(tests, open_library, NULL);
 }
