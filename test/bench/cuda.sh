@@ -19,7 +19,8 @@
 #
 # prepare takes nvcc and a build (PRUNE_BUILD, build) whose Python has onnx and
 # onnxruntime. run takes a driver and
-# python3; cuBLASLt, cuSPARSELt and cuSPARSE are looked for where pip puts them.
+# python3; cuBLASLt, cuSPARSELt, cuSPARSE and cuDNN are looked for where pip puts
+# them.
 set -euo pipefail
 
 fail() {
@@ -36,7 +37,7 @@ import sys
 for path in sys.path:
     for so in sorted(glob.glob(os.path.join(path, "nvidia", "**",
                                             "libcu*.so.*"), recursive=True)):
-        if "Lt.so" in so or "cusparse.so" in so:
+        if any(n in so for n in ("Lt.so", "cusparse.so", "cudnn.so")):
             print(os.path.dirname(so), end=":")
 END
 }
@@ -141,9 +142,11 @@ run() {
     ;;
   2) table "$bench" ;;
   3)
-    for model in minilm_24 minilm_dense; do
+    for model in minilm_24 minilm_dense mobilenet; do
       [ -e "$dir/$model-bench" ] || continue
-      part models 120 "$dir/$model-bench" "$dir/$model".{blob,out.bin,in.bin}
+      # The kernels are the mock driver's, where that is what there is.
+      PRUNE_MOCK_KERNELS=$dir/$model.so \
+        part models 120 "$dir/$model-bench" "$dir/$model".{blob,out.bin,in.bin}
     done
     ;;
   4) blocks "$bench" ;;
@@ -259,11 +262,13 @@ selftest_model() {
   "$python" "$here/cuda/models.py" "$build/bin" "$dir" \
     --emulator="$here/../cuda/emulator"
   OUT=$dir/out3 LD_LIBRARY_PATH=$build/test/cuda/mock \
-    PRUNE_MOCK_KERNELS=$dir/minilm_24.so \
     "$here/cuda.sh" run "$dir" 3 >"$dir/said3" ||
     fail "a model is wrong: $(cat "$dir/said3")"
   expect '^G12 .* \(met\|MISSED\)$' "$dir/said3"
   expect 'linear_nm24' "$dir/out3/log.txt"
+  expect '(mem.attention): cuDNN' "$dir/out3/log.txt"
+  expect '(mem.conv): .*; not cuDNN: was slower' "$dir/out3/log.txt"
+  expect '^mobilenet_cuda: .* our kernels alone' "$dir/said3"
 }
 
 case "${1:-} $#" in

@@ -1,6 +1,6 @@
 /* A whole model that was compiled for CUDA: whether it computes what another
- * runtime does, how long a run takes when it is replayed, and what its kernels
- * take one by one.
+ * runtime does, how long a run takes when it is replayed, with libraries and by
+ * our kernels alone, and what its kernels take one by one.
  *
  *   NAME-bench NAME.blob EXPECTED.bin INPUT.bin… [-s]
  *
@@ -48,8 +48,9 @@ static void note(void *user, int level, const char *line) {
   (void)fprintf(stderr, "%s\n", line);
 }
 
-static void load(job *j, const char *path) {
-  prune_cuda_options o = {.size = sizeof o, .abi = PRUNE_CUDA_ABI, .log = note};
+static void load(job *j, const char *path, uint32_t flags) {
+  prune_cuda_options o = {
+      .size = sizeof o, .abi = PRUNE_CUDA_ABI, .flags = flags, .log = note};
   prune_cuda_sizes s;
   size_t size;
   void *blob = read_file(path, &size);
@@ -163,35 +164,51 @@ static void explain(const job *j) {
   free(text);
 }
 
-int main(int argc, char **argv) {
+/* What a context with these flags makes of it. */
+typedef struct result {
+  dev_times planned, tuned;
+  double kernels, error, tuned_error;
+} result;
+
+static result measure(char **files, uint32_t flags, bool small) {
   enum { TUNE_MS = 2000, SMALL_TUNE_MS = 1 };
-  static job j;
-  bool small = argc > 1 && strcmp(argv[argc - 1], "-s") == 0;
-  if (argc - small != 3 + (int)BENCH_MODEL.num_inputs)
-    bench_fail("usage: BLOB EXPECTED INPUT… [-s]");
-  dev_open();
-  load(&j, argv[1]);
-  prepare(&j, argv + 3);
+  job j = {0};
+  result r;
+  load(&j, files[0], flags);
+  prepare(&j, files + 2);
   run(&j);
   bench_must("check", prune_cuda_check(j.ctx, j.workspace, dev_stream()));
-  double error = error_of(&j, argv[2]);
-  dev_times planned = time_of(run, &j, small);
+  r.error = error_of(&j, files[1]);
+  r.planned = time_of(run, &j, small);
   bench_must("tune", prune_cuda_tune(j.ctx, j.in, BENCH_MODEL.num_inputs, j.out,
                                      BENCH_MODEL.num_outputs, j.workspace,
                                      j.workspace_size, dev_stream(),
                                      small ? SMALL_TUNE_MS : TUNE_MS));
-  dev_times tuned = time_of(run, &j, small);
-  double sum = sum_of_steps(&j, small);
+  r.tuned = time_of(run, &j, small);
+  r.kernels = sum_of_steps(&j, small);
   run(&j);
-  double again = error_of(&j, argv[2]);
-  printf("{\"row\": \"model\", \"model\": \"%s\", \"steps\": %u, \"us\": %.2f, "
-         "\"spread\": %.4f, \"tuned_us\": %.2f, \"kernels_us\": %.2f, "
-         "\"error\": %.3g, \"tuned_error\": %.3g, \"mhz\": %d, \"ok\": %s}\n",
-         TEXT(BENCH_MODEL), (unsigned)BENCH_MODEL.num_steps, planned.median,
-         (planned.high - planned.low) / planned.median, tuned.median, sum,
-         error, again, tuned.mhz,
-         error <= 1e-2 && again <= 1e-2 ? "true" : "false");
+  r.tuned_error = error_of(&j, files[1]);
   explain(&j);
   prune_cuda_destroy(j.ctx);
-  return !(error <= 1e-2 && again <= 1e-2);
+  return r;
+}
+
+int main(int argc, char **argv) {
+  bool small = argc > 1 && strcmp(argv[argc - 1], "-s") == 0;
+  if (argc - small != 3 + (int)BENCH_MODEL.num_inputs)
+    bench_fail("usage: BLOB EXPECTED INPUT… [-s]");
+  dev_open();
+  result r = measure(argv + 1, 0, small);
+  result own = measure(argv + 1, PRUNE_CUDA_OWN_ONLY, small);
+  bool ok = r.error <= 1e-2 && r.tuned_error <= 1e-2 && own.error <= 1e-2 &&
+            own.tuned_error <= 1e-2;
+  printf("{\"row\": \"model\", \"model\": \"%s\", \"steps\": %u, \"us\": %.2f, "
+         "\"spread\": %.4f, \"tuned_us\": %.2f, \"kernels_us\": %.2f, "
+         "\"error\": %.3g, \"tuned_error\": %.3g, \"own_us\": %.2f, "
+         "\"own_error\": %.3g, \"mhz\": %d, \"ok\": %s}\n",
+         TEXT(BENCH_MODEL), (unsigned)BENCH_MODEL.num_steps, r.planned.median,
+         (r.planned.high - r.planned.low) / r.planned.median, r.tuned.median,
+         r.kernels, r.error, r.tuned_error, own.tuned.median, own.tuned_error,
+         r.tuned.mhz, ok ? "true" : "false");
+  return !ok;
 }

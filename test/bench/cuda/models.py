@@ -4,8 +4,9 @@ inputs and with what ONNX Runtime makes of them.
     models.py TOOLS DIR [--emulator=DIR]
 
 The encoder of all-MiniLM-L6-v2's shape, 128 tokens, random weights, dense and
-2:4, with few words: how many there are takes space and no time. With
---emulator, a small one, its kernels compiled for the emulator.
+2:4, with few words: how many there are takes space and no time. MobileNetV2,
+dense, for the convolutions. With --emulator, small ones, their kernels compiled
+for the emulator.
 """
 import argparse
 import os
@@ -21,7 +22,8 @@ import onnxruntime
 HERE = pathlib.Path(__file__).resolve().parent
 ROOT = HERE.parents[2]
 sys.path.append(str(HERE.parent))
-from cpu_models import Net, encoder  # noqa: E402
+from cpu_models import (Net, convolution_chain, encoder,  # noqa: E402
+                        mobilenet2)
 
 LARGE = {"layers": 6, "hidden": 384, "heads": 12, "inner": 1536, "tokens": 128,
          "words": 1000}
@@ -41,17 +43,34 @@ def call(*command):
                  f"{done.stderr}")
 
 
-def make(pattern, sizes, path):
+def sentence(net, sizes):
+    encoder(net, **sizes)
+    return np.random.default_rng(0).integers(
+        0, sizes["words"], (1, sizes["tokens"])).astype(np.int64)
+
+
+def image(net, small):
+    if small:
+        convolution_chain(net, 16, 8, 3, 12)
+    else:
+        mobilenet2(net)
+    value = net.inputs[0].type.tensor_type.shape.dim
+    return np.random.default_rng(0).standard_normal(
+        [d.dim_value for d in value]).astype(np.float32)
+
+
+def make(pattern, small, path):
     """The model, and files of what goes in and comes out, beside it."""
     net = Net(path.stem, pattern, 1)
-    encoder(net, **sizes)
+    if path.stem.startswith("minilm"):
+        fed = sentence(net, SMALL if small else LARGE)
+    else:
+        fed = image(net, small)
     onnx.save(net.model(opset=13, producer="prune bench"), path)
-    ids = np.random.default_rng(0).integers(0, sizes["words"],
-                                            (1, sizes["tokens"]))
     session = onnxruntime.InferenceSession(
         str(path), providers=["CPUExecutionProvider"])
-    out, = session.run(None, {"input_ids": ids})
-    path.with_suffix(".in.bin").write_bytes(ids.astype(np.int64).tobytes())
+    out, = session.run(None, {session.get_inputs()[0].name: fed})
+    path.with_suffix(".in.bin").write_bytes(fed.tobytes())
     path.with_suffix(".out.bin").write_bytes(out.astype(np.float32).tobytes())
 
 
@@ -72,7 +91,7 @@ def link(name, folder, program, emulator):
 
 def build(tools, name, pattern, out, emulator):
     onnx_file = out / f"{name}.onnx"
-    make(pattern, SMALL if emulator else LARGE, onnx_file)
+    make(pattern, bool(emulator), onnx_file)
     with tempfile.TemporaryDirectory() as scratch:
         folder = pathlib.Path(scratch) / name
         call(tools / "prunec", onnx_file, "-o", folder, "--target=cuda",
@@ -97,8 +116,9 @@ def main():
     p.add_argument("--emulator")
     known = p.parse_args()
     known.dir.mkdir(parents=True, exist_ok=True)
-    for name, pattern in (("minilm_24", "24"), ("minilm_dense", "dense")):
-        if not known.emulator or pattern == "24":
+    for name, pattern in (("minilm_24", "24"), ("minilm_dense", "dense"),
+                          ("mobilenet", "dense")):
+        if not known.emulator or name != "minilm_dense":
             build(known.tools.resolve(), name, pattern, known.dir.resolve(),
                   known.emulator)
 
