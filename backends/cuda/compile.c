@@ -3,6 +3,7 @@
 #include "backends/cuda/compile.h"
 
 #include <errno.h>
+#include <signal.h>
 #include <spawn.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -40,20 +41,60 @@ static void free_args(args *a) {
     prn_free(a->at[i]);
 }
 
+/* Signals by which users end the tool wait while another program runs, so that
+ * what it has written is not left behind. */
+static sigset_t ending_signals(void) {
+  sigset_t s;
+  (void)sigemptyset(&s);
+  (void)sigaddset(&s, SIGINT);
+  (void)sigaddset(&s, SIGTERM);
+  (void)sigaddset(&s, SIGHUP);
+  return s;
+}
+
+/* Waits for it, and ends it where a signal asks for that, which goes on
+ * waiting. False: there is no status. */
+static bool wait_for(pid_t pid, int *status) {
+  const struct timespec pause = {.tv_nsec = 20000000};
+  const sigset_t ending = ending_signals();
+  for (pid_t done; (done = waitpid(pid, status, WNOHANG)) != pid;) {
+    if (done < 0 && errno != EINTR) return false;
+    int sig = sigtimedwait(&ending, NULL, &pause);
+    if (sig <= 0) continue;
+    (void)kill(pid, sig);
+    (void)raise(sig);
+    while (waitpid(pid, status, 0) < 0)
+      if (errno != EINTR) return false;
+    return true;
+  }
+  return true;
+}
+
+/* Starts it with the signals as they were. */
+static int start(const args *a, const sigset_t *signals, pid_t *pid) {
+  posix_spawnattr_t attr;
+  int e = posix_spawnattr_init(&attr);
+  if (e) return e;
+  e = posix_spawnattr_setsigmask(&attr, signals);
+  if (!e) e = posix_spawnattr_setflags(&attr, POSIX_SPAWN_SETSIGMASK);
+  if (!e) e = posix_spawnp(pid, a->at[0], NULL, &attr, a->at, environ);
+  (void)posix_spawnattr_destroy(&attr);
+  return e;
+}
+
 /* 0 when it ran and succeeded, ENOENT when there is no such program, -1 when
- * it failed (having said why on standard error). */
-static int run(const args *a) {
+ * it failed (having said why on standard error). signals: for it. */
+static int run(const args *a, const sigset_t *signals) {
   pid_t pid;
-  int status, e = posix_spawnp(&pid, a->at[0], NULL, NULL, a->at, environ);
+  int status, e = start(a, signals, &pid);
   if (e) return e == ENOENT || e == EACCES ? ENOENT : -1;
-  while (waitpid(pid, &status, 0) < 0)
-    if (errno != EINTR) return -1;
+  if (!wait_for(pid, &status)) return -1;
   if (WIFEXITED(status) && WEXITSTATUS(status) == 127) return ENOENT;
   return WIFEXITED(status) && WEXITSTATUS(status) == 0 ? 0 : -1;
 }
 
 static int run_nvcc(const char *nvcc, const char *dir, const char *name,
-                    const char *output) {
+                    const char *output, const sigset_t *signals) {
   args a = {.n = 0};
   add(&a, "%s", nvcc);
   add(&a, "--fatbin");
@@ -73,25 +114,25 @@ static int run_nvcc(const char *nvcc, const char *dir, const char *name,
   add(&a, "%s/%s_kernels.cu", dir, name);
   add(&a, "-o");
   add(&a, "%s", output);
-  int r = run(&a);
+  int r = run(&a, signals);
   free_args(&a);
   return r;
 }
 
 /* nvcc of a toolkit that the environment names, or of PATH. */
-static int run_first_nvcc(const char *dir, const char *name,
-                          const char *output) {
+static int run_first_nvcc(const char *dir, const char *name, const char *output,
+                          const sigset_t *signals) {
   static const char *const variables[] = {"CUDA_HOME", "CUDA_PATH"};
   for (size_t i = 0; i < PRN_COUNT(variables); i++) {
     const char *home = getenv(variables[i]);
     if (!home || !*home) continue;
     prn_strbuf nvcc = {0};
     prn_strbuf_fmt(&nvcc, "%s/bin/nvcc", home);
-    int r = run_nvcc(nvcc.data, dir, name, output);
+    int r = run_nvcc(nvcc.data, dir, name, output, signals);
     prn_strbuf_destroy(&nvcc);
     if (r != ENOENT) return r;
   }
-  return run_nvcc("nvcc", dir, name, output);
+  return run_nvcc("nvcc", dir, name, output, signals);
 }
 
 void prn_cuda_discard(const char *dir, const char *name) {
@@ -113,7 +154,10 @@ prn_status prn_cuda_compile(prn_diag_sink *sink, const char *dir,
   prn_strbuf_fmt(&temporary, "%s/.%s_kernels.%ld.fatbin", dir, name,
                  (long)getpid());
   prn_cuda_discard(dir, name);
-  int r = run_first_nvcc(dir, name, temporary.data);
+  const sigset_t ending = ending_signals();
+  sigset_t signals;
+  (void)pthread_sigmask(SIG_BLOCK, &ending, &signals);
+  int r = run_first_nvcc(dir, name, temporary.data, &signals);
   if (r == 0) {
     prn_strbuf_cstr(how, "compiled by nvcc");
     if (rename(temporary.data, path.data) != 0)
@@ -127,6 +171,7 @@ prn_status prn_cuda_compile(prn_diag_sink *sink, const char *dir,
                          "CMakeLists.txt beside them does it where there is");
   }
   if (s != PRN_OK) (void)unlink(temporary.data);
+  (void)pthread_sigmask(SIG_SETMASK, &signals, NULL);
   prn_strbuf_destroy(&temporary);
   prn_strbuf_destroy(&path);
   return s;

@@ -6,10 +6,12 @@ out, and said so, where they are not there; a stand-in for nvcc always runs."""
 import glob
 import os
 import shutil
+import signal
 import struct
 import subprocess
 import sys
 import tempfile
+import time
 
 BUILD, SOURCE = (os.path.abspath(a) for a in sys.argv[1:3])
 HERE = os.path.join(SOURCE, "test/cuda/folder")
@@ -138,6 +140,37 @@ def cmake(folder, work, *options):
     return os.path.join(build, "libadd.a")
 
 
+def is_there(pid):
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+def test_interrupting(folder, nothing, work):
+    """Ctrl-C while nvcc runs: it ends as well, and what it wrote is gone."""
+    slow = stand_in(work, 'for a; do o=$a; done; echo half >"$o"\n'
+                          'echo $$ >"${0%/*}/pid"; exec /bin/sleep 60\n')
+    for sig in (signal.SIGINT, signal.SIGTERM):
+        run = subprocess.Popen(
+            [os.path.join(BUILD, "test/cuda/compile_kernels"), folder, "add"],
+            env=dict(os.environ, CUDA_HOME=slow, PATH=nothing),
+            stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        pid = slow + "/bin/pid"
+        while not (os.path.exists(pid) and os.path.getsize(pid)):
+            time.sleep(0.01)
+        with open(pid, encoding="utf-8") as f:
+            child = int(f.read())
+        os.remove(pid)
+        run.send_signal(sig)
+        run.wait(timeout=20)
+        check(f"ended by {sig.name}", run.returncode == -sig)
+        check("and nvcc with it", not is_there(child))
+        check("which leaves nothing", not glob.glob(folder + "/.add*")
+              and not os.path.exists(folder + "/add_kernels.fatbin"))
+
+
 def test_compiling(folder, nothing, work):
     fatbin = os.path.join(folder, "add_kernels.fatbin")
     home = stand_in(work, GOOD)
@@ -228,6 +261,7 @@ def main():
         os.mkdir(nothing)
         test_headers(folder)
         test_compiling(folder, nothing, work)
+        test_interrupting(folder, nothing, work)
         test_building(folder, work)
         test_real(folder, work, nothing)
     sys.exit(1 if check.failed else 0)
