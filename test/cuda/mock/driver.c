@@ -38,6 +38,7 @@ typedef struct node {
 
 typedef struct graph {
   node *first, **end;
+  int instances; /* which outlive it */
 } graph;
 
 typedef struct stream {
@@ -477,6 +478,7 @@ MOCK_API int cuStreamIsCapturing(void *handle, int *out) {
 }
 
 static void free_graph(graph *g) {
+  if (g->instances-- > 0) return;
   for (node *n = g->first, *next; n; n = next) {
     next = n->next;
     free(n);
@@ -506,11 +508,14 @@ MOCK_API int cuStreamEndCapture(void *handle, void **out) {
   *out = NULL;
   return CAPTURE_INVALIDATED;
 }
-/* An instance is its graph, which therefore lives until it is destroyed. */
-MOCK_API int cuGraphInstantiateWithFlags(void **out, void *g,
+/* An instance is its graph, which lives as long as either. */
+MOCK_API int cuGraphInstantiateWithFlags(void **out, void *handle,
                                          unsigned long long flags) {
+  graph *g = handle;
+  if (flags) return INVALID_VALUE;
+  g->instances++;
   *out = g;
-  return flags ? INVALID_VALUE : OK;
+  return OK;
 }
 MOCK_API int cuGraphLaunch(void *handle, void *s) {
   const graph *g = handle;
@@ -523,7 +528,7 @@ MOCK_API int cuGraphLaunch(void *handle, void *s) {
   return e;
 }
 MOCK_API int cuGraphExecDestroy(void *g) {
-  (void)g;
+  free_graph(g);
   return OK;
 }
 MOCK_API int cuGraphDestroy(void *g) {

@@ -169,7 +169,8 @@ static bool row_right(const single_data *d, const attention_model *m,
   return true;
 }
 
-bool attention_right(const single_data *d, const attention_model *m) {
+bool attention_right(const single_data *d, const void *model) {
+  const attention_model *m = model;
   const attention_case *c = &m->c;
   int64_t all = 1;
   for (int32_t k = 0; k < c->num_lead; k++)

@@ -32,7 +32,7 @@ extern const attention_case attention_whole;
 /* Where sizes have the step i of q, k (1), v (2), y (3) or the mask (4). */
 int64_t *attention_step(int tensor, int i);
 
-/* Whether y is what doubles give. */
-bool attention_right(const single_data *d, const attention_model *m);
+/* Whether y is what doubles give, of a attention_model. */
+bool attention_right(const single_data *d, const void *model);
 
 #endif

@@ -116,7 +116,8 @@ static double reference(const single_data *d, const conv_model *m,
   return sum;
 }
 
-bool conv_right(const single_data *d, const conv_model *m) {
+bool conv_right(const single_data *d, const void *model) {
+  const conv_model *m = model;
   int64_t at[CONV_RANK], n = count(d->dims[1], m->c.rank);
   for (int64_t e = 0; e < n; e++) {
     take_apart(d->dims[1], m->c.rank, e, at);

@@ -31,7 +31,7 @@ extern const conv_case conv_whole;
 int64_t *conv_dim(int tensor, int i);
 int64_t *conv_step(int tensor, int i);
 
-/* Whether y is what doubles give. */
-bool conv_right(const single_data *d, const conv_model *m);
+/* Whether y is what doubles give, of a conv_model. */
+bool conv_right(const single_data *d, const void *model);
 
 #endif

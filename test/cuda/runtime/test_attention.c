@@ -22,31 +22,11 @@ static int64_t open_size(const attention_case *c) {
 
 static void check(uint32_t flags, const char *says) {
   prune_cuda_options o = flags_alone(flags);
-  single_context c;
-  single_data d;
-  assert_int_equal(single_open(&model.s, &o, &c), PRUNE_CUDA_OK);
-  single_data_make(&d, &model.s, open_size(&model.c), 3);
-  assert_int_equal(single_data_prepare(&d, c.ctx), PRUNE_CUDA_OK);
-  assert_int_equal(single_data_run(&d, c.ctx, NULL), PRUNE_CUDA_OK);
-  assert_int_equal(prune_cuda_check(c.ctx, d.workspace, NULL), PRUNE_CUDA_OK);
-  assert_says(c.ctx, says);
-  assert_true(attention_right(&d, &model));
-  single_data_destroy(&d);
-  single_close(&c);
+  assert_runs(&model.s, &o, open_size(&model.c), says, attention_right, &model);
 }
 
-/* Nothing can do the model, which is said with it for the reader. */
 static void check_refused(const char *why) {
-  prune_cuda_options o = flags_alone(0);
-  single_context c;
-  single_data d;
-  assert_int_equal(single_open(&model.s, &o, &c), PRUNE_CUDA_OK);
-  single_data_make(&d, &model.s, open_size(&model.c), 3);
-  prune_cuda_status s = single_data_prepare(&d, c.ctx);
-  if (s != PRUNE_CUDA_E_LIB) print_error("not refused: %s\n", why);
-  assert_int_equal(s, PRUNE_CUDA_E_LIB);
-  single_data_destroy(&d);
-  single_close(&c);
+  assert_not_done(&model.s, open_size(&model.c), why);
 }
 
 static const attention_case cases[] = {
@@ -298,36 +278,9 @@ static void test_our_kernel_instead(void **state) {
 }
 
 static void test_capture(void **state) {
-  prune_cuda_options o = flags_alone(0);
-  single_context c;
-  single_data d;
-  void *stream, *graph, *instance, *context;
   (void)state;
   attention_make(&model, &attention_whole, false);
-  assert_int_equal(single_open(&model.s, &o, &c), PRUNE_CUDA_OK);
-  single_data_make(&d, &model.s, 2, 3);
-  assert_int_equal(single_data_prepare(&d, c.ctx), PRUNE_CUDA_OK);
-  cuDevicePrimaryCtxRetain(&context, 0);
-  cuCtxPushCurrent_v2(context);
-  assert_int_equal(cuStreamCreate(&stream, 1), 0);
-  mock_counts before = mock_count();
-  assert_int_equal(cuStreamBeginCapture_v2(stream, 1), 0);
-  assert_int_equal(single_data_run(&d, c.ctx, stream), PRUNE_CUDA_OK);
-  assert_int_equal(cuStreamEndCapture(stream, &graph), 0);
-  mock_counts after = mock_count(); /* nobody thought, nothing is left */
-  assert_int_equal(after.asked, before.asked);
-  assert_int_equal(after.live, before.live);
-  assert_int_equal(after.allocations, before.allocations);
-  assert_int_equal(cuGraphInstantiateWithFlags(&instance, graph, 0), 0);
-  assert_int_equal(cuGraphLaunch(instance, stream), 0);
-  assert_true(attention_right(&d, &model));
-  assert_int_equal(cuGraphExecDestroy(instance), 0);
-  assert_int_equal(cuGraphDestroy(graph), 0);
-  assert_int_equal(cuStreamDestroy_v2(stream), 0);
-  cuCtxPopCurrent_v2(&context);
-  cuDevicePrimaryCtxRelease_v2(0);
-  single_data_destroy(&d);
-  single_close(&c);
+  assert_replays(&model.s, 2, attention_right, &model);
 }
 
 /* Steps of one shape share a plan, as long as one of them has it. */

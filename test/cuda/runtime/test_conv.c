@@ -21,17 +21,7 @@ static conv_model model;
 
 static void check_with(const prune_cuda_options *o, int64_t images,
                        const char *says) {
-  single_context c;
-  single_data d;
-  assert_int_equal(single_open(&model.s, o, &c), PRUNE_CUDA_OK);
-  single_data_make(&d, &model.s, images, 3);
-  assert_int_equal(single_data_prepare(&d, c.ctx), PRUNE_CUDA_OK);
-  assert_int_equal(single_data_run(&d, c.ctx, NULL), PRUNE_CUDA_OK);
-  assert_int_equal(prune_cuda_check(c.ctx, d.workspace, NULL), PRUNE_CUDA_OK);
-  assert_says(c.ctx, says);
-  assert_true(conv_right(&d, &model));
-  single_data_destroy(&d);
-  single_close(&c);
+  assert_runs(&model.s, o, images, says, conv_right, &model);
 }
 
 static void check(uint32_t flags, const char *says) {
@@ -39,17 +29,8 @@ static void check(uint32_t flags, const char *says) {
   check_with(&o, 3, says);
 }
 
-/* Nothing can do the model, which is said with it for the reader. */
 static void check_refused(const char *why) {
-  prune_cuda_options o = flags_alone(0);
-  single_context c;
-  single_data d;
-  (void)why;
-  assert_int_equal(single_open(&model.s, &o, &c), PRUNE_CUDA_OK);
-  single_data_make(&d, &model.s, 1, 3);
-  assert_int_equal(single_data_prepare(&d, c.ctx), PRUNE_CUDA_E_LIB);
-  single_data_destroy(&d);
-  single_close(&c);
+  assert_not_done(&model.s, 1, why);
 }
 
 static const conv_case cases[] = {
@@ -284,44 +265,9 @@ static void test_failing_run(void **state) {
 }
 
 static void test_capture(void **state) {
-  prune_cuda_options o = flags_alone(0);
-  single_context c;
-  single_data d;
-  void *stream, *graph, *instance, *context;
   (void)state;
   conv_make(&model, &conv_whole, true);
-  assert_int_equal(single_open(&model.s, &o, &c), PRUNE_CUDA_OK);
-  single_data_make(&d, &model.s, 3, 3);
-  assert_int_equal(single_data_prepare(&d, c.ctx), PRUNE_CUDA_OK);
-  cuDevicePrimaryCtxRetain(&context, 0);
-  cuCtxPushCurrent_v2(context);
-  assert_int_equal(cuStreamCreate(&stream, 1), 0);
-  mock_counts before = mock_count();
-  assert_int_equal(cuStreamBeginCapture_v2(stream, 1), 0);
-  assert_int_equal(single_data_run(&d, c.ctx, stream), PRUNE_CUDA_OK);
-  assert_false(conv_right(&d, &model)); /* nothing ran */
-  assert_int_equal(cuStreamEndCapture(stream, &graph), 0);
-  mock_counts after = mock_count(); /* nobody thought, nothing is left */
-  assert_int_equal(after.asked, before.asked);
-  assert_int_equal(after.live, before.live);
-  assert_int_equal(after.allocations, before.allocations);
-  assert_int_equal(cuGraphInstantiateWithFlags(&instance, graph, 0), 0);
-  for (unsigned seed = 4; seed < 7; seed++) {
-    single_data other;
-    single_data_make(&other, &model.s, 3, seed);
-    memcpy(d.in[0].data, other.in[0].data, d.in[0].size);
-    single_data_destroy(&other);
-    memset(d.out.data, 0xff, d.out.size);
-    assert_int_equal(cuGraphLaunch(instance, stream), 0);
-    assert_true(conv_right(&d, &model));
-  }
-  assert_int_equal(cuGraphExecDestroy(instance), 0);
-  assert_int_equal(cuGraphDestroy(graph), 0);
-  assert_int_equal(cuStreamDestroy_v2(stream), 0);
-  cuCtxPopCurrent_v2(&context);
-  cuDevicePrimaryCtxRelease_v2(0);
-  single_data_destroy(&d);
-  single_close(&c);
+  assert_replays(&model.s, 3, conv_right, &model);
 }
 
 typedef struct worker {
