@@ -186,6 +186,7 @@ prn_status prn_to_mem_block(prn_to_mem *s, prn_block *nn) {
     prn_to_mem_fn *fn = table[prn_op_code(op)];
     s->loc = op->loc;
     s->name = prn_op_string(op, "$name", "");
+    prn_to_mem_place(s, op);
     status = fn ? fn(s, op) : prn_op_error(op, "has no form in memory");
     if (status != PRN_OK) break; /* later ops need the missing view */
   }

@@ -72,6 +72,9 @@ void prn_to_mem_attr(const prn_op *from, prn_op *to, const char *name);
 /* Clones the block of attribute `name` onto op. */
 void prn_to_mem_body(prn_to_mem *s, const prn_op *from, prn_op *op,
                      const char *name);
+/* Before op is lowered: results that only a concatenation reads are to be
+ * computed where they belong in it, if op can. */
+void prn_to_mem_place(prn_to_mem *s, const prn_op *op);
 /* Lowers every op of an nn block up to its terminator. */
 PRN_NODISCARD prn_status prn_to_mem_block(prn_to_mem *s, prn_block *nn);
 

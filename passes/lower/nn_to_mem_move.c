@@ -105,25 +105,6 @@ prn_status prn_to_mem_slice(prn_to_mem *s, prn_op *op) {
 
 /* ---- copies ---- */
 
-prn_status prn_to_mem_concat(prn_to_mem *s, prn_op *op) {
-  prn_dim starts[PRN_VIEW_MAX_RANK];
-  int64_t steps[PRN_VIEW_MAX_RANK];
-  prn_value *out = prn_to_mem_result(s, prn_op_result(op, 0));
-  int64_t axis = prn_op_int(op, "axis", 0);
-  for (int32_t i = 0; i < out->type->rank; i++) {
-    starts[i] = prn_dim_const(s->ctx, 0);
-    steps[i] = 1;
-  }
-  for (uint32_t i = 0; i < op->num_operands; i++) {
-    prn_value *x = prn_to_mem_operand(s, op, i);
-    const prn_type *t =
-        prn_view_slice(s->ctx, out->type, starts, steps, x->type->dims);
-    prn_to_mem_copy(s, x, prn_to_mem_view(s, out, t));
-    starts[axis] = prn_dim_add(s->ctx, starts[axis], x->type->dims[axis]);
-  }
-  return PRN_OK;
-}
-
 prn_status prn_to_mem_pad(prn_to_mem *s, prn_op *op) {
   prn_value *x = prn_to_mem_operand(s, op, 0),
             *value = prn_to_mem_operand(s, op, 1);

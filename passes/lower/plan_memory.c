@@ -98,12 +98,12 @@ static void scan(plan *p, prn_block *b) {
   }
 }
 
-/* The map at position `at` may write out over in: same elements, same order,
- * no other operand in the same memory. */
+/* The map may write out over in: same elements, same order, no other operand
+ * in the memory of either. */
 static bool in_place(const plan *p, const prn_op *op, uint32_t in,
                      uint32_t out) {
   const prn_value *v = NULL, *w = NULL;
-  uint32_t reads = 0;
+  uint32_t reads = 0, writes = 0;
   if (!prn_op_is(op, PRN_OP_mem_map)) return false;
   for (uint32_t k = 0; k < op->num_operands; k++) {
     const prn_value *x = prn_op_operand(op, k);
@@ -112,9 +112,12 @@ static bool in_place(const plan *p, const prn_op *op, uint32_t in,
       v = x;
       reads++;
     }
-    if (i == out) w = x;
+    if (i == out) {
+      w = x;
+      writes++;
+    }
   }
-  return reads == 1 && w && v->type == w->type;
+  return reads == 1 && writes == 1 && v->type == w->type;
 }
 
 /* A map op that is the last reader of piece a and first writer of piece b. */
