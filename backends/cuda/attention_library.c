@@ -28,7 +28,7 @@ static bool multiply(chain *c, const prn_value *by, bool divide) {
     return false;
   prn_tensor_read_f64(prn_op_attr(by->def, "value")->tensor, 0, 1, &v);
   c->scale = divide ? c->scale / v : c->scale * v;
-  return isfinite(c->scale);
+  return isfinite((float)c->scale);
 }
 
 static bool add_mask(chain *c, const prn_value *v) {
