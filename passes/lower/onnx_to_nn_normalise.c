@@ -74,7 +74,7 @@ static prn_status lower_skip_layer_norm(prn_o2n *e, prn_op *op) {
                      make_layer_norm(e, sum, prn_o2n_in(e, op, 2),
                                      rms ? NULL : prn_o2n_in(e, op, 3),
                                      sum->type->rank - 1,
-                                     prn_op_float(op, "epsilon", 1e-5f), rms));
+                                     prn_op_float(op, "epsilon", 1e-12f), rms));
 }
 
 static prn_value *row_of(prn_o2n *e, prn_value *table, prn_value *at) {

@@ -198,6 +198,9 @@ def norms():
             if bias:
                 c.const(floats(8))
             yield c
+        # Of rows so flat that what is added to the variance by default counts.
+        c = Case(f"{op}-default-epsilon", op).input(floats(2, 5, 8) * 1e-3)
+        yield c.input(floats(2, 5, 8) * 1e-3).const(floats(8))
     for segments, at, mask in itertools.product((0, 1), (0, 1), (0, 1)):
         c = Case(f"embed-{segments}-{at}-{mask}", "EmbedLayerNormalization",
                  3 if mask else 2)
