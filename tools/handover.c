@@ -2,11 +2,11 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
+#include "ir/support/signals.h"
 #include "tools/cli.h"
 #include "tools/model_io.h"
 
@@ -75,21 +75,16 @@ int prn_handover_write(prn_ctx *ctx, prn_module *m, prn_strbuf *why) {
   const char *dir = getenv("TMPDIR");
   if (!dir || !*dir) dir = "/tmp";
   prn_strbuf folder = {0};
-  sigset_t ending, old;
   int fd = -1;
-  (void)sigemptyset(&ending);
-  (void)sigaddset(&ending, SIGINT);
-  (void)sigaddset(&ending, SIGTERM);
-  (void)sigaddset(&ending, SIGHUP);
   prn_strbuf_fmt(&folder, "%s/prune-XXXXXX", dir);
-  (void)sigprocmask(SIG_BLOCK, &ending, &old);
+  const sigset_t old = prn_hold_signals();
   if (mkdtemp(folder.data)) {
     fd = write_in(ctx, m, folder.data, why);
     (void)rmdir(folder.data);
   } else {
     prn_strbuf_fmt(why, "cannot write to '%s': %s", dir, strerror(errno));
   }
-  (void)sigprocmask(SIG_SETMASK, &old, NULL);
+  prn_release_signals(&old);
   prn_strbuf_destroy(&folder);
   return fd;
 }

@@ -100,14 +100,6 @@ void prn_cu_attention_library(prn_cu *c, const prn_op *op) {
 
 /* ---- the table ---- */
 
-/* Places of these of a type's strides, or dims. */
-static void places(prn_cu *c, int32_t n, const prn_dim *of, prn_strbuf *b) {
-  prn_strbuf_char(b, '{');
-  for (int32_t i = 0; i < n; i++)
-    prn_strbuf_fmt(b, "%s%u", i ? ", " : "", prn_cu_size(c, of[i]));
-  prn_strbuf_char(b, '}');
-}
-
 void prn_cu_attention_table(prn_cu *c, uint32_t step, prn_strbuf *b) {
   const prn_op *op = c->steps[step].op;
   const prn_type *q = prn_op_operand(op, Q)->type;
@@ -124,7 +116,7 @@ void prn_cu_attention_table(prn_cu *c, uint32_t step, prn_strbuf *b) {
                  body.masked ? (int)prn_op_operand(op, MASK)->type->dtype : 0,
                  (int)r, prn_cu_str(c, "%.8e", body.scale), Q, K, V, OUT,
                  body.masked ? MASK : 0);
-  places(c, r - 2, o->dims, b);
+  prn_cu_places(c, r - 2, o->dims, b);
   prn_strbuf_fmt(b,
                  ",\n    .queries = %u, .keys = %u, .depth = %u, .width = %u,\n"
                  "    .steps = {",
@@ -133,7 +125,7 @@ void prn_cu_attention_table(prn_cu *c, uint32_t step, prn_strbuf *b) {
                  prn_cu_size(c, o->dims[r - 1]));
   for (uint32_t i = 0; i < (body.masked ? TENSORS : MASK); i++) {
     if (i) prn_strbuf_cstr(b, ", ");
-    places(c, r, prn_op_operand(op, i)->type->strides, b);
+    prn_cu_places(c, r, prn_op_operand(op, i)->type->strides, b);
   }
   prn_strbuf_cstr(b, "}};\n");
 }

@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include "ir/support/arena.h"
+#include "ir/support/signals.h"
 
 extern char **environ;
 
@@ -41,22 +42,11 @@ static void free_args(args *a) {
     prn_free(a->at[i]);
 }
 
-/* Signals by which users end the tool wait while another program runs, so that
- * what it has written is not left behind. */
-static sigset_t ending_signals(void) {
-  sigset_t s;
-  (void)sigemptyset(&s);
-  (void)sigaddset(&s, SIGINT);
-  (void)sigaddset(&s, SIGTERM);
-  (void)sigaddset(&s, SIGHUP);
-  return s;
-}
-
 /* Waits for it, and ends it where a signal asks for that, which goes on
  * waiting. False: there is no status. */
 static bool wait_for(pid_t pid, int *status) {
   const struct timespec pause = {.tv_nsec = 20000000};
-  const sigset_t ending = ending_signals();
+  const sigset_t ending = prn_ending_signals();
   for (pid_t done; (done = waitpid(pid, status, WNOHANG)) != pid;) {
     if (done < 0 && errno != EINTR) return false;
     int sig = sigtimedwait(&ending, NULL, &pause);
@@ -154,9 +144,8 @@ prn_status prn_cuda_compile(prn_diag_sink *sink, const char *dir,
   prn_strbuf_fmt(&temporary, "%s/.%s_kernels.%ld.fatbin", dir, name,
                  (long)getpid());
   prn_cuda_discard(dir, name);
-  const sigset_t ending = ending_signals();
-  sigset_t signals;
-  (void)pthread_sigmask(SIG_BLOCK, &ending, &signals);
+  /* What nvcc has written is not left behind. */
+  const sigset_t signals = prn_hold_signals();
   int r = run_first_nvcc(dir, name, temporary.data, &signals);
   if (r == 0) {
     prn_strbuf_cstr(how, "compiled by nvcc");
@@ -171,7 +160,7 @@ prn_status prn_cuda_compile(prn_diag_sink *sink, const char *dir,
                          "CMakeLists.txt beside them does it where there is");
   }
   if (s != PRN_OK) (void)unlink(temporary.data);
-  (void)pthread_sigmask(SIG_SETMASK, &signals, NULL);
+  prn_release_signals(&signals);
   prn_strbuf_destroy(&temporary);
   prn_strbuf_destroy(&path);
   return s;

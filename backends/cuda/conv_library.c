@@ -64,11 +64,10 @@ void prn_cu_conv_library(prn_cu *c, const prn_op *op) {
 /* ---- the table ---- */
 
 static void places(prn_cu *c, int32_t n, const prn_dim *dims, prn_strbuf *b) {
-  prn_strbuf_char(b, '{');
+  prn_dim least[PRUNE_CUDA_CONV_RANK];
   for (int32_t i = 0; i < n; i++)
-    prn_strbuf_fmt(b, "%s%u", i ? ", " : "",
-                   prn_cu_size(c, or_zero(c->ctx, dims[i])));
-  prn_strbuf_char(b, '}');
+    least[i] = or_zero(c->ctx, dims[i]);
+  prn_cu_places(c, n, least, b);
 }
 
 /* `.name = {{...}, {...}, {...}}`: dims or strides of the operands. */

@@ -88,6 +88,8 @@ typedef struct prn_cu {
 
 /* The place of d in the sizes. */
 uint32_t prn_cu_size(prn_cu *c, prn_dim d);
+/* Writes the places of n of them: {0, 5, 3}. */
+void prn_cu_places(prn_cu *c, int32_t n, const prn_dim *dims, prn_strbuf *b);
 /* d as C for the host: sizes of symbols are `symbols[i]`, and arithmetic that
  * overflows sets `bad`. */
 void prn_cu_host_expr(const prn_cu *c, prn_dim d, prn_strbuf *b);

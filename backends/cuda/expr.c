@@ -22,6 +22,13 @@ uint32_t prn_cu_size(prn_cu *c, prn_dim d) {
   return c->num_sizes++;
 }
 
+void prn_cu_places(prn_cu *c, int32_t n, const prn_dim *dims, prn_strbuf *b) {
+  prn_strbuf_char(b, '{');
+  for (int32_t i = 0; i < n; i++)
+    prn_strbuf_fmt(b, "%s%u", i ? ", " : "", prn_cu_size(c, dims[i]));
+  prn_strbuf_char(b, '}');
+}
+
 static const char *function_of(prn_dim_kind kind) {
   switch (kind) {
   case PRN_DIM_MUL:

@@ -8,7 +8,6 @@
  * surviving a power cut is the user's file system's business, as for cp. */
 #include <errno.h>
 #include <fcntl.h>
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -17,6 +16,7 @@
 
 #include "ir/support/arena.h"
 #include "ir/support/file.h"
+#include "ir/support/signals.h"
 #include "ir/support/writer.h"
 
 enum {
@@ -218,18 +218,6 @@ static void link_temp(prn_out *o) {
   }
 }
 
-/* Between linking and renaming the temporary name exists: signals that end
- * the process by the user's wish wait until it does not. */
-static sigset_t hold_signals(void) {
-  sigset_t ending, old;
-  (void)sigemptyset(&ending);
-  (void)sigaddset(&ending, SIGINT);
-  (void)sigaddset(&ending, SIGTERM);
-  (void)sigaddset(&ending, SIGHUP);
-  (void)pthread_sigmask(SIG_BLOCK, &ending, &old);
-  return old;
-}
-
 /* All that can fail but renaming. */
 static void finish(prn_out *o) {
   if (!o->error && o->target && !o->named) link_temp(o);
@@ -251,7 +239,8 @@ prn_status prn_out_commit_all(prn_out *const *outs, size_t n) {
     flush(outs[i]);
     settle(outs[i]);
   }
-  sigset_t old = hold_signals();
+  /* Between linking and renaming a temporary name exists. */
+  const sigset_t old = prn_hold_signals();
   for (size_t i = 0; i < n; i++) {
     finish(outs[i]);
     well = well && !outs[i]->error;
@@ -260,7 +249,7 @@ prn_status prn_out_commit_all(prn_out *const *outs, size_t n) {
     place(outs[i], well);
     well = well && !outs[i]->error;
   }
-  (void)pthread_sigmask(SIG_SETMASK, &old, NULL);
+  prn_release_signals(&old);
   for (size_t i = 0; i < n; i++) {
     if (outs[i]->error)
       status = report(outs[i]->sink, outs[i]->path, outs[i]->error);

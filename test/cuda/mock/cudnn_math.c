@@ -25,7 +25,6 @@ typedef struct work {
 } work;
 
 static int element_type(int type) { return type == 9 ? MOCK_BF16 : type; }
-static size_t element_size(int type) { return type == 0 ? 4 : 2; }
 
 static int64_t count(const tensor *t, int64_t rank) {
   int64_t n = 1;
@@ -184,7 +183,7 @@ static void add_op(work *w, const desc *d) {
 
 static bool lies_in_device(const tensor *t, int64_t rank, const void *p) {
   return (uintptr_t)p % (uintptr_t)t->align == 0 &&
-         mock_is_device(p, extent(t, rank) * element_size(t->type));
+         mock_is_device(p, extent(t, rank) * mock_size(element_type(t->type)));
 }
 
 static int find_memory(work *w, const desc *pack) {
