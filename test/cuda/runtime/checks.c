@@ -53,6 +53,16 @@ void assert_not_done(const single *s, int64_t open, const char *why) {
   single_close(&c);
 }
 
+void assert_tunes(const single_context *c, single_data *d, single_right *right,
+                  const void *model) {
+  assert_int_equal(single_data_prepare(d, c->ctx), PRUNE_CUDA_OK);
+  assert_int_equal(prune_cuda_tune(c->ctx, d->in, d->num_inputs, &d->out, 1,
+                                   d->workspace, d->workspace_size, NULL, 10),
+                   PRUNE_CUDA_OK);
+  assert_int_equal(single_data_run(d, c->ctx, NULL), PRUNE_CUDA_OK);
+  assert_true(right(d, model));
+}
+
 /* What a run enqueues, as a graph. */
 static void *capture(const single_data *d, prune_cuda_ctx *ctx, void *stream) {
   void *graph, *instance;

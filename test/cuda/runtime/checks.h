@@ -18,6 +18,9 @@ void assert_not_done(const single *s, int64_t open, const char *why);
  * computes the same of other inputs. */
 void assert_replays(const single *s, int64_t open, single_right *right,
                     const void *model);
+/* It is prepared and tuned, and then right. */
+void assert_tunes(const single_context *c, single_data *d, single_right *right,
+                  const void *model);
 /* A teardown: nothing is left, and since the last one no rule was broken. */
 int assert_clean(void **state);
 

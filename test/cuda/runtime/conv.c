@@ -26,13 +26,6 @@ int64_t *conv_step(int tensor, int i) {
   return &single_sizes[Z_STEPS + tensor * CONV_RANK + i];
 }
 
-static int64_t count(const int64_t *dims, int32_t rank) {
-  int64_t n = 1;
-  for (int32_t i = 0; i < rank; i++)
-    n *= dims[i];
-  return n;
-}
-
 static void make_places(const conv_case *c, const single_tensor *const *t) {
   single_forget_sizes();
   single_sizes[SINGLE_SHIFT] = c->shift;
@@ -94,7 +87,7 @@ static void take_apart(const int64_t *dims, int32_t rank, int64_t e,
 static double reference(const single_data *d, const conv_model *m,
                         const int64_t *at) {
   const conv_case *c = &m->c;
-  int64_t tap[CONV_RANK], all = count(c->w + 1, c->rank - 1);
+  int64_t tap[CONV_RANK], all = single_count(c->w + 1, c->rank - 1);
   int64_t groups = c->x[1] / c->w[1], group = at[1] / (c->w[0] / groups);
   double sum = 0;
   for (int64_t k = 0; k < all; k++) {
@@ -118,7 +111,7 @@ static double reference(const single_data *d, const conv_model *m,
 
 bool conv_right(const single_data *d, const void *model) {
   const conv_model *m = model;
-  int64_t at[CONV_RANK], n = count(d->dims[1], m->c.rank);
+  int64_t at[CONV_RANK], n = single_count(d->dims[1], m->c.rank);
   for (int64_t e = 0; e < n; e++) {
     take_apart(d->dims[1], m->c.rank, e, at);
     double want = reference(d, m, at);

@@ -13,7 +13,7 @@ enum { DATA = 256 };
 int64_t single_sizes[SINGLE_SIZES];
 bool single_is_open[SINGLE_SIZES];
 
-static int64_t count(const int64_t *dims, int32_t rank) {
+int64_t single_count(const int64_t *dims, int32_t rank) {
   int64_t n = 1;
   for (int32_t i = 0; i < rank; i++)
     n *= dims[i];
@@ -65,7 +65,8 @@ static double number(unsigned *seed) {
 
 static void make_weights(single *m) {
   int type = single_type(m->weights.type);
-  int64_t n = m->weights.rank ? count(m->weights.dims, m->weights.rank) : 0;
+  int64_t n =
+      m->weights.rank ? single_count(m->weights.dims, m->weights.rank) : 0;
   unsigned seed = 9;
   m->record = (prune_cuda_record){.name = "w",
                                   .kind = PRUNE_CUDA_DENSE,

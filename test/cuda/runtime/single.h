@@ -53,6 +53,7 @@ extern int64_t single_sizes[SINGLE_SIZES];
 extern bool single_is_open[SINGLE_SIZES];
 void single_forget_sizes(void);
 
+int64_t single_count(const int64_t *dims, int32_t rank); /* of elements */
 /* A row-major tensor. */
 single_tensor single_rows(int32_t type, int32_t rank, const int64_t *dims);
 

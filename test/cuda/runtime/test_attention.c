@@ -308,11 +308,7 @@ static void test_steps_share_plans(void **state) {
     assert_int_equal(single_data_prepare(&d, c.ctx), PRUNE_CUDA_OK);
     asked[i] = mock_count().asked - before.asked;
     live[i] = mock_count().live - before.live;
-    assert_int_equal(prune_cuda_tune(c.ctx, d.in, d.num_inputs, &d.out, 1,
-                                     d.workspace, d.workspace_size, NULL, 10),
-                     PRUNE_CUDA_OK);
-    assert_int_equal(single_data_run(&d, c.ctx, NULL), PRUNE_CUDA_OK);
-    assert_true(attention_right(&d, &model));
+    assert_tunes(&c, &d, attention_right, &model);
     assert_says(c.ctx, "it (mem.attention): cuDNN, 4.00 us\n");
     single_data_destroy(&d);
     single_close(&c);
@@ -333,12 +329,7 @@ static void test_tune(void **state) {
   attention_make(&model, &attention_whole, false);
   assert_int_equal(single_open(&model.s, &o, &c), PRUNE_CUDA_OK);
   single_data_make(&d, &model.s, 2, 3);
-  assert_int_equal(single_data_prepare(&d, c.ctx), PRUNE_CUDA_OK);
-  assert_int_equal(prune_cuda_tune(c.ctx, d.in, d.num_inputs, &d.out, 1,
-                                   d.workspace, d.workspace_size, NULL, 10),
-                   PRUNE_CUDA_OK);
-  assert_int_equal(single_data_run(&d, c.ctx, NULL), PRUNE_CUDA_OK);
-  assert_true(attention_right(&d, &model));
+  assert_tunes(&c, &d, attention_right, &model);
   assert_says(c.ctx, "it (mem.attention): cuDNN, 4.00 us\n");
   single_data_destroy(&d);
   single_close(&c);

@@ -352,15 +352,6 @@ static void test_steps_share_plans(void **state) {
   assert_int_equal(asked[OTHER_PADS], 2 * asked[SAME]);
 }
 
-static void tune(const single_context *c, single_data *d) {
-  assert_int_equal(single_data_prepare(d, c->ctx), PRUNE_CUDA_OK);
-  assert_int_equal(prune_cuda_tune(c->ctx, d->in, 1, &d->out, 1, d->workspace,
-                                   d->workspace_size, NULL, 10),
-                   PRUNE_CUDA_OK);
-  assert_int_equal(single_data_run(d, c->ctx, NULL), PRUNE_CUDA_OK);
-  assert_true(conv_right(d, &model));
-}
-
 static conv_case one_image(void) {
   conv_case c = cases[9];
   c.type = SINGLE_F16;
@@ -385,7 +376,7 @@ static void test_tune(void **state) {
     conv_make(&model, i == 1 ? &conv_whole : &one, i == 1);
     assert_int_equal(single_open(&model.s, &o, &c), PRUNE_CUDA_OK);
     single_data_make(&d, &model.s, 1, 3);
-    tune(&c, &d);
+    assert_tunes(&c, &d, conv_right, &model);
     assert_says(c.ctx, says[i]);
     single_data_destroy(&d);
     single_close(&c);
@@ -404,7 +395,7 @@ static void test_cache(void **state) {
   conv_make(&model, &one, false);
   assert_int_equal(single_open(&model.s, &o, &c), PRUNE_CUDA_OK);
   single_data_make(&d, &model.s, 1, 3);
-  tune(&c, &d);
+  assert_tunes(&c, &d, conv_right, &model);
   assert_int_equal(prune_cuda_cache_save(c.ctx, cache, &size), PRUNE_CUDA_OK);
   single_close(&c);
   for (int i = 0; i < 2; i++) {
